@@ -1,0 +1,178 @@
+"""How every step runs: arguments in, one JSON result or one line of error out, a report in the lake beside it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from include.errors import ExitCode, SettingsError, StepError
+from include.lake import Lake, to_json
+from include.settings import PREFIX, Settings, load_settings
+from include.use_case import UseCase, load_use_case
+
+TERMINATION_LOG = f"{PREFIX}TERMINATION_LOG"
+RUN = f"{PREFIX}RUN"
+RESULT_BYTES = 4096  # what Kubernetes keeps of a termination message
+
+log = logging.getLogger("nightshift")
+
+
+class StepArguments(BaseModel):
+    """What every step is told: the use case, the data day, and whether to do again what is done."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    use_case: str
+    date: date
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step works with: its deployment, its use case and its lake."""
+
+    settings: Settings
+    use_case: UseCase
+    lake: Lake
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step says of its work, in at most 4 KiB of JSON: rows per dataset, figures, addresses, plain remarks."""
+
+    rows: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    uris: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The result as one line."""
+        body = {name: value for name, value in vars(self).items() if value}
+        return json.dumps(body, separators=(",", ":"), default=str)
+
+
+A = TypeVar("A", bound=StepArguments)
+
+
+def open_context(use_case: str, settings: Settings | None = None) -> Context:
+    """A context for calling step functions by hand, as in a notebook."""
+    settings = settings or load_settings()
+    loaded = load_use_case(use_case)
+    return Context(settings, loaded, Lake.open(settings, loaded.name))
+
+
+def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequence[str] | None = None) -> None:
+    """Run a step as a process: the whole of every step module's command line.
+
+    The termination message (result or one-line error) goes where Kubernetes looks for it. Exit codes: `ExitCode`.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    signal.signal(signal.SIGTERM, _stop)
+    started = datetime.now(UTC)
+    context: Context | None = None
+    report: dict[str, Any] = {"step": arguments.__module__, "started": started.isoformat(), "state": "running"}
+    try:
+        parsed = parse(arguments, sys.argv[1:] if argv is None else argv)
+        context = open_context(parsed.use_case)
+        _report(context, report)
+        clock = time.monotonic()
+        result = step(context, parsed)
+        seconds = time.monotonic() - clock
+        message, code = result.to_json(), ExitCode.DONE
+        if len(message.encode()) > RESULT_BYTES:
+            raise StepError(f"the step's result has {len(message)} bytes, {RESULT_BYTES} at most; put it into the lake")
+        report |= {"state": "done", "result": json.loads(message), "function_seconds": round(seconds, 3)}
+    except StepError as error:
+        message, code = one_line(str(error)), error.exit_code
+        report |= {"state": "failed", "error": message}
+    except Exception as error:
+        traceback.print_exc()
+        message, code = one_line(f"{type(error).__name__}: {error}"), ExitCode.FAULT
+        report |= {"state": "failed", "error": message}
+    finished = datetime.now(UTC)
+    report |= {
+        "finished": finished.isoformat(),
+        "seconds": round((finished - started).total_seconds(), 3),
+        "peak_rss_mib": peak_rss_mib(),
+    }
+    if context is not None:
+        try:
+            _report(context, report)
+        except StepError as error:
+            log.warning("step report not written: %s", error)
+    if code is not ExitCode.DONE:
+        log.error("%s", message)
+    _terminate(message)
+    sys.stdout.flush()
+    raise SystemExit(int(code))
+
+
+def parse(arguments: type[A], argv: Sequence[str]) -> A:
+    """Arguments from a command line; `--name value` for each field, a bare `--name` for a flag."""
+    parser = argparse.ArgumentParser(prog=arguments.__module__, allow_abbrev=False, exit_on_error=False)
+    for name, info in arguments.model_fields.items():
+        option = f"--{name.replace('_', '-')}"
+        if info.annotation is bool:
+            parser.add_argument(option, nargs="?", const="true", default=argparse.SUPPRESS)
+        else:
+            parser.add_argument(option, default=argparse.SUPPRESS)
+    try:
+        known, unknown = parser.parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise SettingsError(str(error)) from None
+    if unknown:
+        raise SettingsError(f"unknown argument {unknown[0]}; known: {', '.join(arguments.model_fields)}")
+    try:
+        return arguments.model_validate(vars(known))
+    except ValidationError as error:
+        first = error.errors()[0]
+        given = "" if first["type"] == "missing" else f" {first['input']!r}"
+        raise SettingsError(f"--{str(first['loc'][0]).replace('_', '-')}{given}: {first['msg']}") from None
+
+
+def one_line(text: str) -> str:
+    """Text as one line that fits a termination message."""
+    return re.sub(r"\s+", " ", text).strip().encode()[:RESULT_BYTES].decode(errors="ignore")
+
+
+def peak_rss_mib() -> float:
+    """Peak resident memory of this process and of its largest finished child, in MiB (Linux counts in KiB)."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return round(max(own, children) / 1024, 1)
+
+
+def report_name(run: str) -> str:
+    """The lake object that holds the report of `dag/run/task`."""
+    return f"runs/{re.sub(r'[^A-Za-z0-9_./-]', '_', run)}.json"
+
+
+def _report(context: Context, report: Mapping[str, Any]) -> None:
+    if run := os.environ.get(RUN):
+        context.lake.put(report_name(run), to_json(report))
+
+
+def _terminate(message: str) -> None:
+    # Kubernetes makes this file before the container starts; where it is absent nobody asked for a message.
+    path = Path(os.environ.get(TERMINATION_LOG, "/dev/termination-log"))
+    if TERMINATION_LOG in os.environ or path.exists():
+        path.write_text(message)
+
+
+def _stop(signum: int, _frame: object) -> None:
+    raise StepError(f"stopped by signal {signum}; nothing half-made was published")

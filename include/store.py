@@ -1,0 +1,227 @@
+"""Where bytes lie: a folder or an S3 bucket, behind one small interface with an exclusive create."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlparse
+
+from include.errors import LakeError, SettingsError
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+
+class Store(Protocol):
+    """Named blobs under one root; names are relative paths with forward slashes."""
+
+    def read(self, name: str) -> bytes:
+        """The blob's bytes; `FileNotFoundError` if there is none."""
+
+    def exists(self, name: str) -> bool:
+        """Whether the blob is there, whole."""
+
+    def replace(self, name: str, content: bytes | Path) -> None:
+        """Put the blob there in one act, over any older one."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Put the blob there in one act, or return False if one is there already (of two callers one wins)."""
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """All blob names that start with a folder `prefix/`, in order."""
+
+    def delete(self, name: str) -> None:
+        """Remove the blob if it is there."""
+
+    def uri(self, name: str) -> str:
+        """The blob's address, as any other program would open it."""
+
+
+def open_store(uri: str, *, s3_endpoint: str | None = None) -> Store:
+    """The store at a folder path, `file://…` or `s3://bucket/prefix`."""
+    parsed = urlparse(uri)
+    if parsed.scheme == "s3":
+        return S3Store(parsed.netloc, parsed.path.strip("/"), endpoint=s3_endpoint)
+    if parsed.scheme == "file":
+        return FileStore(Path(unquote(parsed.path)))
+    if parsed.scheme == "" or not uri.startswith(f"{parsed.scheme}://"):
+        return FileStore(Path(uri).absolute())
+    raise SettingsError(f"NIGHTSHIFT_LAKE {uri!r}: no store for {parsed.scheme}://; use a folder, file:// or s3://")
+
+
+@contextmanager
+def _reported(act: str, where: str) -> Iterator[None]:
+    """Turn an operating system error into one line that names the place."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LakeError(f"lake: cannot {act} {where}: {reason}; free or repair it, then run the step again") from error
+
+
+class FileStore:
+    """A folder. A blob appears by rename (or by hard link, where it must be the first), after it is on the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, name: str) -> bytes:
+        path = self.root / name
+        with _reported("read", str(path)):
+            return path.read_bytes()
+
+    def exists(self, name: str) -> bool:
+        return (self.root / name).exists()
+
+    def replace(self, name: str, content: bytes | Path) -> None:
+        path = self.root / name
+        with _reported("write", str(path)):
+            part = self._part(path, content)
+            part.replace(path)
+            _sync_folder(path.parent)
+
+    def create(self, name: str, content: bytes) -> bool:
+        path = self.root / name
+        if path.exists():
+            return False
+        with _reported("write", str(path)):
+            part = self._part(path, content)
+            try:
+                path.hardlink_to(part)
+            except FileExistsError:
+                return False
+            finally:
+                part.unlink()
+            _sync_folder(path.parent)
+            return True
+
+    def names(self, prefix: str) -> Iterator[str]:
+        top = self.root / prefix
+        if not top.is_dir():
+            return
+        for folder, folders, files in os.walk(top):
+            folders.sort()
+            for file in sorted(files):
+                if not file.startswith(".part-"):
+                    yield (Path(folder) / file).relative_to(self.root).as_posix()
+
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    def uri(self, name: str) -> str:
+        return (self.root / name).as_uri()
+
+    @staticmethod
+    def _part(path: Path, content: bytes | Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.parent / f".part-{uuid.uuid4().hex}"
+        try:
+            with part.open("wb") as out:
+                if isinstance(content, bytes):
+                    out.write(content)
+                else:
+                    with content.open("rb") as source:
+                        shutil.copyfileobj(source, out, 1 << 20)
+                out.flush()
+                os.fsync(out.fileno())
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+        return part
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class S3Store:
+    """A bucket (and prefix) behind any S3 API. An upload is atomic; an exclusive one is a conditional PUT."""
+
+    def __init__(self, bucket: str, prefix: str, *, endpoint: str | None = None) -> None:
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.endpoint = endpoint
+        self._client: S3Client | None = None
+
+    @property
+    def client(self) -> S3Client:
+        """The boto3 client; credentials come from the environment or the pod's service account."""
+        if self._client is None:
+            import boto3
+            from botocore.config import Config
+
+            config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
+            self._client = boto3.client("s3", endpoint_url=self.endpoint, config=config)
+        return self._client
+
+    def read(self, name: str) -> bytes:
+        with self._reported("read", name):
+            return self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"].read()
+
+    def exists(self, name: str) -> bool:
+        try:
+            with self._reported("read", name):
+                self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def replace(self, name: str, content: bytes | Path) -> None:
+        with self._reported("write", name):
+            if isinstance(content, bytes):
+                self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content)
+            else:
+                self.client.upload_file(str(content), self.bucket, self.prefix + name)
+
+    def create(self, name: str, content: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            with self._reported("write", name, passing=("PreconditionFailed", "ConditionalRequestConflict", "412")):
+                self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content, IfNoneMatch="*")
+        except ClientError:
+            return False
+        return True
+
+    def names(self, prefix: str) -> Iterator[str]:
+        with self._reported("list", prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=f"{self.prefix}{prefix}/"
+            )
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    yield entry["Key"].removeprefix(self.prefix)
+
+    def delete(self, name: str) -> None:
+        with self._reported("delete", name):
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + name)
+
+    def uri(self, name: str) -> str:
+        return f"s3://{self.bucket}/{self.prefix}{name}"
+
+    @contextmanager
+    def _reported(self, act: str, name: str, *, passing: tuple[str, ...] = ()) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code"))
+            if code in ("NoSuchKey", "404"):
+                raise FileNotFoundError(self.uri(name)) from None
+            if code in passing:
+                raise
+            raise LakeError(f"lake: cannot {act} {self.uri(name)}: {code}; check bucket and credentials") from error
+        except BotoCoreError as error:
+            raise LakeError(f"lake: cannot {act} {self.uri(name)}: {error}; is the endpoint up?") from error

@@ -61,9 +61,14 @@ class Result:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The result as one line."""
+        """The result as one line; `StepError` when it is larger than a termination message may be."""
         body = {name: value for name, value in vars(self).items() if value}
-        return json.dumps(body, separators=(",", ":"), default=str)
+        text = json.dumps(body, separators=(",", ":"), default=str)
+        if len(text.encode()) > RESULT_BYTES:
+            raise StepError(
+                f"a result of {len(text.encode())} bytes, {RESULT_BYTES} at most; put its bulk into the lake"
+            )
+        return text
 
 
 A = TypeVar("A", bound=StepArguments)
@@ -94,8 +99,6 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
         result = step(context, parsed)
         seconds = time.monotonic() - clock
         message, code = result.to_json(), ExitCode.DONE
-        if len(message.encode()) > RESULT_BYTES:
-            raise StepError(f"the step's result has {len(message)} bytes, {RESULT_BYTES} at most; put it into the lake")
         report |= {"state": "done", "result": json.loads(message), "function_seconds": round(seconds, 3)}
     except StepError as error:
         message, code = one_line(str(error)), error.exit_code

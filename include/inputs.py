@@ -1,0 +1,61 @@
+"""A model's inputs: feature columns as the numbers that estimators and portable model files take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.errors import DataError
+
+Matrix = npt.NDArray[np.float64]
+
+
+class InputKind(StrEnum):
+    """How a feature becomes a number."""
+
+    NUMBER = "number"
+    CATEGORY = "category"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One feature as a model takes it; `categories` lists a category's known values, their order is their number."""
+
+    name: str
+    kind: InputKind = InputKind.NUMBER
+    categories: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The input as it lies in a portable file's metadata."""
+        return {"name": self.name, "kind": str(self.kind), "categories": list(self.categories)}
+
+
+def encode(table: pa.Table, inputs: Sequence[Input]) -> Matrix:
+    """Feature columns as float64 of shape [rows, inputs].
+
+    A number's null is NaN; a category is its index in `categories`, unknown or null is NaN. Raises `DataError` when a
+    column is missing.
+    """
+    matrix = np.empty((table.num_rows, len(inputs)), dtype=np.float64)
+    for position, wanted in enumerate(inputs):
+        if wanted.name not in table.column_names:
+            raise DataError(f"features: column {wanted.name} is missing; compute the features again with --force")
+        matrix[:, position] = _numbers(table[wanted.name], wanted)
+    return matrix
+
+
+def _numbers(column: pa.ChunkedArray, wanted: Input) -> Matrix:
+    if wanted.kind is InputKind.CATEGORY:
+        known = pa.array(wanted.categories, pa.string())
+        column = pc.index_in(pc.cast(column, pa.string()), value_set=known)
+    elif pa.types.is_boolean(column.type):
+        column = pc.cast(column, pa.int8())
+    numbers: Matrix = pc.fill_null(pc.cast(column, pa.float64()), float("nan")).to_numpy()
+    return numbers

@@ -1,0 +1,119 @@
+"""What a feature row of flight delay looks like, and which of its columns a model may see."""
+
+from __future__ import annotations
+
+from include.contract import Column, Contract, Kind
+from include.use_cases.flight_delay.contracts import AIRPORT, ORIGINS
+
+CATEGORIES = ("carrier", "origin")
+"""Inputs that are names, not amounts. A destination's name is left out: its rates say more with fewer values."""
+
+HISTORY = {
+    "city": (1,),
+    "origin": (1,),
+    "carrier": (1, 7, 28),
+    "dest": (1, 7, 28),
+    "origin_hour": (7, 28),
+    "carrier_dest": (28,),
+    "flight": (28,),
+    "tail": (7, 28),
+}
+"""What delay history is kept of, and over how many data days before the flight's own."""
+
+STATE = ("city", "origin", "carrier", "dest")
+"""Whose traffic is watched while the day goes on: all three airports, one, a carrier at one, arrivals at one."""
+
+_EXAMPLE = (
+    Column("flight_id", Kind.TEXT, note="{date}-{carrier}-{flight}-{origin}"),
+    Column("date", Kind.DATE, note="local day of the scheduled departure"),
+    Column("carrier", Kind.TEXT, pattern=r"[A-Z0-9]{2}"),
+    Column("flight", Kind.INTEGER, minimum=1, maximum=9999),
+    Column("tailnum", Kind.TEXT, required=False),
+    Column("origin", Kind.TEXT, one_of=ORIGINS),
+    Column("dest", Kind.TEXT, pattern=AIRPORT),
+    Column("scheduled_departure", Kind.INSTANT),
+    Column("as_of", Kind.INSTANT, note="nothing that became known later is in this row"),
+)
+
+_SCHEDULE = (
+    Column("hour", Kind.INTEGER, minimum=0, maximum=23, note="local, of the scheduled departure"),
+    Column("minute_of_day", Kind.INTEGER, minimum=0, maximum=1439, note="local, of the scheduled departure"),
+    Column("day_of_week", Kind.INTEGER, minimum=1, maximum=7, note="Monday is 1"),
+    Column("day_of_year", Kind.INTEGER, minimum=1, maximum=366),
+    Column("days_to_holiday", Kind.INTEGER, minimum=-30, maximum=30, note="to the nearest; negative: it is past"),
+    Column("distance", Kind.NUMBER, minimum=1, maximum=12_000, note="miles"),
+    Column("block_minutes", Kind.INTEGER, minimum=1, maximum=1_440, note="scheduled, gate to gate"),
+    Column("origin_hour_flights", Kind.INTEGER, minimum=1, maximum=500, note="scheduled from there in that hour"),
+    Column("city_hour_flights", Kind.INTEGER, minimum=1, maximum=1_500, note="the same of all three airports"),
+    Column("origin_day_flights", Kind.INTEGER, minimum=1, maximum=5_000, note="scheduled from there that day"),
+    Column("carrier_day_flights", Kind.INTEGER, minimum=1, maximum=5_000, note="of that carrier, from all three"),
+)
+
+
+def _history(of: str, days: int) -> tuple[Column, ...]:
+    span = f"{of}, {days} data days before this flight's"
+    return (
+        Column(f"{of}_arrivals_{days}d", Kind.INTEGER, minimum=0, maximum=1_000_000, note=f"known: {span}"),
+        Column(f"{of}_late_rate_{days}d", Kind.NUMBER, minimum=0, maximum=1, note=f"arrivals > 15 min late: {span}"),
+        Column(f"{of}_dep_delay_{days}d", Kind.NUMBER, False, minimum=-180, maximum=3_000, note=f"mean min: {span}"),
+    )
+
+
+def _state(of: str) -> tuple[Column, ...]:
+    event = "arrival" if of == "dest" else "departure"
+    waiting = Column(f"{of}_waiting", Kind.INTEGER, minimum=0, maximum=5_000, note="scheduled today, not departed yet")
+    return (
+        Column(f"{of}_{event}s_2h", Kind.INTEGER, minimum=0, maximum=5_000, note="in the last two hours"),
+        Column(f"{of}_{event}_delay_2h", Kind.NUMBER, False, minimum=-240, maximum=3_000, note="mean minutes"),
+        Column(f"{of}_{event}_late_rate_2h", Kind.NUMBER, minimum=0, maximum=1, note="> 15 min late"),
+        Column(f"{of}_{event}_delay_today", Kind.NUMBER, False, minimum=-240, maximum=3_000, note="mean minutes"),
+        Column(f"{of}_{event}_late_rate_today", Kind.NUMBER, minimum=0, maximum=1, note="> 15 min late"),
+        *(() if of == "dest" else (waiting,)),
+    )
+
+
+_AIRCRAFT = (
+    Column("tail_legs_known", Kind.INTEGER, minimum=0, maximum=50, note="departures seen today and the day before"),
+    Column("tail_earlier_legs", Kind.INTEGER, minimum=0, maximum=50, note="scheduled before this flight, same date"),
+    Column("tail_last_dep_delay", Kind.NUMBER, False, minimum=-180, maximum=3_000, note="minutes"),
+    Column("tail_last_arr_delay", Kind.NUMBER, False, minimum=-240, maximum=3_000, note="minutes"),
+    Column("tail_hours_since", Kind.NUMBER, False, minimum=0, maximum=96, note="since its last known event"),
+    Column("tail_previous_delay", Kind.NUMBER, False, minimum=-240, maximum=5_000, note="of its leg before, so far"),
+    Column("tail_previous_pending", Kind.INTEGER, False, minimum=0, maximum=2, note="1: not departed, 2: in the air"),
+    Column("tail_slack", Kind.NUMBER, False, minimum=-10_000, maximum=10_000, note="minutes from that leg's arrival"),
+)
+
+_WEATHER = (
+    Column("weather_age", Kind.NUMBER, False, minimum=0, maximum=360, note="minutes since the observation was known"),
+    Column("temperature", Kind.NUMBER, False, minimum=-60, maximum=130, note="°F"),
+    Column("dew_point", Kind.NUMBER, False, minimum=-60, maximum=100, note="°F"),
+    Column("humidity", Kind.NUMBER, False, minimum=0, maximum=100, note="%"),
+    Column("wind_direction", Kind.NUMBER, False, minimum=0, maximum=360, note="degrees"),
+    Column("wind_speed", Kind.NUMBER, False, minimum=0, maximum=150, note="mph"),
+    Column("wind_gust", Kind.NUMBER, False, minimum=0, maximum=200, note="mph; none: no gusts"),
+    Column("precipitation", Kind.NUMBER, False, minimum=0, maximum=10, note="inches"),
+    Column("pressure", Kind.NUMBER, False, minimum=870, maximum=1085, note="millibars"),
+    Column("visibility", Kind.NUMBER, False, minimum=0, maximum=20, note="miles"),
+    Column("precipitation_3h", Kind.NUMBER, False, minimum=0, maximum=30, note="inches"),
+    Column("pressure_change_3h", Kind.NUMBER, False, minimum=-100, maximum=100, note="millibars"),
+    Column("worst_visibility", Kind.NUMBER, False, minimum=0, maximum=20, note="miles; of the three airports"),
+    Column("worst_precipitation_3h", Kind.NUMBER, False, minimum=0, maximum=30, note="inches; of the three airports"),
+)
+
+FEATURES = Contract(
+    "features",
+    columns=(
+        *_EXAMPLE,
+        *_SCHEDULE,
+        *(column for of, spans in HISTORY.items() for days in spans for column in _history(of, days)),
+        Column("origin_missed_rate_1d", Kind.NUMBER, minimum=0, maximum=1, note="scheduled, not departed: yesterday"),
+        *(column for of in STATE for column in _state(of)),
+        *_AIRCRAFT,
+        *_WEATHER,
+    ),
+    key=("flight_id",),
+    order=("scheduled_departure", "flight_id"),
+)
+
+INPUTS = CATEGORIES + tuple(column.name for column in FEATURES.columns[len(_EXAMPLE) :])
+"""The columns a model may see, categories first."""

@@ -63,16 +63,17 @@ class Reference:
 class Contract:
     """A table's shape and rules.
 
-    `key` identifies a row; `order` sorts a partition. A run stops when more than `max_quarantined` of a day's rows
-    break a row rule, when a column's share of nulls exceeds `max_nulls[column]`, or when the day has fewer rows than
-    `min_volume` times the median of the trailing days; outside `volume_band` (low, high; as ratios to that median) it
-    only warns.
+    `key` identifies a row; `order` sorts a partition. A run stops when the source has fewer than `min_rows` records of
+    a day (0: such days are normal), when more than `max_quarantined` of a day's rows break a row rule, when a column's
+    share of nulls exceeds `max_nulls[column]`, or when the day has fewer rows than `min_volume` times the median of
+    the trailing days; outside `volume_band` (low, high; as ratios to that median) it only warns.
     """
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     order: tuple[str, ...]
+    min_rows: int = 1
     max_quarantined: float = 0.05
     min_volume: float = 0.2
     volume_band: tuple[float, float] = (0.6, 1.6)

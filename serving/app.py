@@ -1,0 +1,101 @@
+"""The HTTP face: health, what is served, predictions, deployments."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving.errors import ServingError
+from serving.rows import check_rows
+from serving.service import Deployment, InService, Service
+from serving.settings import ServingSettings
+
+MAX_ROWS = 1000
+
+
+class PredictRequest(BaseModel):
+    """Rows of raw feature values, as the features partitions hold them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_ROWS)
+
+
+class PredictAnswer(BaseModel):
+    """One probability a row, in the order asked, and the version that answered."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_version: str
+    probabilities: list[float]
+
+
+def create_app(settings: ServingSettings) -> FastAPI:
+    """The application; it loads what was last in service when it starts."""
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.restore()
+        yield
+
+    app = FastAPI(title="nightshift serving", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_exception_handler(ServingError, _answer_serving_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
+    app.add_exception_handler(Exception, _answer_surprise)
+
+    def admin(authorization: Annotated[str, Header()] = "") -> None:
+        if settings.token is None:
+            raise HTTPException(403, "deploying is off: SERVING_TOKEN is not set")
+        expected = f"Bearer {settings.token.get_secret_value()}"
+        if not hmac.compare_digest(authorization.encode(), expected.encode()):
+            raise HTTPException(401, "wrong or missing bearer token", {"WWW-Authenticate": "Bearer"})
+
+    @app.get("/healthz")
+    def health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    def ready() -> dict[str, str]:
+        return {"status": "ready", "version": service.served.entry.version}
+
+    @app.get("/v1/model")
+    def model() -> InService:
+        return service.served.entry
+
+    @app.post("/v1/predict")
+    def predict(request: PredictRequest) -> PredictAnswer:
+        served = service.served
+        check_rows(request.rows, served.model.inputs)
+        probabilities = served.model.rows(request.rows).tolist()
+        return PredictAnswer(model_version=served.entry.version, probabilities=probabilities)
+
+    @app.post("/admin/deployments", dependencies=[Depends(admin)])
+    def deploy(wish: Deployment) -> InService:
+        return service.deploy(wish)
+
+    return app
+
+
+async def _answer_serving_error(_: Request, error: Exception) -> JSONResponse:
+    status = error.status if isinstance(error, ServingError) else 500
+    return JSONResponse({"detail": str(error)}, status)
+
+
+async def _answer_invalid_request(_: Request, error: Exception) -> JSONResponse:
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": str(error)}
+    place = [str(part) for part in first["loc"] if part != "body"]
+    if place[:1] == ["rows"] and len(place) > 1:
+        place = [f"row {place[1]}", *(f"field {name!r}" for name in place[2:])]
+    return JSONResponse({"detail": f"{', '.join(place) or 'body'}: {first['msg']}"}, 422)
+
+
+async def _answer_surprise(_: Request, __: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "internal error; the server's log has more"}, 500)

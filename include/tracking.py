@@ -1,0 +1,95 @@
+"""The way to MLflow: one client, bounded retries, and one clear line when it does not answer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from include.errors import FaultError, StepError
+from include.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ATTEMPTS = 3
+PAUSE_SECONDS = 1.0
+CONNECT_SECONDS = 5
+
+# MLflow's own defaults try for minutes; the orchestrator retries a step, so a call need not.
+_MLFLOW_LIMITS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def open_client(settings: Settings) -> MlflowClient:
+    """A client of the deployment's MLflow (a server's `http://…`, or its `postgresql://…` store without a server).
+
+    Raises `FaultError` when it does not answer after `ATTEMPTS` tries, `SettingsError` when no address is set.
+    """
+    url = settings.require("tracking_url")
+    _wait_for(url)
+    for name, value in _MLFLOW_LIMITS.items():
+        os.environ.setdefault(name, value)
+    for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with reported(url):
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=url, registry_uri=url)
+
+
+@contextmanager
+def reported(url: str) -> Iterator[None]:
+    """Turn what goes wrong inside MLflow into one line that names its address, without its password."""
+    try:
+        yield
+    except StepError:
+        raise
+    except Exception as error:
+        first = next(iter(str(error).strip().splitlines()), "")
+        raise FaultError(f"MLflow at {public(url)} failed: {type(error).__name__}: {first}") from error
+
+
+def public(url: str) -> str:
+    """An address without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", "@")))
+
+
+def _wait_for(url: str) -> None:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _knock(url)
+            return
+        except Exception as error:
+            if attempt == ATTEMPTS:
+                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                raise FaultError(
+                    f"MLflow at {public(url)} does not answer ({ATTEMPTS} tries): {reason}; "
+                    "start it (`make up`) or correct NIGHTSHIFT_TRACKING_URL"
+                ) from error
+            time.sleep(PAUSE_SECONDS * attempt)
+
+
+def _knock(url: str) -> None:
+    scheme = urlsplit(url).scheme
+    if scheme.startswith("postgresql"):
+        import psycopg
+
+        psycopg.connect(url.replace(scheme, "postgresql", 1), connect_timeout=CONNECT_SECONDS).close()
+    elif scheme in ("http", "https"):
+        import socket
+
+        address: Any = (urlsplit(url).hostname, urlsplit(url).port or (443 if scheme == "https" else 80))
+        socket.create_connection(address, timeout=CONNECT_SECONDS).close()

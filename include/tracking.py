@@ -71,7 +71,6 @@ def _wait_for(url: str) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             _knock(url)
-            return
         except Exception as error:
             if attempt == ATTEMPTS:
                 reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -80,6 +79,8 @@ def _wait_for(url: str) -> None:
                     "start it (`make up`) or correct NIGHTSHIFT_TRACKING_URL"
                 ) from error
             time.sleep(PAUSE_SECONDS * attempt)
+        else:
+            return
 
 
 def _knock(url: str) -> None:

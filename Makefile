@@ -1,0 +1,68 @@
+# What a person types. `make` lists the targets.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+DATE ?= 2013-10-01
+PYTHON := .venv/bin/python
+STAMP := .venv/installed
+
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: help install run up down status rollback test lint lock bench bench-parse bench-quality picture clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
+
+# Done again only when the lock changes; nothing after it needs the network.
+$(STAMP): requirements.lock include/local/install.py
+	@python3 include/local/install.py
+
+install: $(STAMP) ## install everything into .venv
+
+run: $(STAMP) ## run one night through Airflow: make run DATE=2013-10-01
+	@$(PYTHON) -m include.local run --date '$(DATE)'
+
+up: $(STAMP) ## start Airflow, MLflow and serving, and print where they are
+	@$(PYTHON) -m include.local up
+
+down: $(STAMP) ## stop what up and run started
+	@$(PYTHON) -m include.local down
+
+status: $(STAMP) ## what runs, what is served and since when
+	@$(PYTHON) -m include.local status
+
+rollback: $(STAMP) ## put the previously served model back
+	@$(PYTHON) -m include.local rollback
+
+lint: $(STAMP) ## check style and types
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+
+test: lint ## lint, types and tests
+	@$(PYTHON) -m pytest
+
+bench: bench-parse $(STAMP) ## features rows/s beside DuckDB, and the parse time of the DAG files
+	@$(PYTHON) -m benchmarks.features
+
+bench-parse: $(STAMP) ## parse time of the DAG files beside a bare pod operator's
+	@$(PYTHON) -m benchmarks.parse
+
+bench-quality: $(STAMP) ## AUC and Brier over October to December
+	@$(PYTHON) -m benchmarks.quality
+
+picture: $(STAMP) ## take the pictures of docs/ from a running `make up` (needs Chromium)
+	@$(PYTHON) docs/pictures/take.py
+
+UV_COMPILE := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
+
+lock: ## resolve the versions again (needs uv)
+	$(UV_COMPILE) pyproject.toml --group airflow --group steps --group spark --group serving --group local --group dev \
+		-o requirements.lock
+	$(UV_COMPILE) -c requirements.lock pyproject.toml --group airflow -o requirements.txt
+	$(UV_COMPILE) -c requirements.lock pyproject.toml --group steps -o docker/step/requirements.txt
+	$(UV_COMPILE) -c requirements.lock pyproject.toml --group steps --group spark -o docker/spark/requirements.txt
+	$(UV_COMPILE) -c requirements.lock --group serving -o docker/serving/requirements.txt
+
+clean: ## stop everything, then delete .venv and all state (.nightshift)
+	@if [ -e $(STAMP) ]; then $(PYTHON) -m include.local down; fi
+	@rm -rf .venv .nightshift .mypy_cache .ruff_cache .pytest_cache

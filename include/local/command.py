@@ -1,0 +1,66 @@
+"""What a person types: `make up`, `run`, `down`, `status`, `rollback`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+
+from include.errors import ExitCode, StepError
+from include.local.services import Services, open_services
+from include.local.stack import load_stack
+from include.local.status import status
+from include.use_case import load_use_case
+
+
+def up(services: Services) -> int:
+    """Start the long-lived things, and say where they are and how to log in."""
+    with services.locked():
+        services.start_databases()
+        services.start_serving()
+        services.start_interfaces()
+    airflow = services.airflow
+    print(f"\nAirflow  {airflow.url}  (user admin, password {airflow.password})")
+    print(f"MLflow   {services.mlflow.url}")
+    print(f"serving  {services.serving.url}")
+    return ExitCode.DONE
+
+
+def down(services: Services) -> int:
+    """Stop what this checkout started, and nothing else."""
+    with services.locked():
+        stopped = services.stop()
+    print("\n".join(f"stopped {process.name} (process {process.pid})" for process in stopped) or "nothing was running")
+    return ExitCode.DONE
+
+
+def rollback(services: Services) -> int:
+    """Put the previously served model back, by running the rollback step here and now."""
+    with services.locked():
+        services.start_databases()
+        services.start_serving()
+    package = services.stack.use_cases.split(",")[0].strip()
+    today = load_use_case(package).spec.last_day
+    argv = [sys.executable, "-m", "include.steps.rollback", "--use-case", package, "--date", today.isoformat()]
+    return subprocess.run(argv, env=services.step_environment(), cwd=services.stack.root, check=False).returncode
+
+
+def main() -> None:
+    """Run one command; an error is one line, and its exit code says whose fault it is."""
+    parser = argparse.ArgumentParser(prog="python -m include.local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, does in (("up", up), ("down", down), ("status", status), ("rollback", rollback)):
+        commands.add_parser(name, help=does.__doc__).set_defaults(does=does)
+    arguments = parser.parse_args()
+    try:
+        stack = load_stack()
+        os.chdir(stack.root)
+        code = arguments.does(open_services(stack))
+    except StepError as error:
+        print(f"nightshift: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("nightshift: interrupted; `make status` says what is still running", file=sys.stderr)
+        code = 130
+    raise SystemExit(int(code))

@@ -1,0 +1,106 @@
+"""MLflow on this machine: its database made ready, and its UI."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from include.errors import FaultError
+from include.local.airflow import plain_url
+from include.local.http import is_up
+from include.local.ports import require_free
+from include.local.processes import Process, Processes, last_line
+from include.local.stack import Stack
+
+SERVER = "mlflow"
+
+# MLflow makes its tables when first used; two first users at once would collide.
+_INITIALISE = """
+import sys
+from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine_with_retry
+_initialize_tables(create_sqlalchemy_engine_with_retry(sys.stdin.read()))
+"""
+
+
+@dataclass(frozen=True)
+class Mlflow:
+    """The tracking and registry database, and the server that shows it."""
+
+    stack: Stack
+    database_url: str
+    artifacts: str
+    processes: Processes
+
+    @property
+    def url(self) -> str:
+        """Where its UI is."""
+        return self.stack.url(self.stack.mlflow_port)
+
+    def prepare(self) -> subprocess.Popen[bytes] | None:
+        """Begin to make the database's tables; None if they are there, or if the tracking URL is no PostgreSQL."""
+        if not self.database_url.startswith("postgresql") or self._has_tables():
+            return None
+        self.stack.logs.mkdir(parents=True, exist_ok=True)
+        with self._prepare_log.open("wb") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-c", _INITIALISE],
+                env=self._environment(),
+                cwd=self.stack.root,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+            )
+        assert child.stdin is not None
+        child.stdin.write(self.database_url.encode())
+        child.stdin.close()
+        return child
+
+    def finish_preparing(self, child: subprocess.Popen[bytes] | None) -> None:
+        """Wait for what `prepare` began; `FaultError` with its last line if it failed."""
+        if child is not None and child.wait():
+            raise FaultError(f"MLflow could not be set up: {last_line(self._prepare_log)} (log: {self._prepare_log})")
+
+    def start(self) -> Process:
+        """Start the server; it is not yet ready when this returns."""
+        if running := self.processes.running(SERVER):
+            return running
+        port = self.stack.mlflow_port
+        require_free(self.stack.host, port, service="MLflow", variable="NIGHTSHIFT_MLFLOW_PORT")
+        argv = ["server", "--host", self.stack.host, "--port", str(port), "--workers", "1"]
+        return self.processes.start(
+            SERVER,
+            [sys.executable, "-m", "mlflow", *argv],
+            environment=self._environment(),
+            folder=self.stack.root,
+            log=self.stack.logs / f"{SERVER}.log",
+        )
+
+    def healthy(self) -> bool:
+        """Whether the server answers."""
+        return is_up(f"{self.url}/health")
+
+    @property
+    def _prepare_log(self) -> Path:
+        return self.stack.logs / "mlflow-prepare.log"
+
+    def _has_tables(self) -> bool:
+        with psycopg.connect(plain_url(self.database_url), connect_timeout=10) as session:
+            found = session.execute("SELECT to_regclass('model_version_tags') IS NOT NULL").fetchone()
+            return bool(found and found[0])
+
+    def _environment(self) -> dict[str, str]:
+        # The address holds a password: by environment, as a command line can be read by everyone.
+        return dict(os.environ) | {
+            "MLFLOW_BACKEND_STORE_URI": self.database_url,
+            "MLFLOW_DEFAULT_ARTIFACT_ROOT": self.artifacts,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            "PYTHONPATH": str(self.stack.root),
+            "PYTHONUNBUFFERED": "1",
+        }

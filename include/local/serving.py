@@ -1,0 +1,67 @@
+"""The serving API on this machine: its process, and the questions the stack asks it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from include.errors import FaultError
+from include.local.http import ask, is_up
+from include.local.ports import require_free
+from include.local.processes import Process, Processes
+from include.local.stack import Stack
+
+SERVER = "serving"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The server that answers predictions, and keeps what it serves in a folder of its own."""
+
+    stack: Stack
+    token: str
+    url: str
+    s3_endpoint: str | None
+    processes: Processes
+
+    def start(self) -> Process:
+        """Start the server; it is not yet ready when this returns."""
+        if running := self.processes.running(SERVER):
+            return running
+        port = self.stack.serving_port
+        require_free(self.stack.host, port, service="serving", variable="NIGHTSHIFT_SERVING_PORT")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")} | {
+            "SERVING_HOST": self.stack.host,
+            "SERVING_PORT": str(port),
+            "SERVING_TOKEN": self.token,
+            "SERVING_STATE": str(self.stack.state / "serving"),
+            "PYTHONPATH": str(self.stack.root),
+            "PYTHONUNBUFFERED": "1",
+        }
+        if self.s3_endpoint:
+            environment["SERVING_S3_ENDPOINT"] = self.s3_endpoint
+        return self.processes.start(
+            SERVER,
+            [sys.executable, "-m", "serving"],
+            environment=environment,
+            folder=self.stack.root,
+            log=self.stack.logs / f"{SERVER}.log",
+        )
+
+    def healthy(self) -> bool:
+        """Whether the server answers at all."""
+        return is_up(f"{self.url}/healthz")
+
+    def model(self) -> dict[str, Any] | None:
+        """What is served: version, sha256, uri, use case and since when; None if nothing is, or no server answers."""
+        try:
+            return dict(ask(f"{self.url}/v1/model", seconds=5))
+        except FaultError:
+            return None
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The server's answer for rows of features."""
+        return dict(ask(f"{self.url}/v1/predict", method="POST", body={"rows": list(rows)}, seconds=10))

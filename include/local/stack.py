@@ -1,0 +1,98 @@
+"""Where the embedded stack keeps its state, and which addresses and secrets it uses."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from include.errors import SettingsError
+from include.settings import PREFIX
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEFAULT_USE_CASES = "include.use_cases.flight_delay"
+
+
+class Stack(BaseModel):
+    """This machine's own settings, as `NIGHTSHIFT_*` variables name them.
+
+    `database_url` (tables), `tracking_url` (MLflow) and `airflow_database_url` name a real PostgreSQL each; those that
+    are not given lie in the embedded one. All state is under `state`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    root: Path = REPOSITORY
+    host: str = "127.0.0.1"
+    airflow_port: int = Field(8080, ge=1, le=65535)
+    mlflow_port: int = Field(5000, ge=1, le=65535)
+    serving_port: int = Field(8890, ge=1, le=65535)
+    postgres_port: int = Field(5433, ge=1, le=65535)
+    use_cases: str = DEFAULT_USE_CASES
+    database_url: SecretStr | None = None
+    tracking_url: SecretStr | None = None
+    airflow_database_url: SecretStr | None = None
+    serving_token: SecretStr | None = None
+
+    @property
+    def state(self) -> Path:
+        """The one folder that holds everything a run makes."""
+        return self.root / ".nightshift"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the long-lived processes' logs."""
+        return self.state / "logs"
+
+    @property
+    def secrets(self) -> Path:
+        """The folder that stands in for the Kubernetes Secret `nightshift`."""
+        return self.state / "secrets" / "nightshift"
+
+    @property
+    def embeds_postgres(self) -> bool:
+        """Whether any of the databases lies in the embedded PostgreSQL."""
+        return None in (self.database_url, self.tracking_url, self.airflow_database_url)
+
+    def url(self, port: int) -> str:
+        """The address of one of our servers, as this machine reaches it."""
+        return f"http://{self.reachable_host}:{port}"
+
+    @property
+    def reachable_host(self) -> str:
+        """A host to call our servers by; a server bound to every address answers on the loopback one."""
+        return "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
+
+
+def load_stack(environment: Mapping[str, str] | None = None) -> Stack:
+    """The stack that `NIGHTSHIFT_*` variables describe; a wrong value is refused by name."""
+    source = os.environ if environment is None else environment
+    given = {name: source.get(f"{PREFIX}{name.upper()}", "") for name in Stack.model_fields if name != "root"}
+    try:
+        return Stack.model_validate({name: value for name, value in given.items() if value})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(f"{PREFIX}{str(first['loc'][0]).upper()}={first['input']}: {first['msg']}") from None
+
+
+def _random_secret() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def keep_secret(path: Path, value: str | None = None, *, make: Callable[[], str] = _random_secret) -> str:
+    """The secret kept in a file only its owner can read: `value` if given, else the one there, else a new one."""
+    if path.exists():
+        kept = path.read_text()
+        if value is None or value == kept:
+            return kept
+    value = value or make()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:  # noqa: PTH123
+        out.write(value)
+    part.replace(path)
+    return value

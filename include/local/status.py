@@ -1,0 +1,54 @@
+"""What runs, what is served and since when, and how the last nights went."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import psycopg
+
+from include.errors import ExitCode
+from include.local.airflow import plain_url
+from include.local.services import STOP_ORDER, Services
+
+LAST_RUNS = """
+SELECT dag_id, conf ->> 'date', state, start_date, end_date, run_type
+FROM dag_run WHERE dag_id LIKE '%_nightly_training' ORDER BY start_date DESC NULLS FIRST LIMIT 5
+"""
+
+
+def status(services: Services) -> int:
+    """Print what runs since when, what is served since when, and the last nightly runs."""
+    for name in reversed(STOP_ORDER):
+        process = services.processes.running(name)
+        state = f"running since {local(process.since)} (process {process.pid})" if process else "not running"
+        print(f"{name:<22} {state}")
+    print(f"\nserved   {_served(services)}")
+    for line in _last_runs(services):
+        print(f"run      {line}")
+    return ExitCode.DONE
+
+
+def local(instant: datetime) -> str:
+    """An instant as this machine's clock shows it, to the second."""
+    return f"{instant.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _served(services: Services) -> str:
+    model = services.serving.model()
+    if model is None:
+        return f"nothing ({services.serving.url})"
+    since = local(datetime.fromisoformat(str(model["since"])))
+    return f"{model['use_case']} version {model['version']} since {since} ({services.serving.url})"
+
+
+def _last_runs(services: Services) -> list[str]:
+    try:
+        with psycopg.connect(plain_url(services.airflow.database_url), connect_timeout=3) as session:
+            rows = session.execute(LAST_RUNS).fetchall()
+    except psycopg.Error:
+        return []
+    return [
+        f"{dag} {day or '?'}: {state}, {kind}, {local(start) if start else 'not started'}"
+        + (f", {(end - start).total_seconds():.0f} s" if start and end else "")
+        for dag, day, state, start, end, kind in rows
+    ]

@@ -1,0 +1,120 @@
+"""Nightly training, one DAG per use case: extract → features → validate → train → choose → register → score → deploy.
+
+Each task is a pod; what a use case is comes from its `spec.py`, what a step is from `include/step_specs.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TriggerRule, chain
+
+from include.step_specs import CHOOSE, EXTRACT, FEATURES, NIGHTLY, REGISTER, SCORE, TRAIN, StepSpec
+from include.use_case import UseCaseSpec
+from plugins.data_day import data_day
+from plugins.deployment import replay, use_cases
+from plugins.pod_operator import StepPod
+
+DATE = "{{ data_day(params.date, data_interval_end, dag_run.run_after) }}"
+FORCE = "{{ 'true' if params.force else '' }}"
+CANDIDATES = "{{ params.candidates | join(',') }}"
+
+RETRIES = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 2,
+    "max_retry_delay": timedelta(minutes=5),
+}
+
+
+def lake_asset(spec: UseCaseSpec, name: str) -> Asset:
+    """A dataset of the lake, or the champion, that other DAGs can follow; its events say rows and metrics."""
+    return Asset(name=f"{spec.name}/{name}", uri=f"x-nightshift://{spec.name}/{name}", group="nightshift")
+
+
+def outlets(spec: UseCaseSpec, step: StepSpec) -> list[Asset]:
+    """The assets that a step updates."""
+    names = {
+        EXTRACT: [f"raw/{topic.name}" for topic in spec.topics],
+        FEATURES: [f"features/{horizon.name}" for horizon in spec.horizons],
+        REGISTER: ["champion"],
+        SCORE: [f"predictions/{horizon.name}" for horizon in spec.horizons],
+    }
+    return [lake_asset(spec, name) for name in names.get(step, [])]
+
+
+def params(spec: UseCaseSpec) -> dict[str, Param]:
+    """What a person may choose when triggering a run by hand."""
+    return {
+        "date": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Data day",
+            description="The day to run for. Empty: the newest day that is over at the run's own date.",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Do it again",
+            description="Compute and publish again what is already published.",
+        ),
+        "candidates": Param(
+            [],
+            type="array",
+            items={"type": "string", "enum": list(spec.candidates)},
+            examples=list(spec.candidates),
+            title="Candidates",
+            description="Train only these. Empty: all.",
+        ),
+    }
+
+
+def task(spec: UseCaseSpec, step: StepSpec) -> StepPod:
+    """One step of the run; training is mapped, a task for each candidate."""
+    about = {
+        "task_id": step.name,
+        "step": step,
+        "use_case": spec.package,
+        "date": DATE,
+        "doc_md": f"{step.summary}\n\n`python -m {step.module}` in image `{step.image}`, at most {step.deadline}.",
+    }
+    if step is TRAIN:
+        mapped = StepPod.partial(
+            **about,
+            options={"force": FORCE, "candidates": CANDIDATES},
+            map_index_template="{{ task.candidate }}",
+            pool=step.pool.value,
+            **RETRIES,
+        )
+        return mapped.expand(candidate=list(spec.candidates))
+    rule = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS if step is CHOOSE else TriggerRule.ALL_SUCCESS
+    return StepPod(**about, options={"force": FORCE}, outlets=outlets(spec, step), trigger_rule=rule, **RETRIES)
+
+
+def nightly_training(spec: UseCaseSpec) -> DAG:
+    """The use case's nightly run, due when its data day is over."""
+    with DAG(
+        dag_id=f"{spec.name}_nightly_training",
+        dag_display_name=f"{spec.name}: nightly training",
+        description=spec.title,
+        doc_md=f"**{spec.title}**\n{__doc__}",
+        schedule=CronDataIntervalTimetable(spec.cron, timezone=spec.timezone),
+        start_date=spec.day_start(spec.first_day),
+        end_date=None if replay() else spec.day_end(spec.last_day) - timedelta(seconds=1),
+        catchup=False,
+        max_active_runs=2,
+        dagrun_timeout=timedelta(hours=4),
+        tags=["nightshift", spec.name],
+        default_args={"owner": spec.owner},
+        params=params(spec),
+        user_defined_macros={"data_day": partial(data_day, spec)},
+        render_template_as_native_obj=False,
+    ) as dag:
+        chain(*(task(spec, step) for step in NIGHTLY))
+    return dag
+
+
+for use_case in use_cases():
+    nightly_training(use_case)

@@ -1,0 +1,126 @@
+"""What runs as a container, as data: each step's module, image, resources, deadline and pool.
+
+DAG files read it, so it imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Image(StrEnum):
+    """The images that steps run in; `docker/<name>` builds each."""
+
+    STEP = "step"
+    SPARK = "spark"
+
+
+class Pool(StrEnum):
+    """The Airflow pools (airflow_settings.yaml) that bound how much runs at once."""
+
+    DEFAULT = "default_pool"
+    SPARK = "spark"
+    TRAINING = "training"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a container asks for and may use at most, as Kubernetes quantities."""
+
+    cpu: str
+    memory: str
+    cpu_limit: str
+    memory_limit: str
+
+
+LIGHT = Resources(cpu="250m", memory="512Mi", cpu_limit="1", memory_limit="1Gi")
+HEAVY = Resources(cpu="1", memory="1Gi", cpu_limit="2", memory_limit="2Gi")
+SPARK = Resources(cpu="1", memory="2Gi", cpu_limit="2", memory_limit="4Gi")
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """One step: `name` is its task id, `module` is what `python -m` runs, `deadline` ends it by force."""
+
+    name: str
+    module: str
+    summary: str
+    deadline: timedelta
+    image: Image = Image.STEP
+    resources: Resources = LIGHT
+    pool: Pool = Pool.DEFAULT
+
+
+EXTRACT = StepSpec(
+    "extract",
+    "include.steps.extract",
+    "Reads the data day, and whatever is missing of its history, from the source into raw partitions.",
+    timedelta(minutes=20),
+    resources=HEAVY,
+)
+FEATURES = StepSpec(
+    "features",
+    "spark_jobs.features",
+    "Computes every missing feature partition of both horizons, point in time, in one Spark job.",
+    timedelta(minutes=60),
+    image=Image.SPARK,
+    resources=SPARK,
+    pool=Pool.SPARK,
+)
+VALIDATE = StepSpec(
+    "validate",
+    "include.steps.validate",
+    "Holds raw and feature partitions against their contracts. A hard failure stops the run; the champion stays.",
+    timedelta(minutes=20),
+    resources=HEAVY,
+)
+TRAIN = StepSpec(
+    "train",
+    "include.steps.train",
+    "Fits one candidate: once up to the hold-out days, to be judged, and once on everything, to be shipped.",
+    timedelta(minutes=30),
+    resources=HEAVY,
+    pool=Pool.TRAINING,
+)
+CHOOSE = StepSpec(
+    "choose",
+    "include.steps.choose",
+    "Judges candidates and champion on days that neither was trained on, and decides by the gates.",
+    timedelta(minutes=15),
+    resources=HEAVY,
+)
+REGISTER = StepSpec(
+    "register",
+    "include.steps.register",
+    "Records the decision, its numbers and the model in the registry; moves the champion's alias if it was won.",
+    timedelta(minutes=10),
+)
+SCORE = StepSpec(
+    "score",
+    "include.steps.score",
+    "Publishes one prediction for each scheduled example, by a version that had not seen its day.",
+    timedelta(minutes=15),
+    resources=HEAVY,
+)
+DEPLOY = StepSpec(
+    "deploy",
+    "include.steps.deploy",
+    "Puts the champion's model file into service. A backfill of old days never replaces what is served.",
+    timedelta(minutes=10),
+)
+SMOKE_TEST = StepSpec(
+    "smoke_test",
+    "include.steps.smoke_test",
+    "Asks the service about rows that were scored. A wrong answer puts the previous model back and fails.",
+    timedelta(minutes=10),
+)
+ROLLBACK = StepSpec(
+    "rollback",
+    "include.steps.rollback",
+    "Puts the previously served model, or a version that is named, back into service.",
+    timedelta(minutes=10),
+)
+
+NIGHTLY = (EXTRACT, FEATURES, VALIDATE, TRAIN, CHOOSE, REGISTER, SCORE, DEPLOY, SMOKE_TEST)

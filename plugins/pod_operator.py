@@ -1,0 +1,175 @@
+"""The one operator of this project: a step as a pod, on a cluster or as a process of this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.sdk import Variable
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from kubernetes.client.exceptions import ApiException
+from kubernetes.client.models import V1Pod
+from kubernetes.config import ConfigException
+
+from include.step_specs import StepSpec
+from plugins import pod_spec
+from plugins.pod_ending import Ending
+from plugins.pod_process import PodProcess
+
+if TYPE_CHECKING:
+    from airflow.sdk import Asset, Context
+
+STARTUP = timedelta(minutes=10)  # scheduling and pulling an image, on top of the step's own deadline
+BLANK = re.compile(r"--[a-z-]+=")
+
+
+class PodRuntime(StrEnum):
+    """What runs a pod; chosen when a task runs, by the Airflow Variable `nightshift_pod_runtime`."""
+
+    KUBERNETES = "kubernetes"
+    PROCESS = "process"
+
+    @classmethod
+    def chosen(cls) -> PodRuntime:
+        """The runtime of this deployment; a cluster unless the variable says otherwise."""
+        value = Variable.get("nightshift_pod_runtime", default=cls.KUBERNETES.value)
+        try:
+            return cls(value)
+        except ValueError:
+            known = " or ".join(cls)
+            raise AirflowFailException(f"Airflow Variable nightshift_pod_runtime is {value!r}; set {known}") from None
+
+
+class StepPod(KubernetesPodOperator):
+    """A step as a pod.
+
+    `options` become `--name=value` arguments; one that renders to nothing is left out. Returns the step's result (its
+    termination message). Raises `AirflowFailException` for bad data or settings (exit codes 65, 78),
+    `AirflowSkipException` for nothing to do (99) and `AirflowException`, which is retried, for everything else; the
+    text is the step's own one-line error.
+    """
+
+    template_fields = (*KubernetesPodOperator.template_fields, "date")
+
+    def __init__(
+        self,
+        *,
+        step: StepSpec,
+        use_case: str,
+        date: str,
+        options: Mapping[str, str] | None = None,
+        candidate: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.step = step
+        self.use_case = use_case
+        self.date = date
+        self.candidate = candidate
+        chosen = {
+            "use-case": use_case,
+            "date": date,
+            **(options or {}),
+            **({"candidate": candidate} if candidate else {}),
+        }
+        super().__init__(
+            **{
+                "image": pod_spec.image(step),
+                "cmds": ["python"],
+                "arguments": ["-m", step.module, *(f"--{name}={value}" for name, value in chosen.items())],
+                "name": f"{use_case.rpartition('.')[2]}-{step.name}".replace("_", "-"),
+                "namespace": pod_spec.NAMESPACE,
+                "labels": pod_spec.labels(step, use_case),
+                "env_vars": pod_spec.environment(candidate),
+                "container_resources": pod_spec.resources(step),
+                "container_security_context": pod_spec.container_security(),
+                "security_context": pod_spec.pod_security(),
+                "volumes": pod_spec.volumes(),
+                "volume_mounts": pod_spec.volume_mounts(),
+                "automount_service_account_token": False,
+                "active_deadline_seconds": int(step.deadline.total_seconds()),
+                "termination_grace_period": pod_spec.GRACE,
+                "execution_timeout": step.deadline + STARTUP,
+                "startup_timeout_seconds": int(STARTUP.total_seconds()),
+                "startup_check_interval_seconds": 1,
+                "container_name_log_prefix_enabled": False,
+                "log_events_on_failure": True,
+                "log_pod_spec_on_failure": False,
+                "do_xcom_push": False,  # the provider's word for its sidecar; execute() pushes the result
+                "deferrable": False,
+                "durable": True,
+                "pool": step.pool.value,
+                **kwargs,
+            }
+        )
+        self._process: PodProcess | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the pod and hand back its result."""
+        ending = self._run_as_process(context) if PodRuntime.chosen() is PodRuntime.PROCESS else self._run(context)
+        result = ending.result()
+        context["ti"].xcom_push(key="return_value", value=result)
+        announce(self.outlets, context, {"date": self.date, **result})
+        return result
+
+    def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> V1Pod:
+        """The pod, without the options that rendered to nothing."""
+        self.arguments = [word for word in self.arguments if not BLANK.fullmatch(word)]
+        return super().build_pod_request_obj(context, dry_run=dry_run)
+
+    def on_kill(self) -> None:
+        """End the process or delete the pod of a task that is cancelled."""
+        if self._process is not None:
+            self._process.stop()
+        super().on_kill()
+
+    def cleanup(
+        self,
+        pod: V1Pod,
+        remote_pod: V1Pod | None,
+        xcom_result: dict[str, Any] | None = None,
+        context: Context | None = None,
+    ) -> None:
+        """Delete the pod as the provider does, but let a failure speak with the step's own words."""
+        try:
+            super().cleanup(pod, remote_pod, xcom_result, context)
+        except AirflowException as failure:
+            ending = Ending.of_pod(remote_pod, self.base_container_name)
+            if ending.exit_code is None and failure.__context__ is not None:
+                return  # what is on its way up (no image, a timeout) says more than the unfinished pod
+            raise ending.failure() from None
+
+    def _run(self, context: Context) -> Ending:
+        try:
+            super().execute(context)
+        except ApiException as error:
+            raise self._refused(error) from error
+        except ConfigException as error:
+            raise AirflowFailException(
+                f"no Kubernetes cluster is configured ({error}): give the connection {self.kubernetes_conn_id}, "
+                "or set the Airflow Variable nightshift_pod_runtime to process"
+            ) from None
+        return Ending.of_pod(self.remote_pod, self.base_container_name)
+
+    def _run_as_process(self, context: Context) -> Ending:
+        self.name = self._set_name(self.name)
+        pod = self.build_pod_request_obj(context, dry_run=True)
+        self._process = PodProcess(pod, self.log.info)
+        return self._process.run()
+
+    def _refused(self, error: ApiException) -> AirflowException:
+        if self._killed:
+            return AirflowException("the task was cancelled and its pod deleted")
+        text = f"Kubernetes answered {error.status} {error.reason}: {pod_spec.api_message(error.body)}"
+        return AirflowFailException(text) if error.status in (400, 403, 422) else AirflowException(text)
+
+
+def announce(outlets: Iterable[Asset], context: Context, result: Mapping[str, Any]) -> None:
+    """Say on each outlet's event what was made, so that other DAGs can follow it."""
+    for outlet in outlets:
+        context["outlet_events"][outlet].extra = {
+            key: result.get(key, {}) for key in ("date", "rows", "metrics", "uris")
+        }

@@ -1,0 +1,124 @@
+"""What every step's pod looks like, in one place: image, environment, resources, and the rights it does without."""
+
+from __future__ import annotations
+
+import json
+
+from kubernetes.client.models import (
+    V1Capabilities,
+    V1EmptyDirVolumeSource,
+    V1EnvVar,
+    V1EnvVarSource,
+    V1PodSecurityContext,
+    V1ResourceRequirements,
+    V1SeccompProfile,
+    V1SecretKeySelector,
+    V1SecurityContext,
+    V1Volume,
+    V1VolumeMount,
+)
+
+from include.step_specs import StepSpec
+
+VERSION = "0.1.0"
+USER = 10001  # the images' user
+GRACE = 10  # seconds between being asked to stop and being stopped
+SECRET = "nightshift"  # noqa: S105 (the name of a Kubernetes Secret)
+NAMESPACE = "{{ var.value.get('nightshift_namespace', 'nightshift') }}"
+
+PLAIN = (
+    "NIGHTSHIFT_LAKE",
+    "NIGHTSHIFT_S3_ENDPOINT",
+    "NIGHTSHIFT_ARTIFACTS",
+    "NIGHTSHIFT_SERVING_URL",
+    "NIGHTSHIFT_SPARK_MASTER",
+    "NIGHTSHIFT_SPARK_PACKAGES",
+    "NIGHTSHIFT_REPLAY",
+)
+"""Set from the Airflow Variable of the same name in lower case; an empty one counts as unset."""
+
+SECRETS = {
+    "NIGHTSHIFT_DATABASE_URL": "database-url",
+    "NIGHTSHIFT_TRACKING_URL": "tracking-url",
+    "NIGHTSHIFT_SERVING_TOKEN": "serving-token",
+    "AWS_ACCESS_KEY_ID": "aws-access-key-id",
+    "AWS_SECRET_ACCESS_KEY": "aws-secret-access-key",
+}
+"""Environment variable → key of the Secret; each may be absent, a step that needs it says so."""
+
+
+def image(step: StepSpec) -> str:
+    """The step's image: the Airflow Variable `nightshift_<name>_image`, or what `docker/<name>` builds."""
+    return f"{{{{ var.value.get('nightshift_{step.image}_image', 'nightshift/{step.image}:{VERSION}') }}}}"
+
+
+def environment(candidate: str | None) -> list[V1EnvVar]:
+    """What a step is told about its deployment and its run; secrets only by reference."""
+    run = "{{ ti.dag_id }}/{{ run_id }}/{{ ti.task_id }}" + (f"-{candidate}" if candidate else "")
+    plain = [V1EnvVar(name, value=f"{{{{ var.value.get('{name.lower()}', '') }}}}") for name in PLAIN]
+    secret = [
+        V1EnvVar(name, value_from=V1EnvVarSource(secret_key_ref=V1SecretKeySelector(key, SECRET, optional=True)))
+        for name, key in SECRETS.items()
+    ]
+    return [*plain, V1EnvVar("NIGHTSHIFT_RUN", value=run), *secret]
+
+
+def labels(step: StepSpec, use_case: str) -> dict[str, str]:
+    """What `kubectl get pods -l` finds a step by; the provider adds dag, task, run and try."""
+    return {
+        "app.kubernetes.io/name": "nightshift",
+        "app.kubernetes.io/component": step.name,
+        "nightshift/use-case": use_case.rpartition(".")[2],
+    }
+
+
+def resources(step: StepSpec) -> V1ResourceRequirements:
+    """The step's requests and limits."""
+    wanted = step.resources
+    return V1ResourceRequirements(
+        requests={"cpu": wanted.cpu, "memory": wanted.memory},
+        limits={"cpu": wanted.cpu_limit, "memory": wanted.memory_limit},
+    )
+
+
+def pod_security() -> V1PodSecurityContext:
+    """Nobody of importance: not root, and only the system calls that the runtime's own profile lets through."""
+    return V1PodSecurityContext(
+        run_as_non_root=True,
+        run_as_user=USER,
+        run_as_group=USER,
+        fs_group=USER,
+        seccomp_profile=V1SeccompProfile(type="RuntimeDefault"),
+    )
+
+
+def container_security() -> V1SecurityContext:
+    """No capability, no way to gain one, nothing to write to but `/tmp` and the termination log."""
+    return V1SecurityContext(
+        run_as_non_root=True,
+        run_as_user=USER,
+        allow_privilege_escalation=False,
+        read_only_root_filesystem=True,
+        capabilities=V1Capabilities(drop=["ALL"]),
+        seccomp_profile=V1SeccompProfile(type="RuntimeDefault"),
+    )
+
+
+def volumes() -> list[V1Volume]:
+    """A scratch folder that ends with the pod."""
+    return [V1Volume(name="tmp", empty_dir=V1EmptyDirVolumeSource())]
+
+
+def volume_mounts() -> list[V1VolumeMount]:
+    """The scratch folder at `/tmp`."""
+    return [V1VolumeMount(name="tmp", mount_path="/tmp")]  # noqa: S108
+
+
+def api_message(body: str | bytes | None) -> str:
+    """What the API server says in an error, as one line."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
+    try:
+        text = str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        pass
+    return " ".join(text.split()) or "no reason given"

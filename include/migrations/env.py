@@ -1,0 +1,18 @@
+"""Alembic's way into the database; `include.migrate` calls it."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import NullPool, create_engine, text
+
+from include.migrate import VERSION_TABLE
+from include.tables import Base, sqlalchemy_url
+
+LOCK = 6_447_744  # any number, the same for all who migrate
+
+engine = create_engine(sqlalchemy_url(context.config.attributes["url"]), poolclass=NullPool)
+with engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=Base.metadata, version_table=VERSION_TABLE)
+    with context.begin_transaction():
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        context.run_migrations()

@@ -13,7 +13,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
 
 # Done again only when the lock changes; nothing after it needs the network.
-$(STAMP): requirements.lock include/local/install.py
+$(STAMP): requirements.lock
 	@python3 include/local/install.py
 
 install: $(STAMP) ## install everything into .venv

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from include.errors import FaultError
+from include import migrate
 from include.local.airflow import DAG_PROCESSOR, SCHEDULER, Airflow
 from include.local.airflow import SERVER as AIRFLOW_SERVER
 from include.local.mlflow import Mlflow
 from include.local.postgres import Postgres
-from include.local.processes import Process, Processes, last_line
+from include.local.processes import Process, Processes
 from include.local.serving import SERVER as SERVING_SERVER
 from include.local.serving import Serving
 from include.local.settings_file import read_settings_file
@@ -58,10 +55,11 @@ class Services:
         if self.stack.embeds_postgres:
             with told("PostgreSQL"):
                 self.postgres.start()
-        airflow, mlflow, tables = self.airflow.prepare(), self.mlflow.prepare(), self._prepare_tables()
-        if tables:
+        airflow, mlflow = self.airflow.prepare(), self.mlflow.prepare()
+        database_url = (self.stack.secrets / "database-url").read_text()
+        if migrate.current(database_url) != migrate.head():
             with told("tables"):
-                self._finish_tables(tables)
+                migrate.upgrade(database_url)
         if mlflow:
             with told("MLflow's database"):
                 self.mlflow.finish_preparing(mlflow)
@@ -105,38 +103,6 @@ class Services:
         rest = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         plain = {name: str(value) for name, value in plain.items()}
         return rest | plain | hidden | {"PYTHONPATH": str(self.stack.root), "PYTHONUNBUFFERED": "1"}
-
-    def _prepare_tables(self) -> subprocess.Popen[bytes] | None:
-        if self._tables_stamp.exists() and self._tables_stamp.read_text() == self._tables_version():
-            return None
-        self.stack.logs.mkdir(parents=True, exist_ok=True)
-        with self._tables_log.open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "include.tables", "upgrade"],
-                env=self.step_environment(),
-                cwd=self.stack.root,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def _finish_tables(self, child: subprocess.Popen[bytes]) -> None:
-        if child.wait():
-            raise FaultError(f"the tables could not be made: {last_line(self._tables_log)} (log: {self._tables_log})")
-        self._tables_stamp.write_text(self._tables_version())
-
-    def _tables_version(self) -> str:
-        """Which migrations there are, and in which database they were run."""
-        names = sorted(path.name for path in (self.stack.root / "include" / "tables").rglob("versions/*.py"))
-        return "\n".join([(self.stack.secrets / "database-url").read_text().rpartition("@")[2], *names])
-
-    @property
-    def _tables_stamp(self) -> Path:
-        return self.stack.state / "tables-prepared"
-
-    @property
-    def _tables_log(self) -> Path:
-        return self.stack.logs / "tables-prepare.log"
 
 
 def open_services(stack: Stack) -> Services:

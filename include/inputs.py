@@ -37,17 +37,19 @@ class Input:
         return {"name": self.name, "kind": str(self.kind), "categories": list(self.categories)}
 
 
-def encode(table: pa.Table, inputs: Sequence[Input]) -> Matrix:
-    """Feature columns as float64 of shape [rows, inputs].
+def encode(table: pa.Table, inputs: Sequence[Input], order: npt.NDArray[np.intp] | None = None) -> Matrix:
+    """Feature columns as float64 of shape [rows, inputs]; the table's rows, or those at the positions `order`.
 
     A number's null is NaN; a category is its index in `categories`, unknown or null is NaN. Raises `DataError` when a
     column is missing.
     """
-    matrix = np.empty((table.num_rows, len(inputs)), dtype=np.float64)
+    rows = table.num_rows if order is None else len(order)
+    matrix = np.empty((rows, len(inputs)), dtype=np.float64)
     for position, wanted in enumerate(inputs):
         if wanted.name not in table.column_names:
             raise DataError(f"features: column {wanted.name} is missing; compute the features again with --force")
-        matrix[:, position] = _numbers(table[wanted.name], wanted)
+        numbers = _numbers(table[wanted.name], wanted)
+        matrix[:, position] = numbers if order is None else numbers[order]
     return matrix
 
 

@@ -44,7 +44,8 @@ class UseCaseSpec:
 
     `examples` is the topic whose rows are predicted (one prediction a row), `outcomes` the one that holds what came of
     them. `history_days` is how many days before D a run trains on, `lookback_days` how many more the oldest feature
-    row looks back, `holdout_days` how many of the newest days judge the candidates.
+    row looks back, `holdout_days` how many of the newest days judge the candidates. `carried` names the example's
+    columns that its predictions show beside the key.
     """
 
     name: str
@@ -65,6 +66,7 @@ class UseCaseSpec:
     history_days: int
     lookback_days: int
     holdout_days: int
+    carried: tuple[str, ...] = ()
 
     @property
     def zone(self) -> ZoneInfo:

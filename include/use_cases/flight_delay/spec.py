@@ -25,4 +25,5 @@ SPEC = UseCaseSpec(
     history_days=272,
     lookback_days=28,
     holdout_days=14,
+    carried=("carrier", "flight", "tailnum", "origin", "dest", "scheduled_departure"),
 )

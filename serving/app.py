@@ -81,6 +81,10 @@ def create_app(settings: ServingSettings) -> FastAPI:
     def deploy(wish: Deployment) -> InService:
         return service.deploy(wish)
 
+    @app.delete("/admin/deployments", dependencies=[Depends(admin)], status_code=204)
+    def withdraw() -> None:
+        service.withdraw()
+
     return app
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from threading import Lock
 
@@ -42,6 +42,7 @@ class InService(BaseModel):
     uri: str
     use_case: str
     since: datetime
+    trained_through: date | None = None
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,19 @@ class Service:
                 uri=wish.model_uri,
                 use_case=wish.use_case,
                 since=datetime.now(UTC),
+                trained_through=model.card.trained_through,
             )
             _write(self._file, entry.model_dump_json(indent=1).encode())
             self._served = Served(entry, model)
             log.info("in service: version %s of %s (%s)", entry.version, entry.use_case, entry.uri)
             return entry
+
+    def withdraw(self) -> None:
+        """Serve nothing from now on, restarts included."""
+        with self._lock:
+            self._file.unlink(missing_ok=True)
+            self._served, self._why_not = None, "the last model was withdrawn"
+            log.info("withdrawn: nothing is in service")
 
     def _load(self, uri: str, sha256: str, use_case: str) -> PortableModel:
         content = fetch(uri, s3_endpoint=self.settings.s3_endpoint, limit=self.settings.model_bytes)

@@ -110,6 +110,19 @@ def test_a_bad_file_never_replaces_a_good_one(server: ServingProcess, tmp_path: 
     assert after == before
 
 
+def test_a_withdrawn_model_is_not_served_even_after_a_restart(server: ServingProcess, tmp_path: Path) -> None:
+    server.deploy(*write(tmp_path, portable_bytes()), "7")
+
+    refused = httpx.delete(f"{server.url}/admin/deployments")
+    withdrawn = httpx.delete(f"{server.url}/admin/deployments", headers={"Authorization": f"Bearer {TOKEN}"})
+
+    assert (refused.status_code, withdrawn.status_code) == (401, 204)
+    assert server.get("/v1/model").json()["detail"] == "no model is served: the last model was withdrawn"
+    server.stop()
+    server.start()
+    assert server.get("/readyz").status_code == 503
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [

@@ -1,4 +1,4 @@
-"""The examples a run of data day D learns from: feature rows of every horizon, joined with the outcomes known by then."""
+"""The examples that the run of a day learns from: feature rows of every horizon, with the outcomes known by then."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def folds(spec: UseCaseSpec, first_day: date, day: date, count: int) -> list[Fol
 
 
 def ingredients(lake: Lake, spec: UseCaseSpec, day: date) -> Ingredients:
-    """The partitions published for the run of a day: features of every horizon and outcomes, up to and with that day."""
+    """The partitions that the run of a day learns from: features of every horizon and outcomes, that day included."""
     oldest = max(day - timedelta(days=spec.history_days), spec.first_day)
     features = {h.name: _days(lake, Dataset(Layer.FEATURES, h.name), oldest, day) for h in spec.horizons}
     outcomes = _days(lake, Dataset(Layer.RAW, spec.outcomes), oldest, day)
@@ -113,7 +113,7 @@ def load(
     slices: Sequence[str],
     cutoffs: Sequence[date],
 ) -> Examples:
-    """The examples with the named inputs, and for each cutoff (in order; the last is D) what was known when it was over."""
+    """The examples with the named inputs, and for each cutoff (in order, the last is D) what was known at its end."""
     spec, lake = context.use_case.spec, context.lake
     columns = list(dict.fromkeys([spec.key, DATE, *slices, *names]))
     table = pa.concat_tables(_features(lake, horizon, days, columns) for horizon, days in made_of.features.items())

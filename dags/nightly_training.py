@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TriggerRule, chain
+from airflow.sdk import DAG, Asset, Param, TriggerRule, chain
 
 from include.step_specs import CHOOSE, EXTRACT, FEATURES, NIGHTLY, REGISTER, SCORE, TRAIN, StepSpec
 from include.use_case import UseCaseSpec
-from plugins.data_day import data_day
+from plugins.data_days import DataDays, data_day
 from plugins.deployment import replay, use_cases
 from plugins.pod_operator import StepPod
 
@@ -71,16 +72,16 @@ def params(spec: UseCaseSpec) -> dict[str, Param]:
     }
 
 
-def task(spec: UseCaseSpec, step: StepSpec) -> StepPod:
-    """One step of the run; training is mapped, a task for each candidate."""
-    about = {
+def task(spec: UseCaseSpec, step: StepSpec) -> Any:
+    """One step of the run (a `StepPod`); training is mapped, a task for each candidate."""
+    about: dict[str, Any] = {
         "task_id": step.name,
         "step": step,
         "use_case": spec.package,
         "date": DATE,
         "doc_md": f"{step.summary}\n\n`python -m {step.module}` in image `{step.image}`, at most {step.deadline}.",
     }
-    if step is TRAIN:
+    if step == TRAIN:
         mapped = StepPod.partial(
             **about,
             options={"force": FORCE, "candidates": CANDIDATES},
@@ -89,7 +90,7 @@ def task(spec: UseCaseSpec, step: StepSpec) -> StepPod:
             **RETRIES,
         )
         return mapped.expand(candidate=list(spec.candidates))
-    rule = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS if step is CHOOSE else TriggerRule.ALL_SUCCESS
+    rule = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS if step == CHOOSE else TriggerRule.ALL_SUCCESS
     return StepPod(**about, options={"force": FORCE}, outlets=outlets(spec, step), trigger_rule=rule, **RETRIES)
 
 
@@ -100,9 +101,7 @@ def nightly_training(spec: UseCaseSpec) -> DAG:
         dag_display_name=f"{spec.name}: nightly training",
         description=spec.title,
         doc_md=f"**{spec.title}**\n{__doc__}",
-        schedule=CronDataIntervalTimetable(spec.cron, timezone=spec.timezone),
-        start_date=spec.day_start(spec.first_day),
-        end_date=None if replay() else spec.day_end(spec.last_day) - timedelta(seconds=1),
+        schedule=DataDays(spec.cron, spec.timezone, spec.first_day, None if replay() else spec.last_day),
         catchup=False,
         max_active_runs=2,
         dagrun_timeout=timedelta(hours=4),
@@ -110,7 +109,6 @@ def nightly_training(spec: UseCaseSpec) -> DAG:
         default_args={"owner": spec.owner},
         params=params(spec),
         user_defined_macros={"data_day": partial(data_day, spec)},
-        render_template_as_native_obj=False,
     ) as dag:
         chain(*(task(spec, step) for step in NIGHTLY))
     return dag

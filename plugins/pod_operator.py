@@ -44,7 +44,7 @@ class PodRuntime(StrEnum):
             raise AirflowFailException(f"Airflow Variable nightshift_pod_runtime is {value!r}; set {known}") from None
 
 
-class StepPod(KubernetesPodOperator):
+class StepPod(KubernetesPodOperator):  # type: ignore[misc]
     """A step as a pod.
 
     `options` become `--name=value` arguments; one that renders to nothing is left out. Returns the step's result (its
@@ -54,6 +54,8 @@ class StepPod(KubernetesPodOperator):
     """
 
     template_fields = (*KubernetesPodOperator.template_fields, "date")
+    arguments: list[str]
+    name: str
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 from kubernetes.client.models import (
     V1Capabilities,
@@ -117,8 +118,6 @@ def volume_mounts() -> list[V1VolumeMount]:
 def api_message(body: str | bytes | None) -> str:
     """What the API server says in an error, as one line."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
-    try:
+    with suppress(ValueError, KeyError, TypeError):
         text = str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        pass
     return " ".join(text.split()) or "no reason given"

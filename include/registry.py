@@ -180,6 +180,13 @@ class Registry:
             self.client.set_model_version_tag(self.name, version.version, "rejected", reason)
             self.client.set_model_version_tag(self.name, version.version, "approved", "false")
 
+    def readmit(self, version: Version) -> None:
+        """Take a rejection back: a person put the version into service again."""
+        with reported(self.url):
+            self.client.set_model_version_tag(self.name, version.version, "approved", "true")
+            if version.rejected is not None:
+                self.client.delete_model_version_tag(self.name, version.version, "rejected")
+
     def tag(self, version: Version, facts: Mapping[str, str]) -> None:
         """Write further facts on a version."""
         with reported(self.url):

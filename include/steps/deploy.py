@@ -1,0 +1,88 @@
+"""deploy: the champion's model file into service, unless this run is about older days than what is served."""
+
+from __future__ import annotations
+
+import logging
+
+from include.deployments import Deployments, Target
+from include.errors import DataError
+from include.lake import Lake
+from include.registry import Registry, Version
+from include.reversal import put_into_service, tell_registry
+from include.serving_api import Served, ServingApi
+from include.settings import Settings
+from include.step import Context, Result, StepArguments, main
+from include.tables import Reason, State
+
+log = logging.getLogger("nightshift")
+
+
+class Arguments(StepArguments):
+    """What deploy is told; `force` deploys the champion even from a backfill."""
+
+
+def deploy(context: Context, arguments: Arguments) -> Result:
+    """Put the champion into service if it is not there yet, and note it in the history.
+
+    What is served stays when there is no champion, when it serves already, when it was rolled back or failed its
+    smoke test, or when the run's day is older than what the served model has seen. Raises `DataError` when the server
+    refuses the model file, `FaultError` when server, registry or tables do not answer.
+    """
+    settings, use_case = context.settings, context.use_case.name
+    api = ServingApi.open(settings, use_case)
+    served = api.served()
+    if served and served.trained_through and arguments.date < served.trained_through and not arguments.force:
+        return _stays(api, served, f"the run of {arguments.date} is a backfill; what is served has seen later days")
+    champion = Registry.open(settings, use_case).champion()
+    if champion is None:
+        return _stays(api, served, "no version was promoted yet")
+    history = Deployments.open(settings, use_case)
+    with history.locked():
+        return _deploy(settings, api, history, api.served(), _target(context.lake, champion))
+
+
+def _deploy(
+    settings: Settings, api: ServingApi, history: Deployments, served: Served | None, champion: Target
+) -> Result:
+    before = history.served(champion.version)
+    if before is not None and before.state in (State.ROLLED_BACK, State.FAILED):
+        current = history.current()
+        back = Target.of(current) if current else None
+        tell_registry(settings, history.use_case, out=champion, back=back, reason=before.detail or str(before.state))
+        why = f"champion version {champion.version} was taken out of service ({before.state.replace('_', ' ')})"
+        return _stays(api, served, why)
+    if served is not None and (served.version, served.sha256) == (champion.version, champion.sha256):
+        _note_unnoted(history, champion)
+        return _stays(api, served, "the champion serves already")
+    try:
+        put_into_service(api, history, champion, Reason.NIGHTLY)
+    except DataError as error:
+        stays = f"version {served.version} stays in service" if served else "nothing is in service"
+        raise DataError(f"version {champion.version} is not deployed, {stays}: {error}") from None
+    log.info("deploy: version %s is in service at %s", champion.version, api.url)
+    return Result(
+        uris={"serving": api.url, "model": champion.model_uri},
+        facts={"deployed": True, "version": champion.version, "before": served.version if served else None},
+    )
+
+
+def _target(lake: Lake, champion: Version) -> Target:
+    return Target(champion.version, champion.model_uri, champion.sha256, champion.trained_through)
+
+
+def _note_unnoted(history: Deployments, target: Target) -> None:
+    """Bring the history up to date when an earlier try was killed between the swap and the note of it."""
+    current = history.current()
+    if current is None or (current.version, current.sha256) != (target.version, target.sha256):
+        history.confirm(history.begin(target, Reason.NIGHTLY))
+
+
+def _stays(api: ServingApi, served: Served | None, why: str) -> Result:
+    version = served.version if served else None
+    log.info("deploy: %s; %s", why, f"version {version} stays in service" if served else "nothing is in service")
+    uris = {"serving": api.url} | ({"model": served.uri} if served else {})
+    return Result(uris=uris, facts={"deployed": False, "version": version, "why": why})
+
+
+if __name__ == "__main__":
+    main(Arguments, deploy)

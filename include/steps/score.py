@@ -1,0 +1,127 @@
+"""score: one prediction for each scheduled example, by a version that had not seen its day."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.errors import DataError
+from include.lake import Dataset, Lake, Layer, Manifest
+from include.registry import Registry, Version
+from include.scoring import feature_partition, load_model, prediction_partition, raw_columns
+from include.step import Context, Result, StepArguments, main
+from include.use_case import Horizon, UseCaseSpec
+
+AS_OF = "as_of"
+PROBABILITY = "probability"
+MODEL_VERSION = "model_version"
+FILE = "predictions.parquet"
+
+log = logging.getLogger("nightshift")
+
+
+class Arguments(StepArguments):
+    """What score is told."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A horizon's published predictions, and the version that made them."""
+
+    horizon: Horizon
+    day: date
+    manifest: Manifest
+    version: str
+    made_now: bool
+
+
+def score(context: Context, arguments: Arguments) -> Result:
+    """Publish each horizon's predictions of the run's own day; what is published stays unless forced.
+
+    Partition P is predicted by the newest approved version trained through a day before P. Raises `DataError` when
+    features and scheduled examples are not the same rows, or the model file is not whole.
+    """
+    registry = Registry.open(context.settings, context.use_case.name)
+    spec = context.use_case.spec
+    found = {
+        horizon.name: _score(context.lake, spec, registry, horizon, arguments.date, force=arguments.force)
+        for horizon in spec.horizons
+    }
+    scored = [one for one in found.values() if one is not None]
+    unscored = [name for name, one in found.items() if one is None]
+    for name in unscored:
+        log.warning("score: %s: no approved version has seen only earlier days; nothing is predicted", name)
+    for one in scored:
+        state = "published" if one.made_now else "was published before"
+        log.info(
+            "score: %s %s: %d rows by version %s, %s", one.horizon.name, one.day, one.manifest.rows, one.version, state
+        )
+    partitions = {one.horizon.name: prediction_partition(one.horizon, one.day) for one in scored}
+    return Result(
+        rows={str(partitions[one.horizon.name].dataset): one.manifest.rows for one in scored},
+        uris={str(partition.dataset): context.lake.uri(partition) for partition in partitions.values()},
+        facts={"versions": {one.horizon.name: one.version for one in scored}}
+        | ({"no_version_for": unscored} if unscored else {}),
+    )
+
+
+def _score(
+    lake: Lake, spec: UseCaseSpec, registry: Registry, horizon: Horizon, run_day: date, *, force: bool
+) -> Scored | None:
+    day = run_day + timedelta(days=horizon.day_offset)
+    partition = prediction_partition(horizon, day)
+    if not force and (published := lake.manifest(partition)):
+        return Scored(horizon, day, published, published_version(lake, horizon, day), made_now=False)
+    version = registry.newest_before(day)
+    if version is None:
+        return None
+    predictions = _predict(lake, spec, version, horizon, day)
+    examples = Dataset(Layer.RAW, spec.examples).on(day)
+    inputs = {
+        str(feature_partition(horizon, day)): lake.require(feature_partition(horizon, day)).sha256,
+        str(examples): lake.require(examples).sha256,
+        f"models/{version.sha256}.onnx": version.sha256,
+    }
+    manifest = lake.publish(partition, {FILE: predictions}, inputs=inputs, force=force)
+    # Of two runs at once one publishes: the other reports what the winner published.
+    return Scored(horizon, day, manifest, published_version(lake, horizon, day), made_now=True)
+
+
+def _predict(lake: Lake, spec: UseCaseSpec, version: Version, horizon: Horizon, day: date) -> pa.Table:
+    """One row for each scheduled example, in its order: key, carried columns, as_of, probability, model_version."""
+    examples = lake.read(Dataset(Layer.RAW, spec.examples).on(day), [spec.key, *spec.carried])
+    features = _aligned(lake.read(feature_partition(horizon, day)), examples[spec.key], spec.key, horizon, day)
+    model = load_model(lake, version.sha256)
+    probabilities = model.probabilities(raw_columns(features, model.inputs))
+    return (
+        examples.append_column(AS_OF, features[AS_OF])
+        .append_column(PROBABILITY, pa.array(probabilities, pa.float64()))
+        .append_column(MODEL_VERSION, pa.array([version.version] * examples.num_rows, pa.string()))
+    )
+
+
+def _aligned(features: pa.Table, keys: pa.ChunkedArray, key: str, horizon: Horizon, day: date) -> pa.Table:
+    """The feature rows in the order of `keys`; `DataError` unless each key has exactly one and no other is there."""
+    places = pc.index_in(keys, value_set=features[key].combine_chunks())
+    absent = pc.sum(pc.is_null(places)).as_py() or 0
+    if absent or features.num_rows != len(keys) or len(pc.unique(keys)) != len(keys):
+        example = f", such as {keys.filter(pc.is_null(places))[0].as_py()}" if absent else ""
+        raise DataError(
+            f"score: features/{horizon.name} of {day} have {features.num_rows} rows for {len(keys)} scheduled examples"
+            f" ({absent} without features{example}); compute the features again with --force"
+        )
+    return features.take(places)
+
+
+def published_version(lake: Lake, horizon: Horizon, day: date) -> str:
+    """The version that made a partition of predictions; empty for a partition without rows."""
+    column = lake.read(prediction_partition(horizon, day), [MODEL_VERSION])[MODEL_VERSION]
+    return str(column[0].as_py()) if len(column) else ""
+
+
+if __name__ == "__main__":
+    main(Arguments, score)

@@ -1,0 +1,164 @@
+"""smoke_test: the service asked about rows that were scored; a wrong answer puts the previous model back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.deployments import Deployments, Target
+from include.errors import DataError
+from include.lake import Lake
+from include.reversal import put_into_service, tell_registry
+from include.scoring import feature_partition, load_model, prediction_partition, raw_columns, raw_rows
+from include.serving_api import ServingApi
+from include.settings import Settings
+from include.step import Context, Result, StepArguments, main
+from include.steps.score import MODEL_VERSION, PROBABILITY
+from include.tables import Deployment, Reason, State
+from include.use_case import Horizon
+from serving.model import PortableModel
+
+SAMPLE_ROWS = 50
+TOLERANCE = 1e-6
+"""How far a served answer may be from the batch prediction, as probability (the issue's figure)."""
+
+log = logging.getLogger("nightshift")
+
+
+class Arguments(StepArguments):
+    """What smoke_test is told."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows of a horizon's day, and what the version in service must answer.
+
+    `published` says whether that is taken from published predictions, or computed from the model file because another
+    version made (or nobody made) the partition.
+    """
+
+    horizon: Horizon
+    day: date
+    features: pa.Table
+    expected: list[float]
+    published: bool
+
+
+def smoke_test(context: Context, arguments: Arguments) -> Result:
+    """Check that the version in service is the one deployed last and answers as batch scoring does, to `TOLERANCE`.
+
+    If not, `DataError`; and a new deployment, one that has not passed a smoke test yet, is replaced by the one before
+    it, or withdrawn if it was the first.
+    """
+    api = ServingApi.open(context.settings, context.use_case.name)
+    history = Deployments.open(context.settings, context.use_case.name)
+    with history.locked():
+        current = history.current()
+        if current is None:
+            return _nothing_to_test(api)
+        model = load_model(context.lake, current.sha256)
+        samples = list(_samples(context, model, current.version, arguments.date))
+        try:
+            worst = {sample.horizon.name: _ask(api, model, current, sample) for sample in samples}
+        except DataError as error:
+            raise DataError(_put_back(context.settings, api, history, current, str(error))) from None
+        sources = {sample.horizon.name: "predictions" if sample.published else "model file" for sample in samples}
+        rows = {sample.horizon.name: len(sample.expected) for sample in samples}
+        history.passed(current, {"date": arguments.date.isoformat(), "rows": rows, "worst": worst, "against": sources})
+    log.info("smoke test: version %s answers as it should: %s", current.version, worst)
+    return Result(
+        rows=rows,
+        metrics={f"{name}_worst_difference": value for name, value in worst.items()},
+        uris={"serving": api.url},
+        facts={"version": current.version, "against": sources},
+    )
+
+
+def _nothing_to_test(api: ServingApi) -> Result:
+    served = api.served()
+    if served is not None:
+        raise DataError(f"smoke test: serving at {api.url} serves version {served.version}, which nobody deployed here")
+    log.warning("smoke test: nothing was deployed yet, so there is nothing to ask")
+    return Result(facts={"version": None, "why": "nothing was deployed yet"})
+
+
+def _samples(context: Context, model: PortableModel, version: str, run_day: date) -> Iterator[Sample]:
+    for horizon in context.use_case.spec.horizons:
+        day = run_day + timedelta(days=horizon.day_offset)
+        features = _evenly(context.lake.read(feature_partition(horizon, day)))
+        published = _published(context.lake, horizon, day, features[context.use_case.spec.key], version)
+        expected = published or model.probabilities(raw_columns(features, model.inputs)).tolist()
+        yield Sample(horizon, day, features, expected, published is not None)
+
+
+def _evenly(table: pa.Table) -> pa.Table:
+    """At most `SAMPLE_ROWS` rows, evenly spread: the same ones each time."""
+    places = np.unique(np.linspace(0, table.num_rows - 1, min(SAMPLE_ROWS, table.num_rows)).round().astype(np.int64))
+    return table.take(pa.array(places))
+
+
+def _published(lake: Lake, horizon: Horizon, day: date, keys: pa.ChunkedArray, version: str) -> list[float] | None:
+    """The published predictions of those examples; None when this version did not make them."""
+    partition = prediction_partition(horizon, day)
+    if lake.manifest(partition) is None:
+        return None
+    predictions = lake.read(partition)
+    if pc.unique(predictions[MODEL_VERSION]).to_pylist() != [version]:
+        return None
+    # The first column of predictions is the examples' key.
+    places = pc.index_in(keys, value_set=predictions[0].combine_chunks())
+    found: list[float] = predictions[PROBABILITY].take(places).to_pylist()
+    return found
+
+
+def _ask(api: ServingApi, model: PortableModel, current: Deployment, sample: Sample) -> float:
+    """The greatest difference between served and expected answers; `DataError` when it is too great."""
+    served = api.served()
+    if served is None or (served.version, served.sha256) != (current.version, current.sha256):
+        found = f"version {served.version}" if served else "nothing"
+        raise DataError(f"version {current.version} was deployed, but {found} is served")
+    if not sample.expected:
+        return 0.0
+    answer = api.predict(raw_rows(sample.features, model.inputs))
+    if answer.version != current.version or len(answer.probabilities) != len(sample.expected):
+        raise DataError(
+            f"asked {len(sample.expected)} rows of version {current.version}, "
+            f"version {answer.version} answered {len(answer.probabilities)}"
+        )
+    answers, expected = np.array(answer.probabilities), np.array(sample.expected, dtype=np.float64)
+    differences = np.nan_to_num(np.abs(answers - expected), nan=np.inf)
+    wrong = int((differences > TOLERANCE).sum())
+    if wrong:
+        worst = int(differences.argmax())
+        raise DataError(
+            f"{sample.horizon.name} of {sample.day}: {wrong} of {len(differences)} answers differ from batch predictions"
+            f" by more than {TOLERANCE:g}; the worst is {answers[worst]:.9f} for {expected[worst]:.9f}"
+        )
+    return float(differences.max())
+
+
+def _put_back(settings: Settings, api: ServingApi, history: Deployments, failed: Deployment, why: str) -> str:
+    """Undo a deployment that fails its first smoke test; the line that says so."""
+    line = f"smoke test of version {failed.version} failed: {why}"
+    if failed.reason is not Reason.NIGHTLY or failed.smoke is not None:
+        return f"{line}; it served well before and stays: look at the server and the features, or `make rollback`"
+    previous = history.previous()
+    if previous is None:
+        api.withdraw()
+        history.end(failed, State.FAILED, line)
+    else:
+        put_into_service(api, history, Target.of(previous), Reason.RESTORED, ended=State.FAILED, detail=line)
+    back = Target.of(previous) if previous else None
+    told = tell_registry(settings, history.use_case, out=Target.of(failed), back=back, reason=line)
+    done = f"version {previous.version} was put back" if previous else "it was withdrawn, nothing served before"
+    return f"{line}; {done} (registry: {told})"
+
+
+if __name__ == "__main__":
+    main(Arguments, smoke_test)

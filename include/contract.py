@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 
 import pyarrow as pa
@@ -49,14 +50,33 @@ class Column:
     pattern: str | None = None
     note: str = ""
 
+    @property
+    def ruled(self) -> bool:
+        """Whether any value of the column's type could break a rule."""
+        bounded = self.minimum is not None or self.maximum is not None
+        return bounded or self.required or bool(self.one_of) or self.pattern is not None
+
 
 @dataclass(frozen=True)
 class Reference:
-    """Every value of `column` should appear in `other_column` of another topic's partition of the same day."""
+    """Every value of `column` should appear in `other_column` of another topic's partition of the same day.
+
+    One that does not is a warning; a run stops when less than `min_share` of the rows are found there.
+    """
 
     column: str
     other: str
     other_column: str
+    min_share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How long before the data day's end the newest value of an instant column may lie, before a run warns or stops."""
+
+    column: str
+    warn_after: timedelta
+    fail_after: timedelta
 
 
 @dataclass(frozen=True)
@@ -79,6 +99,7 @@ class Contract:
     volume_band: tuple[float, float] = (0.6, 1.6)
     max_nulls: dict[str, float] = field(default_factory=dict)
     references: tuple[Reference, ...] = ()
+    freshness: Freshness | None = None
 
     @property
     def schema(self) -> pa.Schema:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -20,6 +21,8 @@ from include.settings import Settings
 from include.store import Store, open_store
 
 MANIFEST = "_manifest.json"
+READERS = 8
+"""Threads that read side by side where many small objects are wanted: they mostly wait."""
 
 
 class Layer(StrEnum):
@@ -142,6 +145,13 @@ class Lake:
             raise DataError(f"lake: {partition} is not published; run the step that makes {partition.dataset} first")
         return manifest
 
+    def manifests(self, dataset: Dataset, days: Iterable[date]) -> dict[date, Manifest]:
+        """The manifests of those of the days that are published, in order of days; read side by side."""
+        asked = sorted(days)
+        with ThreadPoolExecutor(READERS) as pool:
+            found = zip(asked, pool.map(self.manifest, map(dataset.on, asked)), strict=True)
+            return {day: manifest for day, manifest in found if manifest}
+
     def days(self, dataset: Dataset) -> list[date]:
         """The days of which the dataset has a published partition, in order."""
         found = []
@@ -214,7 +224,8 @@ class Lake:
 
     def read_days(self, dataset: Dataset, days: Iterable[date], columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of several days, in order of days; a day that is not published is an error."""
-        return pa.concat_tables([self.read(dataset.on(day), columns) for day in days])
+        with ThreadPoolExecutor(READERS) as pool:
+            return pa.concat_tables(pool.map(lambda day: self.read(dataset.on(day), columns), days))
 
     def uris(self, dataset: Dataset, days: Iterable[date]) -> list[str]:
         """The addresses of the Parquet files of several days, as their manifests name them (for Spark, DuckDB, …)."""

@@ -1,0 +1,111 @@
+"""Great Expectations at work: suites run against frames, findings out, Data Docs into the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from include.lake import Lake
+from include.quality import Check, Finding, Severity
+from include.quiet_gx import Expectation, ProgressBarsConfig, gx
+
+EXAMPLES = 3
+WRITERS = 8
+NOT_NEEDED = ("static/images/glossary_scroller.gif", "static/images/validation_failed_unexpected_values.gif")
+"""Pictures of Great Expectations' own manual: 3 of a site's 4 MB, shown on no page we link."""
+
+
+class Inspection:
+    """One night's validation of a use case: its suites, their results and the site that shows them."""
+
+    def __init__(self, day: date, folder: Path) -> None:
+        self._day = day
+        self._folder = folder
+        self._context = gx.get_context(mode="ephemeral")
+        self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        for site in list(self._context.list_data_docs_sites()):
+            self._context.delete_data_docs_site(site)
+        backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
+        self._context.add_data_docs_site(
+            "lake",
+            {
+                "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+                "store_backend": backend,
+            },
+        )
+        self._source = self._context.data_sources.add_pandas("lake")
+        self.checks = 0
+
+    def findings(self, name: str, frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Finding]:
+        """What of the expectations the frame does not meet; `name` titles the suite on the site."""
+        batch = self._source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("day")
+        suite = self._context.suites.add(gx.ExpectationSuite(name, expectations=list(expectations)))
+        definition = gx.ValidationDefinition(name=name, data=batch, suite=suite)
+        result = self._context.validation_definitions.add(definition).run(
+            batch_parameters={"dataframe": frame},
+            result_format={"result_format": "BASIC", "partial_unexpected_count": 20},
+            run_id=gx.RunIdentifier(run_name=self._day.isoformat()),
+        )
+        self.checks += len(result.results)
+        return [finding for one in result.results for finding in _finding(name, frame, one)]
+
+    def publish(self, lake: Lake) -> str:
+        """Build the site, put it into the lake and return its front page's address."""
+        self._context.build_data_docs()
+        files = [path for path in sorted(self._folder.rglob("*")) if path.is_file()]
+        named = {path.relative_to(self._folder).as_posix(): path for path in files}
+        target = f"data_docs/date={self._day.isoformat()}"
+        with ThreadPoolExecutor(WRITERS) as pool:
+            puts = {
+                name: pool.submit(lake.put, f"{target}/{name}", path)
+                for name, path in named.items()
+                if name not in NOT_NEEDED
+            }
+        return {name: put.result() for name, put in puts.items()}["index.html"]
+
+
+def _finding(dataset: str, frame: pd.DataFrame, result: Any) -> Iterator[Finding]:
+    """The finding that one expectation's result amounts to, if any."""
+    meta, detail = result.expectation_config.meta, result.result
+    check, column = Check(meta["check"]), str(meta["column"])
+    broken = int(detail.get("unexpected_count") or 0)
+    values = detail.get("partial_unexpected_list") or []
+    if result.exception_info.get("raised_exception"):
+        broken, values = len(frame), [str(result.exception_info["exception_message"])[:200]]
+    elif result.success and (check is Check.NULLS or check is Check.REFERENCE or not broken):
+        return
+    elif "observed_value" in detail:
+        broken, values = _outside(frame, result)
+    severity = SEVERITIES[str(result.expectation_config.severity)] if not result.success else Severity.SOFT
+    examples = tuple(dict.fromkeys(_shown(value) for value in values))[:EXAMPLES]
+    yield Finding(dataset, check, column, severity, len(frame), broken, str(meta["expected"]), examples)
+
+
+SEVERITIES = {"critical": Severity.HARD, "warning": Severity.SOFT, "info": Severity.SOFT}
+
+
+def _outside(frame: pd.DataFrame, result: Any) -> tuple[int, list[Any]]:
+    """How many rows are behind a failed expectation about a whole column (or table), and some of their values."""
+    kwargs, observed = result.expectation_config.kwargs, result.result["observed_value"]
+    name = kwargs.get("column")
+    if name is None or name not in frame or isinstance(observed, pd.Timestamp) or observed is pd.NaT:
+        return len(frame), [observed]
+    values = frame[name].dropna()
+    if "value_set" in kwargs:
+        outside = values[~values.isin(kwargs["value_set"])]
+    else:
+        least, most = kwargs.get("min_value"), kwargs.get("max_value")
+        outside = values[(values < least) if most is None else (values > most)]
+    return len(outside), outside.unique()[:EXAMPLES].tolist()
+
+
+def _shown(value: Any) -> str:
+    text = " ≠ ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+    return text[:60]

@@ -1,0 +1,241 @@
+"""validate: the gate between data and model; what fails it stops the night."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+
+from include.contract import Contract
+from include.errors import DataError
+from include.lake import Dataset, Lake, Layer, Manifest, Partition, to_json
+from include.quality import Check, Finding, Report, Severity
+from include.step import Context, Result, StepArguments, main
+from include.use_case import UseCase
+
+if TYPE_CHECKING:
+    from include.inspection import Inspection
+
+TRAILING_DAYS = 28
+FEWEST_TRAILING_DAYS = 3
+REPORT = "report.json"
+WARNINGS_SHOWN = 5
+WARNING_LENGTH = 300
+
+log = logging.getLogger("nightshift")
+
+
+class Arguments(StepArguments):
+    """What validate is told."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A dataset to validate: this run's partition and, by their hashes, the published days before it.
+
+    `tolerated` is the share of a day's rows that may break a row rule: none in raw data (they went to quarantine),
+    the contract's `max_quarantined` in features (nothing sorts those).
+    """
+
+    own: Partition
+    contract: Contract
+    days: Mapping[date, Manifest]
+    tolerated: float
+
+    @property
+    def name(self) -> str:
+        """The dataset's name among reports and on the site."""
+        return f"{self.own.dataset.layer}-{self.own.dataset.name}"
+
+    @property
+    def report(self) -> Partition:
+        """Where its report lies."""
+        return Dataset(Layer.QUALITY, self.name).on(self.own.day)
+
+    def usual_rows(self, day: date) -> float | None:
+        """The median row count of the published days shortly before `day`; None if there are too few."""
+        before = [self.days[each].rows for each in _trailing(day) if each in self.days]
+        return float(statistics.median(before)) if len(before) >= FEWEST_TRAILING_DAYS else None
+
+
+def validate(context: Context, arguments: Arguments) -> Result:
+    """Hold this run's raw and feature partitions, and history that no run has looked at, to their contracts.
+
+    Findings are published as `quality/<layer>-<name>/date=…/report.json` and as Data Docs. Raises `DataError` with
+    rule, column, row count and examples if one of them is hard; soft ones are in the result's `warnings`.
+    """
+    lake = context.lake
+    subjects = list(_subjects(context.use_case, lake, arguments.date))
+    reports = {} if arguments.force else _passed_before(lake, subjects)
+    waiting = [subject for subject in subjects if subject.name not in reports]
+    docs = f"data_docs/date={arguments.date.isoformat()}/index.html"
+    if waiting:
+        log.info("validate: %d datasets; loading Great Expectations", len(waiting))
+        from include.inspection import Inspection
+
+        with tempfile.TemporaryDirectory(prefix="data_docs-") as folder:
+            inspection = Inspection(arguments.date, Path(folder))
+            for subject in waiting:
+                reports[subject.name] = _inspect(inspection, lake, context.use_case, subject)
+            inspection.publish(lake)
+    return _result(subjects, reports, lake.store.uri(f"{lake.prefix}/{docs}"))
+
+
+def _result(subjects: Sequence[Subject], reports: Mapping[str, Report], docs: str) -> Result:
+    found = [reports[subject.name] for subject in subjects]
+    failures = [finding for report in found for finding in report.failures]
+    warnings = [finding for report in found for finding in report.warnings]
+    for warning in warnings:
+        log.warning("validate: warning: %s", warning)
+    for failure in failures:
+        log.error("validate: failure: %s", failure)
+    if failures:
+        more = f" (and {len(failures) - 1} more failures)" if len(failures) > 1 else ""
+        raise DataError(f"{failures[0]}{more}; nothing downstream runs, see {docs}")
+    return Result(
+        rows={str(subject.own.dataset): reports[subject.name].rows for subject in subjects},
+        metrics={"checks": sum(report.checks for report in found), "warnings": len(warnings)},
+        uris={"data_docs": docs},
+        facts={
+            "history_days": max(report.history_days for report in found),
+            "history_rows": sum(report.history_rows for report in found),
+            "warnings": [str(warning)[:WARNING_LENGTH] for warning in warnings[:WARNINGS_SHOWN]],
+        },
+    )
+
+
+def _subjects(use_case: UseCase, lake: Lake, day: date) -> Iterator[Subject]:
+    """Raw topics, then features of each horizon, with what the lake has of the run's range."""
+    spec = use_case.spec
+    first = day - timedelta(days=spec.history_days + spec.lookback_days)
+    raw: Mapping[str, Contract] = use_case.part("contracts").RAW
+    features: Contract = use_case.part("feature_contract").FEATURES
+    for topic in spec.topics:
+        own = Dataset(Layer.RAW, topic.name).on(day + timedelta(days=topic.day_offset))
+        yield Subject(own, raw[topic.name], _published(lake, own, first), tolerated=0.0)
+    for horizon in spec.horizons:
+        own = Dataset(Layer.FEATURES, horizon.name).on(day + timedelta(days=horizon.day_offset))
+        yield Subject(own, features, _published(lake, own, first), tolerated=features.max_quarantined)
+
+
+def _published(lake: Lake, own: Partition, first: date) -> Mapping[date, Manifest]:
+    lake.require(own)
+    return lake.manifests(own.dataset, [day for day in lake.days(own.dataset) if first <= day <= own.day])
+
+
+def _passed_before(lake: Lake, subjects: Sequence[Subject]) -> dict[str, Report]:
+    """The reports of subjects that passed with just these bytes."""
+    passed = {}
+    for subject in subjects:
+        manifest = lake.manifest(subject.report)
+        if manifest and manifest.inputs.get(str(subject.own)) == subject.days[subject.own.day].sha256:
+            report = Report.from_dict(json.loads(lake.read_file(subject.report, REPORT)))
+            if not report.failures:
+                passed[subject.name] = report
+    return passed
+
+
+def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Subject) -> Report:
+    """Validate a subject and publish its report."""
+    clock, before = time.monotonic(), inspection.checks
+    history = _unseen(lake, subject)
+    table = lake.read(subject.own)
+    findings = _day_findings(inspection, lake, use_case, subject, table)
+    rows = 0
+    if history and not any(finding.check is Check.TYPE for finding in findings):
+        found, rows = _history_findings(inspection, lake, subject, history)
+        findings += found
+    checks = inspection.checks - before
+    report = Report(str(subject.own), table.num_rows, len(history), rows, checks, tuple(findings))
+    seen = {str(subject.own.dataset.on(day)): subject.days[day].sha256 for day in [*history, subject.own.day]}
+    # Replaced: whoever gets here has newer findings than what may lie there.
+    lake.publish(subject.report, {REPORT: to_json(report.to_dict())}, inputs=seen, force=True)
+    log.info(
+        "validate: %s: %d rows, %d days of history with %d rows, %d checks, %d findings, %.1f s",
+        *(subject.own, table.num_rows, len(history), rows, checks, len(findings), time.monotonic() - clock),
+    )
+    return report
+
+
+def _unseen(lake: Lake, subject: Subject) -> list[date]:
+    """The published days before this run's that no other run's report covers with these very bytes."""
+    dataset = subject.report.dataset
+    others = [day for day in lake.days(dataset) if day != subject.own.day]
+    seen = {item for manifest in lake.manifests(dataset, others).values() for item in manifest.inputs.items()}
+    return [
+        day
+        for day, manifest in subject.days.items()
+        if day != subject.own.day and (str(subject.own.dataset.on(day)), manifest.sha256) not in seen
+    ]
+
+
+def _day_findings(
+    inspection: Inspection, lake: Lake, use_case: UseCase, subject: Subject, table: pa.Table
+) -> list[Finding]:
+    from include.expectations import DayFacts, arrow_types, day_expectations, schema_expectations
+
+    contract = subject.contract
+    types = pd.DataFrame(arrow_types(contract, table.schema))
+    wrong = inspection.findings(f"{subject.name} types", types, schema_expectations())
+    if wrong:
+        return wrong
+    frame = table.to_pandas().assign(**_references(lake, subject, table))
+    facts = DayFacts(subject.usual_rows(subject.own.day), use_case.spec.day_end(subject.own.day))
+    return inspection.findings(subject.name, frame, day_expectations(contract, facts, subject.tolerated))
+
+
+def _references(lake: Lake, subject: Subject, table: pa.Table) -> dict[str, pd.Series]:
+    """For each reference a column of the values that the other topic lacks, null elsewhere."""
+    from include.expectations import reference_column
+
+    found = {}
+    for rule in subject.contract.references:
+        other = lake.read(Dataset(subject.own.dataset.layer, rule.other).on(subject.own.day), [rule.other_column])
+        values = table[rule.column].to_pandas()
+        there = values.isin(other[rule.other_column].to_pandas())
+        found[reference_column(rule.column, rule.other)] = values.astype(object).mask(there, None)
+    return found
+
+
+def _history_findings(
+    inspection: Inspection, lake: Lake, subject: Subject, days: Sequence[date]
+) -> tuple[list[Finding], int]:
+    from include.expectations import history_expectations, volume_expectations
+
+    contract = subject.contract
+    ruled = [column.name for column in contract.columns if column.ruled or column.name in contract.max_nulls]
+    frame = lake.read_days(subject.own.dataset, days, ruled).to_pandas()
+    found = inspection.findings(f"{subject.name} history", frame, history_expectations(contract))
+    usual = {day: subject.usual_rows(day) for day in days}
+    counts = [(str(day), subject.days[day].rows, usual[day]) for day in days]
+    volumes = pd.DataFrame(
+        [(day, rows, rows / median if median else None) for day, rows, median in counts],
+        columns=["day", "rows", "ratio"],
+    ).astype({"ratio": float})
+    found += inspection.findings(f"{subject.name} volume", volumes, volume_expectations(contract))
+    return [_tolerated(finding, subject.tolerated) for finding in found], len(frame)
+
+
+def _tolerated(finding: Finding, share: float) -> Finding:
+    """A finding about few enough rows as a warning."""
+    if finding.check in (Check.RANGE, Check.ONE_OF, Check.PATTERN) and finding.broken <= share * finding.rows:
+        return Finding(**vars(finding) | {"severity": Severity.SOFT})
+    return finding
+
+
+def _trailing(day: date) -> list[date]:
+    return [day - timedelta(days=back) for back in range(1, TRAILING_DAYS + 1)]
+
+
+if __name__ == "__main__":
+    main(Arguments, validate)

@@ -19,7 +19,7 @@ $(STAMP): requirements.lock
 install: $(STAMP) ## install everything into .venv
 
 run: $(STAMP) ## run one night through Airflow: make run DATE=2013-10-01
-	@$(PYTHON) -m include.local run --date '$(DATE)'
+	@$(PYTHON) -m include.local run --date '$(DATE)' $(if $(FORCE),--force)
 
 up: $(STAMP) ## start Airflow, MLflow and serving, and print where they are
 	@$(PYTHON) -m include.local up
@@ -31,7 +31,7 @@ status: $(STAMP) ## what runs, what is served and since when
 	@$(PYTHON) -m include.local status
 
 rollback: $(STAMP) ## put the previously served model back
-	@$(PYTHON) -m include.local rollback
+	@$(PYTHON) -m include.local rollback $(if $(VERSION),--version '$(VERSION)')
 
 lint: $(STAMP) ## check style and types
 	@$(PYTHON) -m ruff check .

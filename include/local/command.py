@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from include.errors import ExitCode, StepError
+from include.local.run import run
 from include.local.services import Services, open_services
 from include.local.stack import load_stack
 from include.local.status import status
@@ -35,7 +36,7 @@ def down(services: Services) -> int:
     return ExitCode.DONE
 
 
-def rollback(services: Services) -> int:
+def rollback(services: Services, version: str = "") -> int:
     """Put the previously served model back, by running the rollback step here and now."""
     with services.locked():
         services.start_databases()
@@ -43,6 +44,7 @@ def rollback(services: Services) -> int:
     package = services.stack.use_cases.split(",")[0].strip()
     today = load_use_case(package).spec.last_day
     argv = [sys.executable, "-m", "include.steps.rollback", "--use-case", package, "--date", today.isoformat()]
+    argv += ["--version", version] if version else []
     return subprocess.run(argv, env=services.step_environment(), cwd=services.stack.root, check=False).returncode
 
 
@@ -50,13 +52,20 @@ def main() -> None:
     """Run one command; an error is one line, and its exit code says whose fault it is."""
     parser = argparse.ArgumentParser(prog="python -m include.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, does in (("up", up), ("down", down), ("status", status), ("rollback", rollback)):
-        commands.add_parser(name, help=does.__doc__).set_defaults(does=does)
+    for name, does in (("up", up), ("down", down), ("status", status)):
+        commands.add_parser(name, help=does.__doc__).set_defaults(does=lambda services, _, does=does: does(services))
+    back = commands.add_parser("rollback", help=rollback.__doc__)
+    back.add_argument("--version", default="", help="the version to put back; the previous one if not given")
+    back.set_defaults(does=lambda services, given: rollback(services, given.version))
+    night = commands.add_parser("run", help=run.__doc__)
+    night.add_argument("--date", default="", help="the data day, YYYY-MM-DD")
+    night.add_argument("--force", action="store_true", help="publish again what is published")
+    night.set_defaults(does=lambda services, given: run(services, given.date, force=given.force))
     arguments = parser.parse_args()
     try:
         stack = load_stack()
         os.chdir(stack.root)
-        code = arguments.does(open_services(stack))
+        code = arguments.does(open_services(stack), arguments)
     except StepError as error:
         print(f"nightshift: {error}", file=sys.stderr)
         code = error.exit_code

@@ -1,0 +1,174 @@
+"""One run of the nightly DAG: started by whatever Airflow is there, and followed to its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import IO, Protocol
+
+from include.errors import FaultError
+from include.local.airflow import SCHEDULER, Airflow
+from include.local.journal import Journal, Task
+from include.local.processes import last_line
+from include.use_case import UseCaseSpec
+
+STEP_LOGGER = "StepPod"
+
+
+class Night(Protocol):
+    """A run that was started: what it says, and where it stands."""
+
+    log: Path
+    started: datetime
+
+    def lines(self) -> list[str]:
+        """What the steps have logged since the last call."""
+
+    def tasks(self) -> list[Task]:
+        """The run's tasks as they stand; empty until Airflow has made the run."""
+
+    def ended(self) -> bool:
+        """Whether the run is over."""
+
+    def succeeded(self) -> bool:
+        """Whether every task of the run, which is over, is fine."""
+
+    def cancel(self) -> None:
+        """Give up waiting, and leave nothing behind that only this run needed."""
+
+
+@dataclass
+class Tail:
+    """The new lines of Airflow's JSON logs, of the steps only."""
+
+    path: Path
+    _file: IO[str] | None = field(default=None, init=False)
+    _rest: str = field(default="", init=False)
+
+    def lines(self) -> list[str]:
+        """What steps have said since the last call."""
+        if self._file is None:
+            if not self.path.exists():
+                return []
+            self._file = self.path.open(errors="replace")
+        text = self._rest + self._file.read()
+        *whole, self._rest = text.split("\n")
+        return [said for line in whole if (said := step_line(line)) is not None]
+
+
+def step_line(line: str) -> str | None:
+    """What a step said, out of a line of Airflow's JSON log; None for Airflow's own words."""
+    try:
+        entry = json.loads(line)
+        return str(entry["event"]) if str(entry.get("logger", "")).endswith(STEP_LOGGER) else None
+    except (ValueError, KeyError, AttributeError):
+        return None
+
+
+class TestedNight:
+    """A run by `airflow dags test`: one child process, no scheduler, the same tasks one after the other."""
+
+    def __init__(self, airflow: Airflow, journal: Journal, spec: UseCaseSpec, day: date, *, force: bool) -> None:
+        self.journal = journal
+        self.started = datetime.now(UTC)
+        self.logical_date = self.started  # a run of its own in the UI: no scheduled run of that day is replaced
+        self.log = airflow.stack.logs / f"run-{spec.name}-{day.isoformat()}.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        conf = json.dumps({"date": day.isoformat(), "force": force})
+        argv = ["dags", "test", journal.dag_id, self.logical_date.isoformat(), "--conf", conf]
+        with self.log.open("wb") as out:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *argv],
+                env=airflow.environment() | {"AIRFLOW__LOGGING__JSON_LOGS": "True"},
+                cwd=airflow.stack.root,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._tail = Tail(self.log)
+        self._run_id: str | None = None
+
+    def lines(self) -> list[str]:
+        """What the steps have logged since the last call."""
+        return self._tail.lines()
+
+    def tasks(self) -> list[Task]:
+        """The run's tasks as they stand."""
+        self._run_id = self._run_id or self.journal.run_since(self.logical_date, self.started)
+        return self.journal.tasks(self._run_id) if self._run_id else []
+
+    def ended(self) -> bool:
+        """Whether the child is gone."""
+        return self.child.poll() is not None
+
+    def succeeded(self) -> bool:
+        """Whether the child says that the run is fine."""
+        return self.child.wait() == 0
+
+    def last_words(self) -> str:
+        """The last line of the child's log, for a run that failed before any step did."""
+        return last_line(self.log)
+
+    def cancel(self) -> None:
+        """Stop the child; steps notice the end of their parent."""
+        for signum, seconds in ((signal.SIGTERM, 15), (signal.SIGKILL, 5)):
+            if self.child.poll() is not None:
+                return
+            os.killpg(self.child.pid, signum)
+            try:
+                self.child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+class ScheduledNight:
+    """A run that the scheduler of `make up` carries out."""
+
+    def __init__(self, airflow: Airflow, journal: Journal, spec: UseCaseSpec, day: date, *, force: bool) -> None:
+        self.journal = journal
+        self.started = datetime.now(UTC)
+        body = {"logical_date": None, "conf": {"date": day.isoformat(), "force": force}}
+        answer = airflow.call("POST", f"/dags/{journal.dag_id}/dagRuns", body)
+        self.run_id = str(answer["dag_run_id"])
+        self.log = airflow.home / "logs" / f"dag_id={journal.dag_id}" / f"run_id={self.run_id}"
+        self._tails: dict[Path, Tail] = {}
+
+    def lines(self) -> list[str]:
+        """What the steps have logged since the last call."""
+        return list(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        for path in sorted(self.log.rglob("attempt=*.log")):
+            yield from self._tails.setdefault(path, Tail(path)).lines()
+
+    def tasks(self) -> list[Task]:
+        """The run's tasks as they stand."""
+        return self.journal.tasks(self.run_id)
+
+    def ended(self) -> bool:
+        """Whether Airflow has closed the run."""
+        return self.journal.state(self.run_id) in ("success", "failed", "unknown")
+
+    def succeeded(self) -> bool:
+        """Whether Airflow closed the run as a success."""
+        return self.journal.state(self.run_id) == "success"
+
+    def cancel(self) -> None:
+        """Leave the run to the scheduler, whose it is."""
+
+
+def begin(airflow: Airflow, journal: Journal, spec: UseCaseSpec, day: date, *, force: bool = False) -> Night:
+    """Start a run for a data day: by the scheduler of `make up` if that is running, else by one child process."""
+    if airflow.processes.running(SCHEDULER):
+        if not airflow.healthy("scheduler"):
+            raise FaultError("Airflow's scheduler is running but not healthy; `make down`, then try again")
+        return ScheduledNight(airflow, journal, spec, day, force=force)
+    return TestedNight(airflow, journal, spec, day, force=force)

@@ -105,15 +105,19 @@ def _fit_trees(recipe: Recipe, matrix: Matrix, labels: Matrix) -> Trees:
 
 
 def _fit_linear(recipe: Recipe, inputs: Sequence[Input], matrix: Matrix, labels: Matrix) -> Linear:
+    # A few hundred weights settle on far fewer rows than there are: `max_rows` of them are taken, evenly.
     from scipy import sparse
     from sklearn.linear_model import LogisticRegression
 
+    parameters = dict(recipe.parameters)
+    step = max(1, -(-len(labels) // parameters.pop("max_rows", len(labels))))
+    matrix, labels = matrix[::step], labels[::step]
     numbers = tuple(i for i, wanted in enumerate(inputs) if wanted.kind is InputKind.NUMBER)
     categories = tuple(i for i, wanted in enumerate(inputs) if wanted.kind is InputKind.CATEGORY)
     mean, scale = _moments(matrix[:, numbers])
     blocks = [sparse.csr_matrix(scaled(matrix[:, numbers], mean, scale))]
     blocks += [_one_hot(matrix[:, i], len(inputs[i].categories)) for i in categories]
-    regression = LogisticRegression(random_state=recipe.seed, **recipe.parameters)
+    regression = LogisticRegression(random_state=recipe.seed, **parameters)
     regression.fit(sparse.hstack(blocks, format="csr"), labels)
     weights = regression.coef_[0]
     cuts = np.cumsum([len(numbers), *(len(inputs[i].categories) for i in categories)])[:-1]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from include.inputs import Matrix
 
@@ -115,8 +116,8 @@ def draws(days: int, rounds: int, seed: int) -> Matrix:
     return np.random.default_rng(seed).multinomial(days, np.full(days, 1 / days), size=rounds).astype(np.float64)
 
 
-def groups(names: npt.NDArray[np.object_]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+def groups(column: pa.ChunkedArray) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Each value of a column, in order, with the mask of its rows."""
-    values, codes = np.unique(names.astype(str), return_inverse=True)
+    values, codes = np.unique(column.to_numpy().astype(str), return_inverse=True)
     for place, value in enumerate(values):
         yield str(value), codes == place

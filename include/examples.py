@@ -67,7 +67,13 @@ class Ingredients:
     @property
     def digest(self) -> str:
         """One hash over all of them."""
-        listing = "".join(f"{name}={value}\n" for name, value in sorted(self.hashes.items()))
+        return self.digest_of("")
+
+    def digest_of(self, dataset: str) -> str:
+        """One hash over the partitions of a dataset."""
+        listing = "".join(
+            f"{name}={value}\n" for name, value in sorted(self.hashes.items()) if name.startswith(dataset)
+        )
         return hashlib.sha256(listing.encode()).hexdigest()
 
     @property

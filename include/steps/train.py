@@ -1,0 +1,179 @@
+"""train: one candidate fitted, judged on days it has not seen, and fitted again on everything known."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+from include import portable
+from include.errors import SettingsError, SkippedError
+from include.evaluation import calibration, groups
+from include.examples import HORIZON, Ingredients, ingredients
+from include.experiments import DatasetUsed, Logbook, log_run
+from include.lake import Dataset, Layer, Partition, parquet_bytes, to_json
+from include.plots import calibration_plot, importance_plot
+from include.portable import Origin
+from include.recipe import Gates, Recipe
+from include.step import Context, Result, StepArguments, main
+from include.training import LABEL, PROBABILITY, Trained, by_slice, train_candidate
+
+log = logging.getLogger("nightshift")
+
+
+class Arguments(StepArguments):
+    """What train is told: the candidate to fit, and which ones were asked for (comma separated; empty: all)."""
+
+    candidate: str
+    candidates: str = ""
+
+
+def train(context: Context, arguments: Arguments) -> Result:
+    """Publish `candidates/<candidate>/date=D` and its MLflow run.
+
+    What is published from the same recipe and partitions is left as it is. Raises `SkippedError` for a candidate that
+    was not asked for, `DataError` when there is too little to learn from, `FaultError` when MLflow does not answer.
+    """
+    recipe = chosen_recipe(context, arguments)
+    made_of = ingredients(context.lake, context.use_case.spec, arguments.date)
+    partition = Dataset(Layer.CANDIDATES, recipe.name).on(arguments.date)
+    inputs = {**made_of.hashes, "recipe": recipe.fingerprint}
+    published = context.lake.manifest(partition)
+    if published and published.inputs == inputs and not arguments.force:
+        log.info("train: %s is published already, from the same recipe and data", partition)
+        return _result(context, partition, {"found_done": True})
+    clock = time.monotonic()
+    trained = train_candidate(context, made_of, recipe, arguments.date)
+    files = _files(context, trained, arguments.date)
+    fitted = time.monotonic()
+    log_run(context.settings, _logbook(context, made_of, trained, files, arguments.date))
+    logged = time.monotonic()
+    log.info("train: %s fitted and proved in %.1f s, logged in %.1f s", recipe.name, fitted - clock, logged - fitted)
+    context.lake.publish(partition, files, inputs=inputs, force=published is not None)
+    return _result(context, partition, {"fit_seconds": round(fitted - clock, 1)})
+
+
+def chosen_recipe(context: Context, arguments: Arguments) -> Recipe:
+    """The candidate's recipe, if it was asked for."""
+    recipes: dict[str, Recipe] = {recipe.name: recipe for recipe in context.use_case.part("candidates").CANDIDATES}
+    asked = [name.strip() for name in arguments.candidates.split(",") if name.strip()]
+    for name in (arguments.candidate, *asked):
+        if name not in recipes:
+            raise SettingsError(f"candidate {name!r} is not one of {', '.join(recipes)}; name one of these")
+    if asked and arguments.candidate not in asked:
+        raise SkippedError(f"{arguments.candidate} was not asked for (candidates: {', '.join(asked)})")
+    return recipes[arguments.candidate]
+
+
+def run_key(day: date, recipe: Recipe, made_of: Ingredients) -> str:
+    """Names a candidate's night: the same day, recipe and data give the same MLflow run."""
+    return f"{day}/{recipe.name}/{recipe.fingerprint}/{made_of.digest[:16]}"
+
+
+def _files(context: Context, trained: Trained, day: date) -> dict[str, bytes]:
+    """The partition's files; each portable file is first proved against its model on every row of the window."""
+    window = trained.examples.matrix[trained.examples.judged(trained.window)]
+    models = {
+        "backtest.onnx": (trained.backtest, trained.window.fit_through),
+        "model.onnx": (trained.model, day),
+    }
+    files = {}
+    for name, (model, through) in models.items():
+        origin = Origin(context.use_case.name, context.use_case.spec.key, trained.recipe, through)
+        files[name] = portable.write(model, trained.examples.inputs, origin)
+        portable.prove(files[name], window, model.probability(window))
+    report = _report(context, trained, day)
+    return files | {
+        "holdout.parquet": parquet_bytes(trained.holdout),
+        "report.json": to_json(report),
+        "calibration.png": calibration_plot(_curves(trained)),
+        "importance.png": importance_plot(trained.importance),
+    }
+
+
+def _report(context: Context, trained: Trained, day: date) -> dict[str, Any]:
+    gates: Gates = context.use_case.part("gates").GATES
+    slices = by_slice(trained.holdout, gates.slices, gates.min_slice_rows)
+    return {
+        "date": day,
+        "candidate": trained.recipe.name,
+        "recipe": json.loads(trained.recipe.to_json()),
+        "fingerprint": trained.recipe.fingerprint,
+        "rows": trained.examples.known[day],
+        "window": asdict(trained.window),
+        "scores": {name: asdict(scores) for name, scores in trained.folds[-1].scores.items()},
+        "folds": [asdict(judged) for judged in trained.folds],
+        "slices": {name: asdict(scores) for name, scores in slices.items()},
+        "calibration": {name: [asdict(b) for b in bins] for name, bins in _curves(trained).items()},
+        "importance": trained.importance,
+    }
+
+
+def _curves(trained: Trained) -> dict[str, Any]:
+    labels, probabilities = trained.holdout[LABEL].to_numpy(), trained.holdout[PROBABILITY].to_numpy()
+    return {
+        horizon: calibration(labels[mask], probabilities[mask]) for horizon, mask in groups(trained.holdout[HORIZON])
+    }
+
+
+def _logbook(
+    context: Context, made_of: Ingredients, trained: Trained, files: Mapping[str, bytes], day: date
+) -> Logbook:
+    report = json.loads(files["report.json"])
+    return Logbook(
+        use_case=context.use_case.name,
+        run_key=run_key(day, trained.recipe, made_of),
+        day=day.isoformat(),
+        recipe=trained.recipe,
+        metrics=_metrics(report),
+        datasets=tuple(_datasets(context, made_of)),
+        files={**files, "manifests.json": to_json(made_of.hashes)},
+    )
+
+
+def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    named = {
+        f"{horizon}/{name}": value for horizon, scores in report["scores"].items() for name, value in scores.items()
+    }
+    for number, fold in enumerate(report["folds"], start=1):
+        named |= {f"fold_{number}/{horizon}/auc": scores["auc"] for horizon, scores in fold["scores"].items()}
+    for name, scores in report["slices"].items():
+        named |= {f"slices/{name}/{metric}": scores[metric] for metric in ("auc", "brier", "bias", "rows")}
+    return named | {"rows": report["rows"]}
+
+
+def _datasets(context: Context, made_of: Ingredients) -> list[DatasetUsed]:
+    spec, lake = context.use_case.spec, context.lake
+    used = {Dataset(Layer.FEATURES, horizon): days for horizon, days in made_of.features.items()}
+    used[Dataset(Layer.RAW, spec.outcomes)] = made_of.outcomes
+    return [
+        DatasetUsed(
+            name=str(dataset),
+            uri=lake.store.uri(f"{lake.prefix}/{dataset}"),
+            days=len(days),
+            first=str(days[0]),
+            last=str(days[-1]),
+            digest=made_of.digest_of(str(dataset)),
+        )
+        for dataset, days in used.items()
+    ]
+
+
+def _result(context: Context, partition: Partition, facts: Mapping[str, Any]) -> Result:
+    report = json.loads(context.lake.read_file(partition, "report.json"))
+    kept = ("auc", "average_precision", "brier", "log_loss", "calibration_error")
+    metrics = {f"{h}_{name}": round(scores[name], 5) for h, scores in report["scores"].items() for name in kept}
+    return Result(
+        rows={"learned_from": report["rows"], "judged_on": sum(scores["rows"] for scores in report["scores"].values())},
+        metrics=metrics,
+        uris={str(partition.dataset): context.lake.uri(partition)},
+        facts={"candidate": report["candidate"], "window": report["window"], **facts},
+    )
+
+
+if __name__ == "__main__":
+    main(Arguments, train)

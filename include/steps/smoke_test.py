@@ -137,7 +137,7 @@ def _ask(api: ServingApi, model: PortableModel, current: Deployment, sample: Sam
     if wrong:
         worst = int(differences.argmax())
         raise DataError(
-            f"{sample.horizon.name} of {sample.day}: {wrong} of {len(differences)} answers differ from batch predictions"
+            f"{sample.horizon.name} of {sample.day}: {wrong} of {len(differences)} answers differ from batch scoring"
             f" by more than {TOLERANCE:g}; the worst is {answers[worst]:.9f} for {expected[worst]:.9f}"
         )
     return float(differences.max())

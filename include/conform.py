@@ -72,7 +72,7 @@ def conform(records: pa.Table, contract: Contract, where: str) -> Conformed:
         if mistyped.any():
             reason = f"{column.name} is not {_ARTICLE[column.kind]} {column.kind}"
             breaches.append(Breach(Rule.TYPE, column.name, mistyped, reason))
-        breaches += _broken(column, values[column.name], mistyped)
+        breaches += broken(column, values[column.name], mistyped)
     breaches += _repeated(values, contract.key, _any(breaches, records.num_rows))
     bad = _any(breaches, records.num_rows)
     fitting = pa.table({name: array.filter(pa.array(~bad)) for name, array in values.items()}).cast(contract.schema)
@@ -85,14 +85,17 @@ def conform(records: pa.Table, contract: Contract, where: str) -> Conformed:
 
 def describe(breach: Breach, records: pa.Table) -> str:
     """A breach in one phrase: rule, column, how many rows, examples."""
-    count = int(breach.rows.sum())
-    column = breach.column.split(", ", maxsplit=1)[0]
-    shown = records[column].filter(pa.array(breach.rows)).slice(0, 200).to_pylist()
-    examples = list(dict.fromkeys(_shown(value) for value in shown))[:EXAMPLES]
     return (
-        f"rule {breach.rule}, column {breach.column}: {count} of {records.num_rows} rows ({breach.reason}), "
-        f"such as {', '.join(examples)}"
+        f"rule {breach.rule}, column {breach.column}: {int(breach.rows.sum())} of {records.num_rows} rows "
+        f"({breach.reason}), such as {', '.join(examples(breach, records))}"
     )
+
+
+def examples(breach: Breach, records: pa.Table) -> tuple[str, ...]:
+    """A few different values that break a rule, as the records have them."""
+    column = breach.column.split(", ", maxsplit=1)[0]
+    values = records[column].filter(pa.array(breach.rows)).slice(0, 200).to_pylist()
+    return tuple(dict.fromkeys(_shown(value) for value in values))[:EXAMPLES]
 
 
 def _shown(value: object) -> str:
@@ -236,8 +239,8 @@ _PARSERS: dict[Kind, Callable[[pa.Array], pa.Array]] = {
 # Row rules
 
 
-def _broken(column: Column, values: pa.Array, mistyped: Mask) -> Iterator[Breach]:
-    """The breaches of a column's own rules; a mistyped value breaks none of them again."""
+def broken(column: Column, values: pa.Array, mistyped: Mask | None = None) -> Iterator[Breach]:
+    """The breaches of a column's own rules, of values of its type; a mistyped one breaks none of them again."""
     checks: list[tuple[Rule, pa.Array, str]] = []
     if column.required:
         checks.append((Rule.REQUIRED, pc.is_null(values), f"{column.name} is empty"))
@@ -252,8 +255,9 @@ def _broken(column: Column, values: pa.Array, mistyped: Mask) -> Iterator[Breach
     if column.pattern:
         other = pc.invert(pc.match_substring_regex(values, f"^(?:{column.pattern})$"))
         checks.append((Rule.PATTERN, other, f"{column.name} does not match {column.pattern}"))
-    for rule, broken, reason in checks:
-        rows = pc.fill_null(broken, False).to_numpy(zero_copy_only=False) & ~mistyped
+    for rule, failed, reason in checks:
+        rows = pc.fill_null(failed, False).to_numpy(zero_copy_only=False)
+        rows = rows if mistyped is None else rows & ~mistyped
         if rows.any():
             yield Breach(rule, column.name, rows, reason)
 

@@ -55,29 +55,12 @@ def day_expectations(contract: Contract, facts: DayFacts, tolerated: float) -> l
     return [*found, *_fresh(contract, facts.day_end), *_volume(contract, facts.usual_rows)]
 
 
-def history_expectations(contract: Contract) -> list[Expectation]:
-    """Of many days' rows at once: the same rules by least and greatest value, which takes no time per value."""
-    found: list[Expectation] = []
-    for column in contract.columns:
-        if column.required:
-            found.append(_required(column.name))
-        if column.minimum is not None:
-            meta = _meta(Check.RANGE, column.name, f"at least {column.minimum:g}")
-            found.append(gxe.ExpectColumnMinToBeBetween(column=column.name, min_value=column.minimum, meta=meta))
-        if column.maximum is not None:
-            meta = _meta(Check.RANGE, column.name, f"at most {column.maximum:g}")
-            found.append(gxe.ExpectColumnMaxToBeBetween(column=column.name, max_value=column.maximum, meta=meta))
-        if column.one_of:
-            found.append(
-                gxe.ExpectColumnDistinctValuesToBeInSet(
-                    column=column.name,
-                    value_set=list(column.one_of),
-                    meta=_meta(Check.ONE_OF, column.name, _among(column)),
-                )
-            )
-        if column.name in contract.max_nulls:
-            found.append(_share_of_nulls(column.name, contract.max_nulls[column.name]))
-    return found
+def history_expectations(tolerated: float) -> list[Expectation]:
+    """Of a table with one row per rule of a column over many days: `rule`, `column`, and the `share` that breaks it."""
+    return [
+        gxe.ExpectColumnValuesToBeBetween(column="share", max_value=tolerated, severity=HARD),
+        gxe.ExpectColumnValuesToBeBetween(column="share", max_value=0, severity=SOFT),
+    ]
 
 
 def volume_expectations(contract: Contract) -> list[Expectation]:

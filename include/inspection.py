@@ -45,16 +45,24 @@ class Inspection:
 
     def findings(self, name: str, frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Finding]:
         """What of the expectations the frame does not meet; `name` titles the suite on the site."""
+        results = self.record(name, frame, expectations)
+        return [finding for one in results for finding in _finding(name, frame, one)]
+
+    def record(
+        self, name: str, frame: pd.DataFrame, expectations: Sequence[Expectation], *, index: Sequence[str] = ()
+    ) -> Sequence[Any]:
+        """Hold the frame to the expectations and put the results on the site, bad rows named by `index` columns."""
         batch = self._source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("day")
         suite = self._context.suites.add(gx.ExpectationSuite(name, expectations=list(expectations)))
         definition = gx.ValidationDefinition(name=name, data=batch, suite=suite)
+        detail = {"result_format": "COMPLETE", "unexpected_index_column_names": list(index)}
         result = self._context.validation_definitions.add(definition).run(
             batch_parameters={"dataframe": frame},
-            result_format={"result_format": "BASIC", "partial_unexpected_count": 20},
+            result_format=detail if index else {"result_format": "BASIC", "partial_unexpected_count": 20},
             run_id=gx.RunIdentifier(run_name=self._day.isoformat()),
         )
         self.checks += len(result.results)
-        return [finding for one in result.results for finding in _finding(name, frame, one)]
+        return list(result.results)
 
     def publish(self, lake: Lake) -> str:
         """Build the site, put it into the lake and return its front page's address."""
@@ -83,7 +91,7 @@ def _finding(dataset: str, frame: pd.DataFrame, result: Any) -> Iterator[Finding
         return
     elif "observed_value" in detail:
         broken, values = _outside(frame, result)
-    severity = SEVERITIES[str(result.expectation_config.severity)] if not result.success else Severity.SOFT
+    severity = SEVERITIES[result.expectation_config.severity.value] if not result.success else Severity.SOFT
     examples = tuple(dict.fromkeys(_shown(value) for value in values))[:EXAMPLES]
     yield Finding(dataset, check, column, severity, len(frame), broken, str(meta["expected"]), examples)
 

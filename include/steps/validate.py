@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
+from include.conform import Breach, broken, examples
 from include.contract import Contract
 from include.errors import DataError
 from include.lake import Dataset, Lake, Layer, Manifest, Partition, to_json
@@ -210,27 +211,43 @@ def _references(lake: Lake, subject: Subject, table: pa.Table) -> dict[str, pd.S
 def _history_findings(
     inspection: Inspection, lake: Lake, subject: Subject, days: Sequence[date]
 ) -> tuple[list[Finding], int]:
+    """What is wrong with many days at once: shares of rows per rule and rows per day, which take no time per value."""
     from include.expectations import history_expectations, volume_expectations
 
-    contract = subject.contract
-    ruled = [column.name for column in contract.columns if column.ruled or column.name in contract.max_nulls]
-    frame = lake.read_days(subject.own.dataset, days, ruled).to_pandas()
-    found = inspection.findings(f"{subject.name} history", frame, history_expectations(contract))
-    usual = {day: subject.usual_rows(day) for day in days}
-    counts = [(str(day), subject.days[day].rows, usual[day]) for day in days]
-    volumes = pd.DataFrame(
-        [(day, rows, rows / median if median else None) for day, rows, median in counts],
-        columns=["day", "rows", "ratio"],
-    ).astype({"ratio": float})
-    found += inspection.findings(f"{subject.name} volume", volumes, volume_expectations(contract))
-    return [_tolerated(finding, subject.tolerated) for finding in found], len(frame)
+    name, contract = f"{subject.name} history", subject.contract
+    ruled = [column for column in contract.columns if column.ruled]
+    table = lake.read_days(subject.own.dataset, days, [column.name for column in ruled])
+    breaches = [breach for column in ruled for breach in broken(column, table[column.name].combine_chunks())]
+    found = [_of_breach(name, breach, table, subject.tolerated) for breach in breaches]
+    shares = [(str(one.check), one.column, one.broken / one.rows) for one in found]
+    shares += [("any", column.name, 0.0) for column in ruled if column.name not in {one.column for one in found}]
+    rules = pd.DataFrame(shares, columns=["rule", "column", "share"])
+    inspection.record(name, rules, history_expectations(subject.tolerated), index=("rule", "column"))
+    volumes = pd.DataFrame(_volumes(subject, days), columns=["day", "rows", "ratio"]).astype({"ratio": float})
+    inspection.record(f"{subject.name} volume", volumes, volume_expectations(contract), index=("day", "rows"))
+    return found + list(_unusual(f"{subject.name} volume", volumes, contract)), table.num_rows
 
 
-def _tolerated(finding: Finding, share: float) -> Finding:
-    """A finding about few enough rows as a warning."""
-    if finding.check in (Check.RANGE, Check.ONE_OF, Check.PATTERN) and finding.broken <= share * finding.rows:
-        return Finding(**vars(finding) | {"severity": Severity.SOFT})
-    return finding
+def _of_breach(name: str, breach: Breach, table: pa.Table, tolerated: float) -> Finding:
+    count = int(breach.rows.sum())
+    severity = Severity.HARD if count > tolerated * table.num_rows else Severity.SOFT
+    check = Check(breach.rule)
+    return Finding(name, check, breach.column, severity, table.num_rows, count, breach.reason, examples(breach, table))
+
+
+def _volumes(subject: Subject, days: Sequence[date]) -> Iterator[tuple[str, int, float | None]]:
+    for day in days:
+        rows, usual = subject.days[day].rows, subject.usual_rows(day)
+        yield str(day), rows, rows / usual if usual else None
+
+
+def _unusual(name: str, volumes: pd.DataFrame, contract: Contract) -> Iterator[Finding]:
+    low, high = contract.volume_band
+    odd = volumes[(volumes["ratio"] < low) | (volumes["ratio"] > high)]
+    if len(odd):
+        shown = tuple(f"{day} with {rows} rows" for day, rows in zip(odd["day"], odd["rows"], strict=True))[:3]
+        expected = f"each day should have {low:g} to {high:g} times the median rows of the days before it"
+        yield Finding(name, Check.VOLUME, "", Severity.SOFT, len(volumes), len(odd), expected, shown)
 
 
 def _trailing(day: date) -> list[date]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from include.local.journal import Journal, Task
 from include.local.processes import last_line
 from include.use_case import UseCaseSpec
 
-STEP_LOGGER = "StepPod"
+STEP_LOGGERS = ("StepPod", "PodManager")  # process mode, kubernetes mode
+OPERATOR_WORDS = re.compile(r"^Building pod |\(a process in place of [^)]*\)$")
 
 
 class Night(Protocol):
@@ -55,7 +57,7 @@ class Tail:
     def lines(self) -> list[str]:
         """What steps have said since the last call."""
         if self._file is None:
-            if not self.path.exists():
+            if not self.path.is_file():
                 return []
             self._file = self.path.open(errors="replace")
         text = self._rest + self._file.read()
@@ -67,9 +69,10 @@ def step_line(line: str) -> str | None:
     """What a step said, out of a line of Airflow's JSON log; None for Airflow's own words."""
     try:
         entry = json.loads(line)
-        return str(entry["event"]) if str(entry.get("logger", "")).endswith(STEP_LOGGER) else None
-    except (ValueError, KeyError, AttributeError):
+        said, logger = str(entry["event"]), str(entry["logger"])
+    except (ValueError, KeyError, TypeError):
         return None
+    return said if logger.endswith(STEP_LOGGERS) and not OPERATOR_WORDS.search(said) else None
 
 
 class TestedNight:

@@ -17,6 +17,7 @@ from include.local.night import Night
 
 POLL_SECONDS = 0.5
 SHOWN_LINES = 4
+SILENCE_SECONDS = 15
 MARKS = {"success": "✔", "failed": "✘", "skipped": "○", "upstream_failed": "·", "running": "▶", "up_for_retry": "↻"}
 
 
@@ -46,26 +47,46 @@ def _watch(night: Night, console: Console) -> list[Task]:
 
 def _print(night: Night, console: Console) -> list[Task]:
     states: dict[str, tuple[str, int]] = {}
-    console.print("  Airflow is starting", highlight=False)
+    tell = Teller(console)
+    tell(f"{_since(night.started)} Airflow is starting")
     while True:
         over = night.ended()
-        tasks = night.tasks()
-        said = night.lines()
-        for task in tasks:
-            if task.state and states.get(task.name) != (task.state, task.tries) and task.state in MARKS:
-                if task.state == "running":
-                    console.print(f"{_since(night.started)} {line_of(task)}", highlight=False, soft_wrap=True)
-                states[task.name] = (task.state, task.tries)
-                if task.state != "running":
-                    for line in said:
-                        console.print(f"        {line}", highlight=False, markup=False, soft_wrap=True)
-                    said = []
-                    console.print(f"{_since(night.started)} {line_of(task)}", highlight=False, soft_wrap=True)
-        for line in said:
-            console.print(f"        {line}", highlight=False, markup=False, soft_wrap=True)
+        said, tasks = night.lines(), night.tasks()
+        changed = [task for task in tasks if task.state in MARKS and states.get(task.name) != (task.state, task.tries)]
+        states |= {task.name: (task.state, task.tries) for task in changed}
+        # What was said since the last look was said by what ran then, before anything new began.
+        for task in changed:
+            if task.state == "running":
+                continue
+            tell(*(f"        {line}" for line in said))
+            said = []
+            tell(f"{_since(night.started)} {line_of(task)}")
+        tell(*(f"{_since(night.started)} {line_of(task)}" for task in changed if task.state == "running"))
+        tell(*(f"        {line}" for line in said))
         if over:
             return tasks
+        if tell.silent_for > SILENCE_SECONDS:
+            waiting = [line_of(task) for task in tasks if task.state and not task.ended] or ["Airflow is starting"]
+            tell(f"{_since(night.started)} … {', '.join(waiting)}")
         time.sleep(POLL_SECONDS)
+
+
+class Teller:
+    """Lines on a console, and how long it has been silent."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._last = time.monotonic()
+
+    def __call__(self, *lines: str) -> None:
+        for line in lines:
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._last = time.monotonic()
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the last line."""
+        return time.monotonic() - self._last
 
 
 def table(tasks: Sequence[Task], started: datetime | None = None) -> Table:

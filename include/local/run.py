@@ -13,7 +13,7 @@ from include.errors import ExitCode
 from include.lake import Lake
 from include.local.days import data_day
 from include.local.journal import Journal, Task
-from include.local.night import Night, TestedNight, begin
+from include.local.night import Night, Tail, TestedNight, begin
 from include.local.progress import follow
 from include.local.services import Services
 from include.local.summary import Summary, airflow_share
@@ -68,7 +68,7 @@ def _lament(console: Console, night: Night, tasks: list[Task], wall: float) -> N
     """Which step failed, its own one line, and where its log is."""
     failed = [task for task in tasks if task.state == "failed"]
     for task in failed:
-        why = task.report.get("error") or "it left no word"
+        why = task.report.get("error") or next(reversed(Tail(night.log).lines()), "it left no word")
         console.print(f"\n[red]✘ {task.name} failed:[/] ", end="")
         console.print(why, markup=False, soft_wrap=True)
     if not failed:

@@ -39,7 +39,7 @@ class Summary:
         console.print(f"\n[bold]Candidates[/], judged on {self.spec.holdout_days} days that none was trained on")
         console.print(self.candidates())
         for title, lines in (
-            ("Champion", self.champion()),
+            ("Champion", self.champion(tasks)),
             ("Predictions", self.predictions()),
             ("Serving", self.answer()),
         ):
@@ -59,10 +59,18 @@ class Summary:
                 grid.add_row(name, horizon, *(f"{scores[figure]:.4f}" for figure in FIGURES))
         return grid
 
-    def champion(self) -> Iterator[str]:
+    def champion(self, tasks: Sequence[Task]) -> Iterator[str]:
         """Which version is in force after this night, and why."""
         decision = self._json(Dataset(Layer.DECISIONS, "champion"), "decision.json")
-        yield from (f"{key}: {value}" for key, value in decision.items() if isinstance(value, (str, int, float, bool)))
+        if decision:
+            promoted = "promoted" if decision["promoted"] else "not promoted, the champion stays"
+            yield f"{decision['winner'] or 'no candidate'}: {promoted}"
+            yield f"why: {decision['reason']}" + (f" ({decision['remark']})" if decision.get("remark") else "")
+            for name, trial in decision["trials"].items():
+                if trial["failures"]:
+                    yield f"{name} is held back by its gates: {'; '.join(trial['failures'])}"
+        facts = next((task.report.get("result", {}).get("facts", {}) for task in tasks if task.step == "register"), {})
+        yield from (f"{name.replace('_', ' ')}: {value}" for name, value in facts.items() if value is not None)
 
     def predictions(self) -> Iterator[str]:
         """Where the night's predictions lie, and how many there are."""

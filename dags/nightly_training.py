@@ -13,6 +13,7 @@ from airflow.sdk import DAG, Asset, Param, TriggerRule, chain
 
 from include.step_specs import CHOOSE, EXTRACT, FEATURES, NIGHTLY, REGISTER, SCORE, TRAIN, StepSpec
 from include.use_case import UseCaseSpec
+from plugins.assets import asset
 from plugins.data_days import DataDays, data_day
 from plugins.deployment import replay, use_cases
 from plugins.pod_operator import StepPod
@@ -29,11 +30,6 @@ RETRIES = {
 }
 
 
-def lake_asset(spec: UseCaseSpec, name: str) -> Asset:
-    """A dataset of the lake, or the champion, that other DAGs can follow; its events say rows and metrics."""
-    return Asset(name=f"{spec.name}/{name}", uri=f"x-nightshift://{spec.name}/{name}", group="nightshift")
-
-
 def outlets(spec: UseCaseSpec, step: StepSpec) -> list[Asset]:
     """The assets that a step updates."""
     names = {
@@ -42,7 +38,7 @@ def outlets(spec: UseCaseSpec, step: StepSpec) -> list[Asset]:
         REGISTER: ["champion"],
         SCORE: [f"predictions/{horizon.name}" for horizon in spec.horizons],
     }
-    return [lake_asset(spec, name) for name in names.get(step, [])]
+    return [asset(spec, name) for name in names.get(step, [])]
 
 
 def params(spec: UseCaseSpec) -> dict[str, Param]:

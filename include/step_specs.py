@@ -124,3 +124,25 @@ ROLLBACK = StepSpec(
 )
 
 NIGHTLY = (EXTRACT, FEATURES, VALIDATE, TRAIN, CHOOSE, REGISTER, SCORE, DEPLOY, SMOKE_TEST)
+
+WORK = StepSpec(
+    "work",
+    "include.steps.work",
+    "Consumes a topic into its table until the shift ends; what is left stays in the topic for the next shift.",
+    timedelta(hours=1),
+)
+INTRADAY_FEATURES = StepSpec(
+    "intraday_features",
+    "spark_jobs.intraday_features",
+    "Computes the features of the examples that are due within the next hours, from what is known by now.",
+    timedelta(minutes=15),
+    image=Image.SPARK,
+    resources=SPARK,
+    pool=Pool.SPARK,
+)
+SCORE_INTRADAY = StepSpec(
+    "score_intraday",
+    "include.steps.score_intraday",
+    "Publishes a prediction for each of them, by the newest version that had not seen their day.",
+    timedelta(minutes=5),
+)

@@ -1,0 +1,81 @@
+"""After each shift of the weather's worker: predictions, two hours ahead, for the flights that depart next.
+
+It follows the table that the worker writes, so a shift that fails scores nothing and one that is late is scored late.
+The moment scored is the shift's end; backfilling the worker scores past moments, as they would have been.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+from airflow.sdk import DAG, Param, chain
+
+from include.shift_plan import span_text
+from include.step_specs import INTRADAY_FEATURES, SCORE_INTRADAY
+from include.timetable import Timetable, load_timetable
+from include.use_case import UseCaseSpec
+from plugins.assets import asset, table_asset
+from plugins.deployment import use_cases
+from plugins.moment import data_day_at, moment
+from plugins.pod_operator import StepPod
+
+MOMENT = "moment(params.moment, triggering_asset_events, dag_run.run_after)"
+
+
+def score_departures(spec: UseCaseSpec, timetable: Timetable) -> DAG | None:
+    """The DAG that makes predictions within the day; None where the timetable asks for none."""
+    scoring = timetable.scoring
+    if scoring is None:
+        return None
+    with DAG(
+        dag_id=f"{spec.name}_score_departures",
+        dag_display_name=f"{spec.name}: score departures",
+        description=f"After each shift of {scoring.follows}, what is due in the next {span_text(scoring.ahead)}",
+        doc_md=__doc__,
+        schedule=[table_asset(spec, timetable.worker(scoring.follows).writes)],
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=timedelta(minutes=30),
+        tags=["nightshift", spec.name],
+        default_args={"owner": spec.owner},
+        params={
+            "moment": Param(
+                None,
+                type=["null", "string"],
+                format="date-time",
+                title="Moment",
+                description="When to look at the departures ahead. Empty: the end of the shift it follows, or now.",
+            ),
+            "force": Param(False, type="boolean", title="Do it again", description="Publish again what is published."),
+        },
+        user_defined_macros={"moment": moment, "data_day_at": partial(data_day_at, spec)},
+    ) as dag:
+        options = {
+            "horizon": scoring.horizon,
+            "moment": f"{{{{ {MOMENT}.isoformat() }}}}",
+            "ahead": span_text(scoring.ahead),
+            "force": "{{ 'true' if params.force else '' }}",
+        }
+        chain(
+            *(
+                StepPod(
+                    task_id=step.name,
+                    step=step,
+                    use_case=spec.package,
+                    date=f"{{{{ data_day_at({MOMENT}) }}}}",
+                    options=options,
+                    outlets=[asset(spec, "predictions/intraday")] if step == SCORE_INTRADAY else [],
+                    doc_md=step.summary,
+                    retries=2,
+                    retry_delay=timedelta(seconds=10),
+                )
+                for step in (INTRADAY_FEATURES, SCORE_INTRADAY)
+            )
+        )
+    return dag
+
+
+for use_case in use_cases():
+    if timetable := load_timetable(use_case.package):
+        score_departures(use_case, timetable)

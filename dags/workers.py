@@ -1,0 +1,68 @@
+"""The workers, one DAG each: a run a shift. It consumes its topic, writes its table, and ends when its shift does.
+
+What a shift leaves undone (the database was down, the backlog was long) stays in the topic: the next shift takes it up,
+and a run that is late, or a backfill of a shift that is over, has nothing left to do. To work off a backlog between
+shifts trigger the DAG by hand: that is an extra shift, which ends before the next begins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+from airflow.sdk import DAG
+
+from include.step_specs import WORK
+from include.timetable import Worker, load_timetable
+from include.use_case import UseCaseSpec
+from plugins.assets import table_asset
+from plugins.deployment import use_cases
+from plugins.pod_operator import StepPod
+from plugins.worker_timetable import WorkerTimetable, shift_end
+
+DEADLINE = "shift_end(data_interval_end, dag_run.run_after)"
+GRACE = timedelta(minutes=2)  # from a shift's end to the end by force of a worker that has not ended by itself
+
+
+def worker_dag(spec: UseCaseSpec, worker: Worker) -> DAG:
+    """One worker's shifts."""
+    length = worker.shifts.duration + GRACE
+    with DAG(
+        dag_id=f"{spec.name}_{worker.name}",
+        dag_display_name=f"{spec.name}: {worker.name.replace('_', ' ')}",
+        description=f"Topic {worker.topic} into table {worker.writes}, shift by shift",
+        doc_md=__doc__,
+        schedule=WorkerTimetable(worker.shifts),
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=length,
+        tags=["nightshift", spec.name, "worker"],
+        default_args={"owner": spec.owner},
+        user_defined_macros={"shift_end": partial(shift_end, worker.shifts)},
+    ) as dag:
+        StepPod(
+            task_id=WORK.name,
+            step=replace(WORK, deadline=length),
+            use_case=spec.package,
+            date=f"{{{{ {DEADLINE}.date() }}}}",
+            options={"topic": worker.topic, "deadline": f"{{{{ {DEADLINE}.isoformat() }}}}"},
+            outlets=[table_asset(spec, worker.writes)],
+            doc_md=WORK.summary,
+            execution_timeout=length,
+            retries=3,
+            retry_delay=timedelta(seconds=5),
+            retry_exponential_backoff=2,
+            max_retry_delay=timedelta(minutes=1),
+        )
+    return dag
+
+
+def worker_dags(spec: UseCaseSpec) -> list[DAG]:
+    """The DAGs of a use case's workers; a use case without a timetable has none."""
+    timetable = load_timetable(spec.package)
+    return [worker_dag(spec, worker) for worker in timetable.workers] if timetable else []
+
+
+for use_case in use_cases():
+    worker_dags(use_case)

@@ -1,0 +1,17 @@
+"""What a use case's DAGs tell each other of: datasets, tables, the champion."""
+
+from __future__ import annotations
+
+from airflow.sdk import Asset
+
+from include.use_case import UseCaseSpec
+
+
+def asset(spec: UseCaseSpec, name: str) -> Asset:
+    """A dataset of the lake, a table or the champion, that other DAGs can follow; its events say rows and metrics."""
+    return Asset(name=f"{spec.name}/{name}", uri=f"x-nightshift://{spec.name}/{name}", group="nightshift")
+
+
+def table_asset(spec: UseCaseSpec, table: str) -> Asset:
+    """A table that a worker writes; it has an event after each of the worker's shifts."""
+    return asset(spec, f"tables/{table}")

@@ -1,0 +1,93 @@
+"""intraday_features: the features of the examples that are due within the next hours, from what is known by now.
+
+The use case's own feature logic makes them, so they are the very columns that models are trained on.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, date, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.conform import conform
+from include.contract import Contract
+from include.errors import SkippedError
+from include.intraday import IntradayArguments
+from include.lake import Dataset, Layer, days_between
+from include.source import Source
+from include.spark import spark_session
+from include.step import Context, Result, main
+from include.use_case import UseCaseSpec
+
+AS_OF = "as_of"
+FILE = "features.parquet"
+
+log = logging.getLogger("nightshift")
+
+
+class Arguments(IntradayArguments):
+    """What intraday_features is told."""
+
+
+def intraday_features(context: Context, arguments: Arguments) -> Result:
+    """Publish the feature rows of the horizon whose as_of lies in (moment - ahead, moment]; once, unless forced.
+
+    Raises `SettingsError` for a moment that is still to come.
+    """
+    spec, lake, target = context.use_case.spec, context.lake, arguments.partition(Layer.FEATURES)
+    arguments.checked_horizon(spec, datetime.now(UTC))
+    published = None if arguments.force else lake.manifest(target)
+    if published is None:
+        contract: Contract = context.use_case.part("feature_contract").FEATURES
+        rows = _due(_features(context, arguments), arguments).select(contract.names)
+        rows = rows.sort_by([(name, "ascending") for name in contract.order]).cast(contract.schema)
+        published = lake.publish(target, {FILE: rows}, force=arguments.force)
+    log.info("intraday_features: %d examples are due by %s", published.rows, arguments.moment + arguments.ahead)
+    name = str(arguments.dataset(Layer.FEATURES))
+    return Result(rows={name: published.rows}, uris={name: lake.uri(target)})
+
+
+def _features(context: Context, arguments: Arguments) -> pa.Table:
+    spec = context.use_case.spec
+    days = wanted_days(spec, arguments)
+    oldest = days[0] - timedelta(days=spec.lookback_days)
+    source: Source = context.use_case.part("sources").source(context.settings)
+    records = {topic.name: _records(context, source, topic.name, oldest, days[-1]) for topic in spec.topics}
+    if not records[spec.examples].num_rows:
+        raise SkippedError(f"nothing is scheduled from {oldest} to {days[-1]}: publish the schedule, or set a replay")
+    build = context.use_case.part("features").build
+    with spark_session(context.settings, f"{spec.name} intraday features") as spark:
+        raw = {topic: spark.createDataFrame(table) for topic, table in records.items()}
+        return build(spark, raw, {arguments.horizon: days}).toArrow()
+
+
+def wanted_days(spec: UseCaseSpec, arguments: Arguments) -> list[date]:
+    """The days whose examples may be due: from the moment to the farthest look ahead, on the zone's calendar."""
+    first, last = (at.astimezone(spec.zone).date() for at in (arguments.moment, arguments.moment + arguments.ahead))
+    return days_between(first, last)
+
+
+def _due(features: pa.Table, arguments: Arguments) -> pa.Table:
+    """The rows whose as_of has come, but not longer ago than `ahead`."""
+    since, until = (pa.scalar(at, pa.timestamp("us", tz="UTC")) for at in (arguments.since, arguments.moment))
+    return features.filter(pc.and_(pc.greater(features[AS_OF], since), pc.less_equal(features[AS_OF], until)))
+
+
+def _records(context: Context, source: Source, topic: str, first: date, last: date) -> pa.Table:
+    """A topic's records of the days: from the lake where a day is published, else from the source as it is now."""
+    contract: Contract = context.use_case.part("contracts").RAW[topic]
+    dataset = Dataset(Layer.RAW, topic)
+    published = set(context.lake.days(dataset))
+    found = [contract.schema.empty_table()]
+    for day in days_between(first, last):
+        if day in published:
+            found.append(context.lake.read(dataset.on(day)).select(contract.names))
+        elif source.first_day <= day <= source.last_day:
+            found.append(conform(source.read(topic, day), contract, f"source: {topic} of {day}").good)
+    return pa.concat_tables(found)
+
+
+if __name__ == "__main__":
+    main(Arguments, intraday_features)

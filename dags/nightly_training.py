@@ -22,7 +22,7 @@ DATE = "{{ data_day(params.date, data_interval_end, dag_run.run_after) }}"
 FORCE = "{{ 'true' if params.force else '' }}"
 CANDIDATES = "{{ params.candidates | join(',') }}"
 
-RETRIES = {
+RETRIES: dict[str, Any] = {
     "retries": 3,
     "retry_delay": timedelta(seconds=10),
     "retry_exponential_backoff": 2,

@@ -23,11 +23,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from include.errors import ExitCode, SettingsError, StepError
 from include.lake import Lake, to_json
 from include.settings import PREFIX, Settings, load_settings
+from include.termination import RESULT_BYTES, TERMINATION_LOG, one_line
 from include.use_case import UseCase, load_use_case
 
-TERMINATION_LOG = f"{PREFIX}TERMINATION_LOG"
 RUN = f"{PREFIX}RUN"
-RESULT_BYTES = 4096  # what Kubernetes keeps of a termination message
 
 log = logging.getLogger("nightshift")
 
@@ -146,11 +145,6 @@ def parse(arguments: type[A], argv: Sequence[str]) -> A:
         first = error.errors()[0]
         given = "" if first["type"] == "missing" else f" {first['input']!r}"
         raise SettingsError(f"--{str(first['loc'][0]).replace('_', '-')}{given}: {first['msg']}") from None
-
-
-def one_line(text: str) -> str:
-    """Text as one line that fits a termination message."""
-    return re.sub(r"\s+", " ", text).strip().encode()[:RESULT_BYTES].decode(errors="ignore")
 
 
 def peak_rss_mib() -> float:

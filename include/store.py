@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import shutil
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +18,11 @@ from include.errors import LakeError, SettingsError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+
+CONNECTIONS = 16
+CONFLICT = "ConditionalRequestConflict"
+CONFLICTS = 5
+"""How often S3 may say that another exclusive write of the same key is under way, before we give up."""
 
 
 class Store(Protocol):
@@ -106,14 +114,17 @@ class FileStore:
         top = self.root / prefix
         if not top.is_dir():
             return
-        for folder, folders, files in os.walk(top):
-            folders.sort()
-            for file in sorted(files):
-                if not file.startswith(".part-"):
-                    yield (Path(folder) / file).relative_to(self.root).as_posix()
+        with _reported("list", str(top)):
+            for folder, folders, files in os.walk(top, onerror=_raise):
+                folders.sort()
+                for file in sorted(files):
+                    if not file.startswith(".part-"):
+                        yield (Path(folder) / file).relative_to(self.root).as_posix()
 
     def delete(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
+        path = self.root / name
+        with _reported("delete", str(path)):
+            path.unlink(missing_ok=True)
 
     def uri(self, name: str) -> str:
         return (self.root / name).as_uri()
@@ -137,6 +148,10 @@ class FileStore:
         return part
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -153,17 +168,24 @@ class S3Store:
         self.prefix = f"{prefix}/" if prefix else ""
         self.endpoint = endpoint
         self._client: S3Client | None = None
+        self._lock = threading.Lock()
 
     @property
     def client(self) -> S3Client:
         """The boto3 client; credentials come from the environment or the pod's service account."""
-        if self._client is None:
-            import boto3
-            from botocore.config import Config
+        with self._lock:  # a client may be shared by threads, but not made by several at once
+            if self._client is None:
+                import boto3
+                from botocore.config import Config
 
-            config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
-            self._client = boto3.client("s3", endpoint_url=self.endpoint, config=config)
-        return self._client
+                config = Config(
+                    connect_timeout=5,
+                    read_timeout=60,
+                    max_pool_connections=CONNECTIONS,
+                    retries={"max_attempts": 4, "mode": "standard"},
+                )
+                self._client = boto3.client("s3", endpoint_url=self.endpoint, config=config)
+            return self._client
 
     def read(self, name: str) -> bytes:
         with self._reported("read", name):
@@ -178,21 +200,29 @@ class S3Store:
         return True
 
     def replace(self, name: str, content: bytes | Path) -> None:
+        # Named, because a browser would offer a page of unknown type for download.
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        key = self.prefix + name
         with self._reported("write", name):
             if isinstance(content, bytes):
-                self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content)
+                self.client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=kind)
             else:
-                self.client.upload_file(str(content), self.bucket, self.prefix + name)
+                self.client.upload_file(str(content), self.bucket, key, ExtraArgs={"ContentType": kind})
 
     def create(self, name: str, content: bytes) -> bool:
         from botocore.exceptions import ClientError
 
-        try:
-            with self._reported("write", name, passing=("PreconditionFailed", "ConditionalRequestConflict", "412")):
-                self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content, IfNoneMatch="*")
-        except ClientError:
-            return False
-        return True
+        for attempt in range(CONFLICTS):
+            try:
+                with self._reported("write", name, passing=("PreconditionFailed", "412", CONFLICT)):
+                    self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") != CONFLICT:
+                    return False
+                time.sleep(0.1 * 2**attempt)
+            else:
+                return True
+        raise LakeError(f"lake: cannot write {self.uri(name)}: others write it all the time; run the step again")
 
     def names(self, prefix: str) -> Iterator[str]:
         with self._reported("list", prefix):

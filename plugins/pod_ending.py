@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from kubernetes.client.models import V1Pod
 
 from include.errors import ExitCode
+from include.termination import one_line
 
 
 class Signalled(IntEnum):
@@ -82,7 +83,7 @@ class Ending:
         if self.reason:
             return f"{self.reason}: {self.detail or self.message or 'the cluster ended the pod'}"
         if self.message.strip():
-            return " ".join(self.message.split())
+            return one_line(self.message)
         if self.exit_code is None:
             return "the pod ended before its container had run; see its events"
         if self.exit_code in tuple(Signalled):

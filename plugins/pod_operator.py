@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import PodLaunchFailedException
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -16,6 +17,7 @@ from kubernetes.client.models import V1Pod
 from kubernetes.config import ConfigException
 
 from include.step_specs import StepSpec
+from include.termination import one_line
 from plugins import pod_spec
 from plugins.pod_ending import Ending
 from plugins.pod_process import PodProcess
@@ -149,6 +151,8 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
             super().execute(context)
         except ApiException as error:
             raise self._refused(error) from error
+        except PodLaunchFailedException as error:
+            raise AirflowException(one_line(str(error))) from None
         except ConfigException as error:
             raise AirflowFailException(
                 f"no Kubernetes cluster is configured ({error}): give the connection {self.kubernetes_conn_id}, "
@@ -160,6 +164,8 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
         self.name = self._set_name(self.name)
         pod = self.build_pod_request_obj(context, dry_run=True)
         self._process = PodProcess(pod, self.log.info)
+        if self._killed:
+            self._process.stop()
         return self._process.run()
 
     def _refused(self, error: ApiException) -> AirflowException:

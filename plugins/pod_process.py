@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import ceil
 from pathlib import Path
 from threading import Timer
@@ -24,7 +24,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from kubernetes.client.models import V1Container, V1EnvVar, V1EnvVarSource, V1Pod, V1ResourceFieldSelector
 from kubernetes.utils.quantity import parse_quantity
 
-from include.step import RESULT_BYTES, TERMINATION_LOG
+from include.termination import RESULT_BYTES, TERMINATION_LOG
 from plugins.pod_ending import Ending, Reason
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +55,7 @@ class PodProcess:
         self.log = log
         self.secrets = secrets or secrets_folder()
         self.overran = False
+        self.stopped = False
         self._guard: subprocess.Popen[str] | None = None
 
     # What the process is given
@@ -134,6 +135,7 @@ class PodProcess:
                 for line in guard.stdout:
                     self.log(line.rstrip("\n"))
                 code = guard.wait()
+            code = code if code >= 0 else 128 - code
             text = message.read_bytes()[-RESULT_BYTES:].decode(errors="replace")
         if self.overran:
             limit = self.pod.spec.active_deadline_seconds
@@ -141,7 +143,8 @@ class PodProcess:
         return Ending(code, text)
 
     def stop(self) -> None:
-        """Ask the process to end; the guard kills what is left of it after the pod's grace period."""
+        """Ask the process to end, now or as soon as it starts; the guard kills what is left after the grace period."""
+        self.stopped = True
         if self._guard is not None:
             self._guard.terminate()
 
@@ -149,9 +152,9 @@ class PodProcess:
     def _started(self, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
         argv = self._resolved(self.argv(), environment)
         self.log(f"{shlex.join(argv)}  (a process in place of {self.container.image})")
-        read, write = os.pipe()
+        read, lifeline = os.pipe()
         try:
-            self._guard = subprocess.Popen(
+            guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(GUARD), str(read), str(self._grace), *argv],
                 cwd=self.container.working_dir or ROOT,
                 env=dict(environment),
@@ -164,22 +167,24 @@ class PodProcess:
                 encoding="utf-8",
                 errors="backslashreplace",
             )
-            os.close(read)
-            with self._guard:
-                try:
-                    yield self._guard
-                except BaseException:
-                    self._give_up(self._guard)
-                    raise
+        except OSError:
+            os.close(lifeline)
+            raise
         finally:
-            os.close(write)
-
-    def _give_up(self, guard: subprocess.Popen[str]) -> None:
-        self.stop()
-        try:
-            guard.wait(self._grace + 5)
-        except subprocess.TimeoutExpired:
-            guard.kill()
+            os.close(read)
+        with guard:
+            try:
+                self._guard = guard
+                if self.stopped:
+                    self.stop()
+                yield guard
+            except BaseException:
+                self.stop()
+                with suppress(subprocess.TimeoutExpired):
+                    guard.wait(self._grace + 5)
+                raise
+            finally:
+                os.close(lifeline)
 
     @contextmanager
     def _deadline(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from kubernetes.client.models import (
 )
 
 from include.step_specs import StepSpec
+from include.termination import one_line
 
 VERSION = "0.1.0"
 USER = 10001  # the images' user
@@ -120,4 +121,4 @@ def api_message(body: str | bytes | None) -> str:
     text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
     with suppress(ValueError, KeyError, TypeError):
         text = str(json.loads(text)["message"])
-    return " ".join(text.split()) or "no reason given"
+    return one_line(text) or "no reason given"

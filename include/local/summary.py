@@ -69,7 +69,9 @@ class Summary:
             for name, trial in decision["trials"].items():
                 if trial["failures"]:
                     yield f"{name} is held back by its gates: {'; '.join(trial['failures'])}"
-        facts = next((task.report.get("result", {}).get("facts", {}) for task in tasks if task.step == "register"), {})
+        facts: dict[str, Any] = next(
+            (task.report.get("result", {}).get("facts", {}) for task in tasks if task.step == "register"), {}
+        )
         yield from (f"{name.replace('_', ' ')}: {value}" for name, value in facts.items() if value is not None)
 
     def predictions(self) -> Iterator[str]:

@@ -1,0 +1,13 @@
+"""What passes from a step to whoever runs it: one short text, by the path that Kubernetes knows for it."""
+
+from __future__ import annotations
+
+import re
+
+TERMINATION_LOG = "NIGHTSHIFT_TERMINATION_LOG"
+RESULT_BYTES = 4096  # what Kubernetes keeps of a termination message
+
+
+def one_line(text: str) -> str:
+    """Text as one line that fits a termination message."""
+    return re.sub(r"\s+", " ", text).strip().encode()[:RESULT_BYTES].decode(errors="ignore")

@@ -1,0 +1,34 @@
+"""An Airflow of the tests' own: a home folder that ends with the session, no server, no database but SQLite.
+
+Import it before anything of Airflow, which reads these variables once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def variables(home: Path) -> dict[str, str]:
+    """The environment of an Airflow that lives in `home` and sees this project."""
+    return {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+if "NIGHTSHIFT_TEST_AIRFLOW_HOME" not in os.environ:
+    _home = Path(tempfile.mkdtemp(prefix="airflow-"))
+    atexit.register(shutil.rmtree, _home, ignore_errors=True)
+    os.environ.update(variables(_home))
+    os.environ["NIGHTSHIFT_TEST_AIRFLOW_HOME"] = str(_home)
+
+HOME = Path(os.environ["NIGHTSHIFT_TEST_AIRFLOW_HOME"])

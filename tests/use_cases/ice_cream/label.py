@@ -1,0 +1,18 @@
+"""What came of it: whether a kiosk had sold out by the time it closed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pandas as pd
+import pyarrow as pa
+
+
+def labels(outcomes: pa.Table, known_by: datetime) -> pd.DataFrame:
+    """Columns `kiosk_day` and `label`; a day's sales are known when the day is over, which `known_by` never precedes."""
+    return pd.DataFrame(
+        {
+            "kiosk_day": outcomes["kiosk_day"].to_pandas(),
+            "label": outcomes["sold_out"].to_pandas().astype("float64"),
+        }
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from include.errors import SettingsError
 
@@ -13,6 +14,40 @@ PREFIX = "NIGHTSHIFT_"
 
 # Set by the operator for every step and read by the step runner, not settings of a deployment.
 PROCESS_VARIABLES = frozenset({"RUN", "TERMINATION_LOG", "CODE_REVISION"})
+
+
+class Records(StrEnum):
+    """Where `extract` reads a data day's records."""
+
+    FILES = "files"
+    TABLES = "tables"
+
+
+class KafkaSecurity(StrEnum):
+    """How a Kafka cluster is spoken to (the client's `security.protocol`)."""
+
+    PLAINTEXT = "plaintext"
+    SSL = "ssl"
+    SASL_PLAINTEXT = "sasl_plaintext"
+    SASL_SSL = "sasl_ssl"
+
+    @property
+    def sasl(self) -> bool:
+        """Whether it asks for a user."""
+        return self in (KafkaSecurity.SASL_PLAINTEXT, KafkaSecurity.SASL_SSL)
+
+    @property
+    def tls(self) -> bool:
+        """Whether it is encrypted."""
+        return self in (KafkaSecurity.SSL, KafkaSecurity.SASL_SSL)
+
+
+class KafkaMechanism(StrEnum):
+    """How a user shows who it is."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
 
 
 class Settings(BaseModel):
@@ -34,6 +69,21 @@ class Settings(BaseModel):
     spark_packages: str = ""
     replay: bool = False
     """Answer days after the sample data's end with the same weekday of 2013, so that tonight always has data."""
+    replay_weeks: int | None = Field(None, ge=0)
+    """Move every day of the sample data by this many weeks; none: as many years of 52 weeks as `replay` needs."""
+    broker: str = ".nightshift/landing"
+    """Where topics live: a folder, `file://…` or `s3://…` to land in, or `kafka://host:port,…`."""
+    kafka_security: KafkaSecurity = KafkaSecurity.PLAINTEXT
+    kafka_mechanism: KafkaMechanism = KafkaMechanism.SCRAM_SHA_512
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_ca: str | None = None
+    kafka_certificate: str | None = None
+    kafka_key: str | None = None
+    """Paths of PEM files: the authority that signed the brokers, and the client's own certificate and key."""
+    records: Records = Records.FILES
+    table_days: int | None = Field(None, ge=1)
+    """Daily partitions older than this are dropped from the tables; none: they are kept."""
 
     def require(self, name: str) -> str:
         """The value of a setting this step cannot do without, or a `SettingsError` that names its variable."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import NullPool, create_engine, text
 
+from include import records  # noqa: F401 (its tables are part of the metadata)
 from include.migrate import VERSION_TABLE
 from include.tables import Base, sqlalchemy_url
 

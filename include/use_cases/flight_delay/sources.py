@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from include.errors import FaultError
-from include.settings import Settings
+from include.settings import Records, Settings
 from include.source import Source
 from include.use_cases.flight_delay.spec import SPEC
 
@@ -54,8 +54,17 @@ SCHEDULE = (
 
 
 def source(settings: Settings) -> Source:
-    """The use case's source, as the settings ask for it."""
-    return NycFlights13(replay=settings.replay)
+    """Where a data day is read from, as the settings ask for it."""
+    if settings.records is Records.TABLES:
+        from include.use_cases.flight_delay.tables_source import open_tables
+
+        return open_tables(settings)
+    return sample(settings)
+
+
+def sample(settings: Settings, *, live: bool = False) -> Source:
+    """The sample data, which is what collectors publish; a live one moves it onto today."""
+    return NycFlights13(replay=settings.replay or live, weeks=settings.replay_weeks)
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,8 @@ class Days:
 class NycFlights13:
     """Departures from EWR, JFK and LGA in 2013 and hourly weather there; with `replay`, later days are days of 2013.
 
+    With `weeks` every day is moved by so many weeks instead.
+
     Times in flights.csv are wall-clock times (departure: New York, arrival: the destination). A scheduled arrival is
     the first such time after the scheduled departure; over all 327,346 arrivals this agrees with the recorded arrival
     time but once (scheduled durations run from 50 to 700 minutes). Actual times are scheduled ones plus the delay.
@@ -101,11 +112,12 @@ class NycFlights13:
     `read` may be called from several threads.
     """
 
-    first_day = SPEC.first_day
-
-    def __init__(self, *, replay: bool = False, folder: Path | None = None) -> None:
-        self.last_day = date.max if replay else SPEC.last_day
+    def __init__(self, *, replay: bool = False, weeks: int | None = None, folder: Path | None = None) -> None:
+        moved = timedelta(weeks=weeks or 0)
+        self.first_day = SPEC.first_day + moved
+        self.last_day = date.max if replay and weeks is None else SPEC.last_day + moved
         self._replay = replay
+        self._weeks = weeks
         self._folder = folder
         self._lock = Lock()
         self._topics: Mapping[str, Days] = {}
@@ -113,8 +125,8 @@ class NycFlights13:
     def read(self, topic: str, day: date) -> pa.Table:
         """The topic's records of data day `day`: schedule and flights by departure, weather by its observation."""
         days = self._days(topic)
-        shift = 0
-        if self._replay and day > days.last:
+        shift = 7 * (self._weeks or 0)
+        if self._replay and self._weeks is None and day > days.last:
             shift = -(-(day - days.last).days // REPLAY_DAYS) * REPLAY_DAYS
         records = days.on(day - timedelta(days=shift))
         if shift:

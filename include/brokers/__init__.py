@@ -1,0 +1,1 @@
+"""Where topics live: a landing folder or bucket, or Kafka, behind one small interface."""

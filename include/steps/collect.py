@@ -1,0 +1,143 @@
+"""collect: what became known within a span, or is becoming known now, from the source into a topic."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+
+from pydantic import AwareDatetime, Field
+
+from include.breaker import Breaker
+from include.brokers.broker import Broker, BrokerError, Producer, open_broker
+from include.collector import DAYS_AROUND, Lateness, Release, publish, releases, within
+from include.errors import SettingsError
+from include.lake import Lake, to_json
+from include.shift import Shift
+from include.source import Source
+from include.step import Context, Result, StepArguments, main
+from include.topics import Topic, instant
+
+TICK_SECONDS = 5.0
+"""How often a live collector looks for what has become known."""
+DAYS_HELD = 2 * DAYS_AROUND + 3
+
+log = logging.getLogger("nightshift")
+
+
+class Arguments(StepArguments):
+    """What collect is told: a span (`since`, `until`), or a deadline until which it publishes live.
+
+    Without a span it takes data day `date` of the use case, from its start to its end. Live, it goes on where the last
+    live collector of the topic ended, at most one day back.
+    """
+
+    topic: str
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    deadline: AwareDatetime | None = None
+    live: bool = False
+    seed: int = 2013
+    late: float = Field(0.02, ge=0, le=1)
+
+
+def collect(context: Context, arguments: Arguments) -> Result:
+    """Publish a topic's records; they are all acknowledged when it returns.
+
+    Raises `SettingsError` for an unknown topic or span, `BrokerError` when the broker does not take them.
+    """
+    topic = _topic(context, arguments)
+    lateness = Lateness(arguments.seed, arguments.late)
+    source = context.use_case.part("sources").sample(context.settings, live=arguments.live)
+    collector = Collector(context, topic, lateness, source, open_broker(context.settings))
+    if arguments.live:
+        if arguments.deadline is None:
+            raise SettingsError("collect: --live needs --deadline, the moment to end at")
+        count = collector.live(Shift.until(arguments.deadline))
+        return Result(rows={topic.name: count}, facts={"published_through": collector.published_through()})
+    since, until = _span(context, arguments)
+    with closing(collector.broker.producer(topic.name)) as producer:
+        count = collector.span(producer, since, until)
+    return Result(rows={topic.name: count}, facts={"since": instant(since), "until": instant(until)})
+
+
+class Collector:
+    """Publishes a topic of a use case's source."""
+
+    def __init__(self, context: Context, topic: Topic, lateness: Lateness, source: Source, broker: Broker) -> None:
+        self.lake: Lake = context.lake
+        self.topic = topic
+        self.lateness = lateness
+        self.broker = broker
+        events = context.use_case.part("topics").events
+
+        # A day's releases are asked for by each of the days around it.
+        @lru_cache(DAYS_HELD)
+        def day(day: date) -> list[Release]:
+            return releases(topic, events(source, topic.name, day), lateness)
+
+        self._day = day
+
+    def span(self, producer: Producer, since: datetime, until: datetime) -> int:
+        """Publish what is released from `since` on and before `until`."""
+        count = publish(self.topic, within(self._day, since, until), producer)
+        log.info("collect: %s: %d records from %s to %s", self.topic.name, count, instant(since), instant(until))
+        return count
+
+    def live(self, shift: Shift) -> int:
+        """Publish what becomes known until the shift is over; waits for a broker that is away."""
+        breaker = Breaker()
+        count = 0
+        with closing(self.broker.producer(self.topic.name)) as producer:
+            while not shift.over:
+                now = datetime.now(UTC)
+                since = datetime.fromisoformat(self.published_through())
+                # A wall clock that was put back has nothing new to tell until it is past what was published.
+                if since < now:
+                    try:
+                        count += self.span(producer, since, now)
+                    except BrokerError as error:
+                        log.warning("collect: %s", error)
+                        shift.wait(breaker.failed())
+                        continue
+                    breaker.succeeded()
+                    self._note(now)
+                shift.wait(TICK_SECONDS)
+        return count
+
+    def published_through(self) -> str:
+        """The instant up to which live records are published."""
+        try:
+            return str(json.loads(self.lake.get(self._note_name))["published_through"])
+        except FileNotFoundError:
+            return instant(datetime.now(UTC) - timedelta(days=1))
+
+    def _note(self, through: datetime) -> None:
+        # After the broker's answer: a collector that is killed between the two publishes a little again.
+        self.lake.put(self._note_name, to_json({"published_through": instant(through)}))
+
+    @property
+    def _note_name(self) -> str:
+        return f"collectors/{self.topic.name}.json"
+
+
+def _topic(context: Context, arguments: Arguments) -> Topic:
+    topics: dict[str, Topic] = context.use_case.part("topics").TOPICS
+    if arguments.topic not in topics:
+        raise SettingsError(f"--topic {arguments.topic}: not one of {', '.join(topics)}")
+    return topics[arguments.topic]
+
+
+def _span(context: Context, arguments: Arguments) -> tuple[datetime, datetime]:
+    spec = context.use_case.spec
+    since = arguments.since or spec.day_start(arguments.date).astimezone(UTC)
+    until = arguments.until or spec.day_end(arguments.date).astimezone(UTC)
+    if until <= since:
+        raise SettingsError(f"collect: the span ends {instant(until)}, before it begins {instant(since)}")
+    return since, until
+
+
+if __name__ == "__main__":
+    main(Arguments, collect)

@@ -1,0 +1,57 @@
+"""work: one worker's shift, from a topic into its table; the two workers are two configurations of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from pydantic import AwareDatetime
+
+from include.brokers.broker import open_broker
+from include.errors import FaultError, SettingsError, SkippedError
+from include.ledger import Ledger
+from include.shift import Shift
+from include.step import Context, Result, StepArguments, main
+from include.tables import libpq_url
+from include.workers import Worker, WorkerSpec
+
+
+class Arguments(StepArguments):
+    """What work is told: which worker, when its shift ends, and whether to end sooner, when nothing is left to do."""
+
+    worker: str
+    deadline: AwareDatetime
+    drain: bool = False
+
+
+def work(context: Context, arguments: Arguments) -> Result:
+    """Store a topic's messages until the deadline; what is left then is the next shift's.
+
+    Raises `SkippedError` when the shift is over already, `FaultError` when it ends with a part out of reach.
+    """
+    spec = _spec(context, arguments)
+    if arguments.deadline <= datetime.now(UTC):
+        raise SkippedError(
+            f"{spec.name}: the shift ended {arguments.deadline.isoformat()}; the next one takes up the rest"
+        )
+    topic = context.use_case.part("topics").TOPICS[spec.topic]
+    ledger = Ledger(libpq_url(context.settings.require("database_url")), f"{context.use_case.name}-{spec.name}", topic)
+    worker = Worker(spec, ledger, open_broker(context.settings))
+    tally = worker.work(Shift.until(arguments.deadline), drain=arguments.drain)
+    if context.settings.table_days is not None:
+        worker.expire(context.settings.table_days)
+    if trouble := worker.trouble:
+        raise FaultError(f"{spec.name}: {trouble}; nothing is lost, the next shift takes up the rest")
+    facts = {name: value for name, value in asdict(tally).items() if value}
+    return Result(rows={topic.table: tally.records}, facts={"worker": spec.name, "topic": topic.name, **facts})
+
+
+def _spec(context: Context, arguments: Arguments) -> WorkerSpec:
+    workers: dict[str, WorkerSpec] = context.use_case.part("topics").WORKERS
+    if arguments.worker not in workers:
+        raise SettingsError(f"--worker {arguments.worker}: not one of {', '.join(workers)}")
+    return workers[arguments.worker]
+
+
+if __name__ == "__main__":
+    main(Arguments, work)

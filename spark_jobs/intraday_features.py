@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from include.spark import spark_session
 
 from include.conform import conform
 from include.contract import Contract
@@ -17,7 +18,6 @@ from include.errors import SkippedError
 from include.intraday import IntradayArguments
 from include.lake import Dataset, Layer, days_between
 from include.source import Source
-from include.spark import spark_session
 from include.step import Context, Result, main
 from include.use_case import UseCaseSpec
 

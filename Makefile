@@ -7,7 +7,7 @@ STAMP := .venv/installed
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install run up down status rollback test lint lock bench bench-parse bench-quality picture clean
+.PHONY: help install run up down status rollback test lint lock bench bench-parse bench-quality picture timetable clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench-quality: $(STAMP) ## AUC and Brier over October to December
 
 picture: $(STAMP) ## take the pictures of docs/ from a running `make up` (needs Chromium)
 	@$(PYTHON) docs/pictures/take.py
+
+timetable: $(STAMP) ## draw the day as timetable.yaml plans it
+	@$(PYTHON) docs/pictures/timetable.py
 
 UV_COMPILE := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 

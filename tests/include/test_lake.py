@@ -58,9 +58,9 @@ def test_the_first_publisher_wins_and_the_second_is_told_what_is_there(lake: Lak
 
 def test_one_who_comes_second_at_the_last_moment_is_told_too(lake: Lake) -> None:
     # Given two publishers who both saw no manifest
-    other = Lake(lake.store, "case")
+    other, answers = Lake(lake.store, "case"), iter([None])
     seen = other.manifest
-    other.manifest = lambda partition, answers=iter([None]): next(answers, None) or seen(partition)  # type: ignore[method-assign]
+    other.manifest = lambda partition: next(answers, None) or seen(partition)  # type: ignore[method-assign]
     # When one publishes and then the other
     first = lake.publish(FLIGHTS.on(DAY), {"rows.parquet": TABLE})
     second = other.publish(FLIGHTS.on(DAY), {"rows.parquet": TABLE.slice(1)})

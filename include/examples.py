@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -63,18 +62,6 @@ class Ingredients:
     features: Mapping[str, tuple[date, ...]]
     outcomes: tuple[date, ...]
     hashes: Mapping[str, str]
-
-    @property
-    def digest(self) -> str:
-        """One hash over all of them."""
-        return self.digest_of("")
-
-    def digest_of(self, dataset: str) -> str:
-        """One hash over the partitions of a dataset."""
-        listing = "".join(
-            f"{name}={value}\n" for name, value in sorted(self.hashes.items()) if name.startswith(dataset)
-        )
-        return hashlib.sha256(listing.encode()).hexdigest()
 
     @property
     def first_day(self) -> date:
@@ -144,7 +131,12 @@ def _days(lake: Lake, dataset: Dataset, oldest: date, day: date) -> tuple[date, 
 
 
 def _features(lake: Lake, horizon: str, days: Sequence[date], columns: Sequence[str]) -> pa.Table:
-    table = _read(lake, Dataset(Layer.FEATURES, horizon), days, columns)
+    dataset = Dataset(Layer.FEATURES, horizon)
+    try:
+        table = _read(lake, dataset, days, columns)
+    except pa.ArrowInvalid:
+        lacking = next(each for each in columns if each not in lake.read(dataset.on(days[0])).column_names)
+        raise DataError(f"{dataset} has no column {lacking}; compute features again with --force") from None
     return table.append_column(HORIZON, pa.repeat(horizon, table.num_rows))
 
 

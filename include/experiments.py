@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.lake import to_json
 from include.recipe import Recipe
 from include.settings import PREFIX, Settings
+from include.step import Context
 from include.tracking import open_client, reported
 
 if TYPE_CHECKING:
@@ -49,6 +54,27 @@ class Logbook:
     metrics: Mapping[str, float]
     datasets: tuple[DatasetUsed, ...]
     files: Mapping[str, bytes]
+
+
+def logbook(
+    context: Context, hashes: Mapping[str, str], recipe: Recipe, files: Mapping[str, bytes], day: date
+) -> Logbook:
+    """The book of a candidate's night, from the partitions it learned from (with hashes) and the files it published."""
+    return Logbook(
+        use_case=context.use_case.name,
+        run_key=f"{day}/{recipe.name}/{recipe.fingerprint}/{digest(hashes)[:16]}",
+        day=day.isoformat(),
+        recipe=recipe,
+        metrics=_metrics(json.loads(files["report.json"])),
+        datasets=tuple(_datasets(context, hashes)),
+        files={**files, "manifests.json": to_json(hashes)},
+    )
+
+
+def digest(hashes: Mapping[str, str]) -> str:
+    """One hash over many named ones."""
+    listing = "".join(f"{name}={value}\n" for name, value in sorted(hashes.items()))
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def log_run(settings: Settings, book: Logbook) -> str:
@@ -113,7 +139,6 @@ def _fill(client: MlflowClient, run_id: str, book: Logbook) -> None:
     recipe = book.recipe
     settings = {"estimator": recipe.estimator, "seed": recipe.seed, "inputs": len(recipe.inputs), **recipe.parameters}
     params = [Param(name, str(value)) for name, value in settings.items()]
-    # The step is the day as a number, so that one chart shows how a candidate fares night after night.
     metrics = [Metric(name, value, 0, 0) for name, value in book.metrics.items()]
     client.log_batch(run_id, metrics=metrics[:_METRICS_AT_ONCE], params=params)
     client.log_inputs(run_id, datasets=[_dataset_input(dataset) for dataset in book.datasets])
@@ -144,3 +169,24 @@ def code_revision() -> str:
     here = Path(__file__).parent
     answer = subprocess.run([git, "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"
+
+
+def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    named = {
+        f"{horizon}/{name}": value for horizon, scores in report["scores"].items() for name, value in scores.items()
+    }
+    for number, fold in enumerate(report["folds"], start=1):
+        named |= {f"fold_{number}/{horizon}/auc": scores["auc"] for horizon, scores in fold["scores"].items()}
+    for name, scores in report["slices"].items():
+        named |= {f"slices/{name}/{metric}": scores[metric] for metric in ("auc", "brier", "bias", "rows")}
+    return named | {"rows": report["rows"]}
+
+
+def _datasets(context: Context, hashes: Mapping[str, str]) -> Iterator[DatasetUsed]:
+    lake = context.lake
+    for dataset, names in groupby(sorted(hashes), key=lambda name: name.partition("/date=")[0]):
+        used = {name: hashes[name] for name in names}
+        days = [name.partition("/date=")[2] for name in used]
+        yield DatasetUsed(
+            dataset, lake.store.uri(f"{lake.prefix}/{dataset}"), len(days), days[0], days[-1], digest(used)
+        )

@@ -182,7 +182,7 @@ class Lake:
         """
         if not force and (existing := self.manifest(partition)):
             return existing
-        stored = [self._put(partition, name, content) for name, content in sorted(files.items())]
+        stored = [self._put(partition, name, content, force=force) for name, content in sorted(files.items())]
         manifest = Manifest(f"{self.prefix}/{partition}", tuple(stored), dict(inputs or {}))
         name = f"{self.prefix}/{partition}/{MANIFEST}"
         if force:
@@ -191,7 +191,7 @@ class Lake:
             return self.require(partition)
         return manifest
 
-    def _put(self, partition: Partition, name: str, content: pa.Table | bytes | Path) -> File:
+    def _put(self, partition: Partition, name: str, content: pa.Table | bytes | Path, *, force: bool) -> File:
         rows = 0
         if isinstance(content, pa.Table):
             rows, content = content.num_rows, parquet_bytes(content)
@@ -201,7 +201,7 @@ class Lake:
         path = PurePosixPath(name)
         stored = f"{path.stem}-{digest[:16]}{path.suffix}"
         target = f"{self.prefix}/{partition}/{stored}"
-        if not self.store.exists(target):
+        if force or not self.store.exists(target):
             self.store.replace(target, content)
         return File(stored, size, rows, digest)
 

@@ -49,10 +49,12 @@ class Role(StrEnum):
 class Draft:
     """A version to be registered.
 
-    `run_key` names the night, candidate and file, so that a retry meets its own version. `facts` become further tags.
+    `run_key` names the night, candidate and file, so that a retry meets its own version. `night` is the data day whose
+    run makes it. `artifact` is the model file's name in the MLflow run. `facts` become further tags.
     """
 
     run_key: str
+    night: date
     trained_through: date
     candidate: str
     recipe: Recipe
@@ -61,6 +63,7 @@ class Draft:
     model_uri: str
     sha256: str
     mlflow_run: str
+    artifact: str = "model.onnx"
     description: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
 
@@ -71,6 +74,7 @@ class Version:
 
     version: str
     run_key: str
+    night: date
     trained_through: date
     candidate: str
     recipe: Recipe
@@ -123,10 +127,14 @@ class Registry:
         fit = [version for version in self.versions() if version.approved and version.trained_through < day]
         return fit[-1] if fit else None
 
+    def reigning_before(self, night: date) -> Version | None:
+        """The champion that the run of data day `night` finds: `newest_before`, without what that run made."""
+        fit = [v for v in self.versions() if v.approved and v.trained_through < night and v.night != night]
+        return fit[-1] if fit else None
+
     def champion(self) -> Version | None:
         """The version in force."""
-        number = self.aliases().get(Alias.CHAMPION)
-        return next((version for version in self.versions() if version.version == number), None)
+        return self._named(Alias.CHAMPION)
 
     def aliases(self) -> dict[str, str]:
         """Which version each alias names."""
@@ -151,7 +159,7 @@ class Registry:
         with reported(self.url):
             self.client.create_model_version(
                 self.name,
-                f"runs:/{draft.mlflow_run}/model.onnx",
+                f"runs:/{draft.mlflow_run}/{draft.artifact}",
                 run_id=draft.mlflow_run,
                 tags=_tags(draft, self.name),
                 description=draft.description[:_DESCRIPTION_LIMIT],
@@ -163,11 +171,11 @@ class Registry:
                 self._delete(double)
         return first
 
-    def promote(self, version: Version) -> None:
-        """Let `champion` name the version, unless it was rejected or the present champion has seen later days."""
-        champion = self.champion()
-        if version.rejected is None and (champion is None or champion.trained_through <= version.trained_through):
-            self.set_alias(Alias.CHAMPION, version)
+    def advance(self, alias: Alias, version: Version) -> None:
+        """Let an alias name the version, unless it was rejected or the alias names one that has seen later days."""
+        present = self._named(alias)
+        if version.rejected is None and (present is None or present.trained_through <= version.trained_through):
+            self.set_alias(alias, version)
 
     def set_alias(self, alias: Alias, version: Version) -> None:
         """Let an alias name a version."""
@@ -215,6 +223,10 @@ class Registry:
                 f"PostgreSQL at {public(url)}: {reason}; is it up (`make up`), or another run stuck?"
             ) from error
 
+    def _named(self, alias: Alias) -> Version | None:
+        number = self.aliases().get(alias)
+        return next((version for version in self.versions() if version.version == number), None)
+
     def _with_key(self, run_key: str) -> list[Version]:
         same = [version for version in self.versions() if version.run_key == run_key]
         return sorted(same, key=lambda version: int(version.version))
@@ -244,6 +256,7 @@ def _tags(draft: Draft, use_case: str) -> dict[str, str]:
         **draft.facts,
         "use_case": use_case,
         "run_key": draft.run_key,
+        "night": draft.night.isoformat(),
         "trained_through": draft.trained_through.isoformat(),
         "candidate": draft.candidate,
         "recipe": draft.recipe.to_json(),
@@ -259,6 +272,7 @@ def _version(entry: Any) -> Version:
     return Version(
         version=str(entry.version),
         run_key=tags["run_key"],
+        night=date.fromisoformat(tags["night"]),
         trained_through=date.fromisoformat(tags["trained_through"]),
         candidate=tags["candidate"],
         recipe=Recipe.from_json(tags["recipe"]),

@@ -86,7 +86,7 @@ class FileStore:
             return path.read_bytes()
 
     def exists(self, name: str) -> bool:
-        return (self.root / name).exists()
+        return (self.root / name).is_file()
 
     def replace(self, name: str, content: bytes | Path) -> None:
         path = self.root / name

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from include.deployments import Deployments
 from include.lake import Dataset, Lake, Layer
 from include.recipe import Estimator, Recipe
-from include.registry import Draft, Registry, Role, Version
+from include.registry import Alias, Draft, Registry, Role, Version
 from include.settings import Settings
 from include.step import Context
 from include.tables import Tables
@@ -83,6 +83,7 @@ class Factory:
         model_uri = self.lake.put(f"models/{sha256}.onnx", content)
         draft = Draft(
             run_key=f"{trained_through}/{sha256}/{len(self.registry.versions())}",
+            night=trained_through,
             trained_through=trained_through,
             candidate="tiny",
             recipe=Recipe("tiny", Estimator.LOGISTIC_REGRESSION, ("distance", "hour", "carrier")),
@@ -94,7 +95,7 @@ class Factory:
         )
         version = self.registry.register(draft)
         if champion:
-            self.registry.promote(version)
+            self.registry.advance(Alias.CHAMPION, version)
         return version
 
     def served(self) -> str | None:

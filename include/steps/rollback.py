@@ -59,7 +59,7 @@ def _roll_back(api: ServingApi, history: Deployments, version: str) -> Deploymen
     current = history.current()
     back = _chosen(history, current, version)
     leaving = f"version {current.version}" if current else "nothing"
-    detail = f"rolled back to version {back.version} by {history.actor}"
+    detail = f"rolled back to version {back.version} ({history.actor})"
     deployment = put_into_service(
         api, history, Target.of(back), Reason.ROLLBACK, ended=State.ROLLED_BACK, detail=detail
     )

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.deployments import Deployments, Target
-from include.errors import DataError
+from include.errors import DataError, FaultError, StepError
 from include.lake import Lake
 from include.reversal import put_into_service, tell_registry
 from include.scoring import feature_partition, load_model, prediction_partition, raw_columns, raw_rows
@@ -153,7 +153,12 @@ def _put_back(settings: Settings, api: ServingApi, history: Deployments, failed:
         api.withdraw()
         history.end(failed, State.FAILED, line)
     else:
-        put_into_service(api, history, Target.of(previous), Reason.RESTORED, ended=State.FAILED, detail=line)
+        try:
+            put_into_service(api, history, Target.of(previous), Reason.RESTORED, ended=State.FAILED, detail=line)
+        except StepError as error:
+            raise FaultError(
+                f"{line}; version {previous.version} could not be put back ({error}), so it serves on"
+            ) from None
     back = Target.of(previous) if previous else None
     told = tell_registry(settings, history.use_case, out=Target.of(failed), back=back, reason=line)
     done = f"version {previous.version} was put back" if previous else "it was withdrawn, nothing served before"

@@ -13,8 +13,8 @@ from typing import Any
 from include import portable
 from include.errors import SettingsError, SkippedError
 from include.evaluation import calibration, groups
-from include.examples import HORIZON, Ingredients, ingredients
-from include.experiments import DatasetUsed, Logbook, log_run
+from include.examples import HORIZON, ingredients
+from include.experiments import log_run, logbook
 from include.lake import Dataset, Layer, Partition, parquet_bytes, to_json
 from include.plots import calibration_plot, importance_plot
 from include.portable import Origin
@@ -23,6 +23,9 @@ from include.step import Context, Result, StepArguments, main
 from include.training import LABEL, PROBABILITY, Trained, by_slice, train_candidate
 
 log = logging.getLogger("nightshift")
+
+RECIPE = "recipe"
+"""The ingredient of a candidate's partition that is no partition: its recipe's fingerprint."""
 
 
 class Arguments(StepArguments):
@@ -41,7 +44,7 @@ def train(context: Context, arguments: Arguments) -> Result:
     recipe = chosen_recipe(context, arguments)
     made_of = ingredients(context.lake, context.use_case.spec, arguments.date)
     partition = Dataset(Layer.CANDIDATES, recipe.name).on(arguments.date)
-    inputs = {**made_of.hashes, "recipe": recipe.fingerprint}
+    inputs = {**made_of.hashes, RECIPE: recipe.fingerprint}
     published = context.lake.manifest(partition)
     if published and published.inputs == inputs and not arguments.force:
         log.info("train: %s is published already, from the same recipe and data", partition)
@@ -50,7 +53,7 @@ def train(context: Context, arguments: Arguments) -> Result:
     trained = train_candidate(context, made_of, recipe, arguments.date)
     files = _files(context, trained, arguments.date)
     fitted = time.monotonic()
-    log_run(context.settings, _logbook(context, made_of, trained, files, arguments.date))
+    log_run(context.settings, logbook(context, made_of.hashes, recipe, files, arguments.date))
     logged = time.monotonic()
     log.info("train: %s fitted and proved in %.1f s, logged in %.1f s", recipe.name, fitted - clock, logged - fitted)
     context.lake.publish(partition, files, inputs=inputs, force=published is not None)
@@ -67,11 +70,6 @@ def chosen_recipe(context: Context, arguments: Arguments) -> Recipe:
     if asked and arguments.candidate not in asked:
         raise SkippedError(f"{arguments.candidate} was not asked for (candidates: {', '.join(asked)})")
     return recipes[arguments.candidate]
-
-
-def run_key(day: date, recipe: Recipe, made_of: Ingredients) -> str:
-    """Names a candidate's night: the same day, recipe and data give the same MLflow run."""
-    return f"{day}/{recipe.name}/{recipe.fingerprint}/{made_of.digest[:16]}"
 
 
 def _files(context: Context, trained: Trained, day: date) -> dict[str, bytes]:
@@ -118,49 +116,6 @@ def _curves(trained: Trained) -> dict[str, Any]:
     return {
         horizon: calibration(labels[mask], probabilities[mask]) for horizon, mask in groups(trained.holdout[HORIZON])
     }
-
-
-def _logbook(
-    context: Context, made_of: Ingredients, trained: Trained, files: Mapping[str, bytes], day: date
-) -> Logbook:
-    report = json.loads(files["report.json"])
-    return Logbook(
-        use_case=context.use_case.name,
-        run_key=run_key(day, trained.recipe, made_of),
-        day=day.isoformat(),
-        recipe=trained.recipe,
-        metrics=_metrics(report),
-        datasets=tuple(_datasets(context, made_of)),
-        files={**files, "manifests.json": to_json(made_of.hashes)},
-    )
-
-
-def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    named = {
-        f"{horizon}/{name}": value for horizon, scores in report["scores"].items() for name, value in scores.items()
-    }
-    for number, fold in enumerate(report["folds"], start=1):
-        named |= {f"fold_{number}/{horizon}/auc": scores["auc"] for horizon, scores in fold["scores"].items()}
-    for name, scores in report["slices"].items():
-        named |= {f"slices/{name}/{metric}": scores[metric] for metric in ("auc", "brier", "bias", "rows")}
-    return named | {"rows": report["rows"]}
-
-
-def _datasets(context: Context, made_of: Ingredients) -> list[DatasetUsed]:
-    spec, lake = context.use_case.spec, context.lake
-    used = {Dataset(Layer.FEATURES, horizon): days for horizon, days in made_of.features.items()}
-    used[Dataset(Layer.RAW, spec.outcomes)] = made_of.outcomes
-    return [
-        DatasetUsed(
-            name=str(dataset),
-            uri=lake.store.uri(f"{lake.prefix}/{dataset}"),
-            days=len(days),
-            first=str(days[0]),
-            last=str(days[-1]),
-            digest=made_of.digest_of(str(dataset)),
-        )
-        for dataset, days in used.items()
-    ]
 
 
 def _result(context: Context, partition: Partition, facts: Mapping[str, Any]) -> Result:

@@ -1,0 +1,168 @@
+"""choose: tonight's candidates and the champion judged on days that none of them had seen, and a decision."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from include.errors import DataError
+from include.examples import Ingredients, ingredients
+from include.judgement import Contender, Judgement, Trial, judge
+from include.lake import Dataset, Layer, Partition, to_json
+from include.recipe import Gates, Recipe
+from include.registry import Registry, Version
+from include.step import Context, Result, StepArguments, main
+from include.steps.train import RECIPE
+from include.training import backtest_holdout
+
+log = logging.getLogger("nightshift")
+
+DECISIONS = Dataset(Layer.DECISIONS, "champion")
+
+
+class Arguments(StepArguments):
+    """What choose is told."""
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """Whom the candidates must match: the champion's recipe, or the baseline where there is no champion to judge.
+
+    `reigns` tells which of the two it is.
+    """
+
+    contender: Contender | None
+    champion: Version | None
+    reigns: bool
+    remark: str = ""
+
+
+def choose(context: Context, arguments: Arguments) -> Result:
+    """Publish `decisions/champion/date=D`: who won, whether that is promoted, and the numbers.
+
+    A decision from the same candidates and gates stands as it is, for it is history. Raises `DataError` when no
+    candidate is published for D, or when none passes the gates and there is no champion to keep.
+    """
+    made_of = ingredients(context.lake, context.use_case.spec, arguments.date)
+    gates: Gates = context.use_case.part("gates").GATES
+    contenders = _contenders(context, made_of, arguments.date)
+    hashes = {c.name: context.lake.require(_partition(c.name, arguments.date)).sha256 for c in contenders}
+    inputs = hashes | {"gates": hashlib.sha256(to_json(asdict(gates))).hexdigest()}
+    partition = DECISIONS.on(arguments.date)
+    published = context.lake.manifest(partition)
+    if published is None or published.inputs != inputs or arguments.force:
+        opponent = _opponent(context, made_of, arguments.date, contenders)
+        seed = arguments.date.toordinal()
+        judgement = judge(gates, contenders, opponent.contender, first=not opponent.reigns, seed=seed)
+        decision = to_json(_decision(arguments.date, judgement, opponent, hashes))
+        context.lake.publish(partition, {"decision.json": decision}, inputs=inputs, force=published is not None)
+    return _result(context, arguments.date)
+
+
+def read_decision(context: Context, day: date) -> dict[str, Any]:
+    """What was decided for a data day; `DataError` when nothing was."""
+    decision: dict[str, Any] = json.loads(context.lake.read_file(DECISIONS.on(day), "decision.json"))
+    return decision
+
+
+def _partition(candidate: str, day: date) -> Partition:
+    return Dataset(Layer.CANDIDATES, candidate).on(day)
+
+
+def _contenders(context: Context, made_of: Ingredients, day: date) -> list[Contender]:
+    """The candidates published for the day from its present recipes and data."""
+    found = []
+    for recipe in context.use_case.part("candidates").CANDIDATES:
+        partition = _partition(recipe.name, day)
+        manifest = context.lake.manifest(partition)
+        if manifest is None:
+            continue
+        if manifest.inputs != {**made_of.hashes, RECIPE: recipe.fingerprint}:
+            log.warning("choose: %s comes from other data or another recipe and is left out; train it again", partition)
+            continue
+        holdout = pq.read_table(io.BytesIO(context.lake.read_file(partition, "holdout.parquet")))
+        found.append(Contender(recipe.name, recipe, holdout))
+    if not found:
+        raise DataError(f"no candidate is published for {day} from its present data; run train first")
+    return found
+
+
+def _opponent(context: Context, made_of: Ingredients, day: date, contenders: list[Contender]) -> Opponent:
+    champion = Registry.open(context.settings, context.use_case.name).reigning_before(day)
+    remark = "there was no champion"
+    if champion is not None:
+        try:
+            return Opponent(_judged(context, made_of, day, contenders, champion.recipe), champion, reigns=True)
+        except DataError as error:
+            remark = f"the baseline stands in, as version {champion.version} cannot be fitted any more: {error}"
+            log.warning("choose: %s", remark)
+    recipes: tuple[Recipe, ...] = context.use_case.part("candidates").CANDIDATES
+    baseline = next((recipe for recipe in recipes if recipe.baseline), None)
+    contender = _judged(context, made_of, day, contenders, baseline) if baseline else None
+    return Opponent(contender, champion, reigns=False, remark=remark)
+
+
+def _judged(
+    context: Context, made_of: Ingredients, day: date, contenders: list[Contender], recipe: Recipe
+) -> Contender:
+    for contender in contenders:
+        if contender.recipe.fingerprint == recipe.fingerprint:
+            return contender
+    log.info("choose: fitting %s up to the judging window, as it was not trained tonight", recipe.name)
+    return Contender(recipe.name, recipe, backtest_holdout(context, made_of, recipe, day))
+
+
+def _decision(day: date, judgement: Judgement, opponent: Opponent, candidates: dict[str, str]) -> dict[str, Any]:
+    champion = opponent.champion
+    return {
+        "date": day,
+        "challenger": judgement.challenger,
+        "promoted": judgement.promoted,
+        "reason": judgement.reason,
+        "remark": opponent.remark,
+        "opponent": opponent.contender.name if opponent.contender else None,
+        "champion_before": _named(champion) if champion else None,
+        "candidates": candidates,
+        "trials": {trial.name: _trial(trial) for trial in judgement.trials},
+    }
+
+
+def _named(version: Version) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "candidate": version.candidate,
+        "fingerprint": version.recipe.fingerprint,
+        "trained_through": version.trained_through,
+    }
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    return {name: value for name, value in asdict(trial).items() if name != "name"}
+
+
+def _result(context: Context, day: date) -> Result:
+    decision = read_decision(context, day)
+    trials: dict[str, Any] = decision["trials"]
+    for name, trial in trials.items():
+        log.info("choose: %s AUC %.4f %s", name, trial["auc"], "; ".join(trial["failures"]) or "passes the gates")
+    log.info("choose: %s", decision["reason"])
+    failures = {name: trial["failures"][:3] for name, trial in trials.items() if trial["failures"]}
+    if not decision["promoted"] and decision["champion_before"] is None:
+        raise DataError(f"{decision['reason']} and there is no champion to keep, so nothing can be served: {failures}")
+    facts = {name: decision[name] for name in ("challenger", "promoted", "reason", "opponent", "champion_before")}
+    return Result(
+        metrics={f"{name}_auc": round(trial["auc"], 5) for name, trial in trials.items()},
+        uris={str(DECISIONS): context.lake.uri(DECISIONS.on(day))},
+        facts=facts | {"failures": failures},
+    )
+
+
+if __name__ == "__main__":
+    main(Arguments, choose)

@@ -1,0 +1,176 @@
+"""register: tonight's decision and model into the registry; the aliases follow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from include.errors import DataError
+from include.experiments import code_revision, digest, log_run, logbook
+from include.lake import Dataset, Layer, Manifest, Partition
+from include.recipe import Recipe
+from include.registry import Alias, Draft, Registry, Role, Version
+from include.step import Context, Result, StepArguments, main
+from include.steps.choose import read_decision
+from include.steps.train import RECIPE
+
+log = logging.getLogger("nightshift")
+
+FILES = ("model.onnx", "backtest.onnx", "holdout.parquet", "report.json", "calibration.png", "importance.png")
+
+
+class Arguments(StepArguments):
+    """What register is told."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """What the night left behind: the decision, the challenger's recipe and files, and its MLflow run."""
+
+    day: date
+    decision: Mapping[str, Any]
+    recipe: Recipe
+    files: Mapping[str, bytes]
+    manifest: Manifest
+    mlflow_run: str
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The candidate's figures."""
+        report: dict[str, Any] = json.loads(self.files["report.json"])
+        return report
+
+
+def register(context: Context, arguments: Arguments) -> Result:
+    """Register the night's challenger once, with its decision, and move the aliases that it won.
+
+    On the first night the winner's backtest is registered too, so that day D has a version that had not seen it. A
+    backfill of old days moves no alias. Raises `DataError` when nothing was decided, `FaultError` when MLflow or
+    PostgreSQL does not answer.
+    """
+    night = _night(context, arguments.date)
+    registry = Registry.open(context.settings, context.use_case.name)
+    with registry.locked():
+        first = registry.newest_before(night.day) is None
+        version = registry.register(_draft(context, night, "model.onnx"))
+        backtest = registry.register(_draft(context, night, "backtest.onnx")) if first and version.approved else None
+        registry.advance(Alias.CHALLENGER, version)
+        if version.approved:
+            registry.advance(Alias.CHAMPION, version)
+        champion = registry.champion()
+    held = f"champion is {champion.version}" if champion else "there is no champion"
+    log.info("register: version %s (%s, approved: %s); %s", version.version, version.candidate, version.approved, held)
+    return _result(night, version, backtest, champion)
+
+
+def _night(context: Context, day: date) -> Night:
+    decision = read_decision(context, day)
+    name = decision["challenger"]
+    if name is None:
+        raise DataError(f"the decision for {day} names no challenger; add a candidate that is not a baseline")
+    partition = Dataset(Layer.CANDIDATES, name).on(day)
+    manifest = _unchanged(context, partition, decision)
+    files = {file: context.lake.read_file(partition, file) for file in FILES}
+    recipe = Recipe.from_json(json.dumps(json.loads(files["report.json"])["recipe"]))
+    hashes = {made_of: sha256 for made_of, sha256 in manifest.inputs.items() if made_of != RECIPE}
+    # Training has logged this run; it is written again only if MLflow has lost it since.
+    run = log_run(context.settings, logbook(context, hashes, recipe, files, day))
+    return Night(day, decision, recipe, files, manifest, run)
+
+
+def _unchanged(context: Context, partition: Partition, decision: Mapping[str, Any]) -> Manifest:
+    """The candidate's manifest, if it still is the one that was judged."""
+    manifest = context.lake.require(partition)
+    if manifest.sha256 != decision["candidates"][partition.dataset.name]:
+        raise DataError(f"{partition} was trained again after the decision; run choose for {partition.day} first")
+    return manifest
+
+
+def _draft(context: Context, night: Night, artifact: str) -> Draft:
+    content = night.files[artifact]
+    sha256 = hashlib.sha256(content).hexdigest()
+    backtest = artifact == "backtest.onnx"
+    window = night.report["window"]
+    return Draft(
+        run_key=f"{night.day}/{night.recipe.name}/{sha256[:16]}",
+        night=night.day,
+        trained_through=date.fromisoformat(window["fit_through"]) if backtest else night.day,
+        candidate=night.recipe.name,
+        recipe=night.recipe,
+        role=Role.BACKTEST if backtest else Role.NIGHTLY,
+        approved=bool(night.decision["promoted"]),
+        model_uri=_stored(context, f"models/{sha256}.onnx", content),
+        sha256=sha256,
+        mlflow_run=night.mlflow_run,
+        artifact=artifact,
+        description=_description(night),
+        facts=_facts(night),
+    )
+
+
+def _stored(context: Context, name: str, content: bytes) -> str:
+    # The name is the content's hash, so what is there is right and need not be written again.
+    path = f"{context.lake.prefix}/{name}"
+    return context.lake.store.uri(path) if context.lake.store.exists(path) else context.lake.put(name, content)
+
+
+def _facts(night: Night) -> dict[str, str]:
+    scores = night.report["scores"]
+    trial = night.decision["trials"][night.recipe.name]
+    difference = trial["difference"] or {}
+    return {
+        "reason": night.decision["reason"],
+        "opponent": str(night.decision["opponent"]),
+        "verdict": str(trial["verdict"]),
+        "failures": "; ".join(trial["failures"]),
+        "code_revision": code_revision(),
+        "candidate_sha256": night.manifest.sha256,
+        "data_sha256": digest(night.manifest.inputs),
+        **{f"auc_{horizon}": f"{figures['auc']:.5f}" for horizon, figures in scores.items()},
+        **{f"auc_difference_{name}": f"{value:+.5f}" for name, value in difference.items()},
+    }
+
+
+def _description(night: Night) -> str:
+    decision, window = night.decision, night.report["window"]
+    lines = [
+        f"**{'Promoted' if decision['promoted'] else 'Not promoted'}** for data day {night.day}: {decision['reason']}.",
+        f"Judged on {window['first']} … {window['last']}, every recipe fitted up to {window['fit_through']}, "
+        f"against {decision['opponent']}.",
+        "",
+        "| candidate | AUC | difference | calibration error | gates |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, trial in decision["trials"].items():
+        gap = trial["difference"]
+        shown = f"{gap['auc']:+.4f} ({gap['low']:+.4f} … {gap['high']:+.4f})" if gap else ""
+        gates = "; ".join(trial["failures"]) or "passes"
+        lines.append(f"| {name} | {trial['auc']:.4f} | {shown} | {trial['calibration_error']:.3f} | {gates} |")
+    return "\n".join(lines)
+
+
+def _result(night: Night, version: Version, backtest: Version | None, champion: Version | None) -> Result:
+    scores = night.report["scores"]
+    return Result(
+        metrics={f"{horizon}_auc": round(figures["auc"], 5) for horizon, figures in scores.items()},
+        uris={"model": version.model_uri},
+        facts={
+            "version": version.version,
+            "candidate": version.candidate,
+            "trained_through": version.trained_through,
+            "approved": version.approved,
+            "sha256": version.sha256,
+            "backtest_version": backtest.version if backtest else None,
+            "champion": champion.version if champion else None,
+            "champion_trained_through": champion.trained_through if champion else None,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main(Arguments, register)

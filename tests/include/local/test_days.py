@@ -1,0 +1,53 @@
+"""A DATE that cannot be run for is refused before any work, in one line."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from include.errors import SettingsError
+from include.local.days import data_day
+from include.use_cases.flight_delay.spec import SPEC
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def test_a_day_of_the_data_is_taken() -> None:
+    assert data_day("2013-10-01", SPEC, replay=False, now=NOW) == date(2013, 10, 1)
+    assert data_day(" 2013-12-30 ", SPEC, replay=False, now=NOW) == SPEC.last_day
+
+
+@pytest.mark.parametrize("nothing", ["", "  "])
+def test_no_date_at_all_is_asked_for(nothing: str) -> None:
+    with pytest.raises(SettingsError, match=r"no DATE given: .* such as DATE=2013-"):
+        data_day(nothing, SPEC, replay=False, now=NOW)
+
+
+@pytest.mark.parametrize("odd", ["yesterday", "2013-02-30", "01.10.2013", "2013-10-01; rm"])
+def test_what_is_not_a_date_is_named(odd: str) -> None:
+    with pytest.raises(SettingsError, match="not a date; write YYYY-MM-DD"):
+        data_day(odd, SPEC, replay=False, now=NOW)
+
+
+@pytest.mark.parametrize("outside", ["2012-12-31", "2013-12-31", "2026-01-01"])
+def test_a_day_outside_the_data_is_told_what_there_is(outside: str) -> None:
+    with pytest.raises(SettingsError, match=r"outside the data of flight_delay, which has 2013-01-01 to 2013-12-30"):
+        data_day(outside, SPEC, replay=False, now=NOW)
+
+
+@pytest.mark.parametrize("replay", [True, False])
+def test_a_day_that_is_not_over_is_in_the_future(replay: bool) -> None:
+    with pytest.raises(SettingsError, match="in the future or not over yet"):
+        data_day("2026-11-21", SPEC, replay=replay, now=NOW)
+
+
+def test_a_day_is_over_when_it_is_over_in_the_zone_of_the_use_case() -> None:
+    over = SPEC.day_end(date(2026, 11, 19))
+    assert data_day("2026-11-19", SPEC, replay=True, now=over) == date(2026, 11, 19)
+    with pytest.raises(SettingsError, match="the newest that is: 2026-11-19"):
+        data_day("2026-11-20", SPEC, replay=True, now=over)
+
+
+def test_with_replay_later_days_are_answered() -> None:
+    assert data_day("2026-11-01", SPEC, replay=True, now=NOW) == date(2026, 11, 1)

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import hashlib
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from include.errors import DataError, FaultError
+from include.lake import Dataset, Layer
+from include.step import Result
+from include.steps import deploy, rollback, score
+from include.steps.smoke_test import Arguments, smoke_test
+from tests.factory import DAY, ROWS, USE_CASE, Factory, features
+from tests.portable_files import portable_bytes
+
+TOMORROW = DAY + timedelta(days=1)
+NIGHTLY = Dataset(Layer.PREDICTIONS, "nightly")
+pytestmark = pytest.mark.stack
+
+
+def run(factory: Factory, day: date = DAY) -> Result:
+    return smoke_test(factory.context, Arguments(use_case=USE_CASE, date=day))
+
+
+def night(factory: Factory, day: date = DAY) -> None:
+    """Everything before the smoke test of a night whose model is promoted."""
+    factory.day(day)
+    factory.version(day)
+    score.score(factory.context, score.Arguments(use_case=USE_CASE, date=day))
+    deploy.deploy(factory.context, deploy.Arguments(use_case=USE_CASE, date=day))
+
+
+def spoil(factory: Factory, day: date, *, by: float) -> None:
+    """Publish predictions that are not the served model's."""
+    predictions = factory.lake.read(NIGHTLY.on(day))
+    place = predictions.column_names.index("probability")
+    wrong = pc.add(predictions["probability"], by)
+    factory.lake.publish(
+        NIGHTLY.on(day), {"p.parquet": predictions.set_column(place, "probability", wrong)}, force=True
+    )
+
+
+def test_the_service_answers_as_batch_scoring_did(factory: Factory) -> None:
+    night(factory)
+
+    result = run(factory)
+
+    assert result.rows == {"nightly": 50, "two_hours": 50}
+    assert result.facts == {"version": "1", "against": {"nightly": "predictions", "two_hours": "model file"}}
+    assert result.metrics["nightly_worst_difference"] <= 1e-12
+    current = factory.history.current()
+    assert current is not None
+    assert current.smoke is not None
+    assert current.smoke["rows"] == {"nightly": 50, "two_hours": 50}
+
+
+def test_a_day_of_few_rows_is_asked_whole_and_one_of_none_is_no_error(factory: Factory) -> None:
+    factory.day(rows=3)
+    factory.day(TOMORROW, rows=0)
+    factory.version(DAY)
+    deploy.deploy(factory.context, deploy.Arguments(use_case=USE_CASE, date=DAY))
+
+    assert run(factory).rows == {"nightly": 3, "two_hours": 3}
+    assert run(factory, TOMORROW).rows == {"nightly": 0, "two_hours": 3}
+
+
+def test_a_failed_smoke_test_puts_the_previous_back(factory: Factory) -> None:
+    # Given a good night, and one whose predictions are not what the service answers
+    night(factory)
+    run(factory)
+    night(factory, TOMORROW)
+    spoil(factory, TOMORROW + timedelta(days=1), by=2e-6)
+
+    # When the service is asked, Then the task fails in one line that names what differs and what serves now
+    with pytest.raises(DataError) as failed:
+        run(factory, TOMORROW)
+    line = str(failed.value)
+    assert "smoke test of version 2 failed: nightly of 2013-10-03: 50 of 50 answers differ" in line
+    assert "version 1 was put back (registry: version 2 rejected, champion is version 1)" in line
+    assert "\n" not in line
+
+    # And the version before serves, the history and the registry say why
+    assert factory.served() == "1"
+    assert factory.told() == [("1", "nightly", "replaced"), ("2", "nightly", "failed"), ("1", "restored", "serving")]
+    champion = factory.registry.champion()
+    assert champion is not None
+    assert champion.version == "1"
+    assert "answers differ" in (factory.registry.versions()[-1].rejected or "")
+
+    # And the next deploy does not bring it back
+    deploy.deploy(factory.context, deploy.Arguments(use_case=USE_CASE, date=TOMORROW))
+    assert factory.served() == "1"
+
+
+def test_a_previous_model_that_cannot_be_put_back_is_a_fault_that_says_both(factory: Factory) -> None:
+    night(factory)
+    night(factory, TOMORROW)
+    spoil(factory, TOMORROW + timedelta(days=1), by=0.01)
+    first = factory.registry.versions()[0]
+    factory.lake.store.delete(f"flight_delay/models/{first.sha256}.onnx")
+
+    with pytest.raises(FaultError, match=r"50 answers differ .* version 1 could not be put back .*No such file"):
+        run(factory, TOMORROW)
+
+    assert factory.served() == "2"
+
+
+def test_a_difference_within_the_tolerance_passes(factory: Factory) -> None:
+    night(factory)
+    spoil(factory, TOMORROW, by=5e-7)
+
+    assert run(factory).metrics["nightly_worst_difference"] == pytest.approx(5e-7, rel=1e-3)
+
+
+def test_a_first_deployment_that_fails_is_withdrawn(factory: Factory) -> None:
+    night(factory)
+    spoil(factory, TOMORROW, by=0.01)
+
+    with pytest.raises(DataError, match="it was withdrawn, nothing served before"):
+        run(factory)
+
+    assert factory.served() is None
+    assert factory.told() == [("1", "nightly", "failed")]
+
+
+def test_a_deployment_that_passed_before_is_not_replaced_by_a_later_failure(factory: Factory) -> None:
+    night(factory)
+    night(factory, TOMORROW)
+    run(factory, TOMORROW)
+    spoil(factory, TOMORROW + timedelta(days=1), by=0.01)
+
+    with pytest.raises(DataError, match="it served well before and stays"):
+        run(factory, TOMORROW)
+
+    assert factory.served() == "2"
+
+
+def test_predictions_of_another_version_are_not_the_yardstick(factory: Factory) -> None:
+    # Given a served version that did not make the day's predictions, which are spoilt besides
+    night(factory)
+    night(factory, TOMORROW)
+    rollback.rollback(factory.context, rollback.Arguments(use_case=USE_CASE, date=TOMORROW))
+    spoil(factory, TOMORROW + timedelta(days=1), by=0.3)
+
+    # Then it is held against its own model file
+    result = run(factory, TOMORROW)
+    assert result.facts == {"version": "1", "against": {"nightly": "model file", "two_hours": "predictions"}}
+
+
+def test_a_server_that_serves_another_version_than_was_deployed_fails(factory: Factory) -> None:
+    # Given a server that somebody gave another model behind the history's back
+    night(factory)
+    run(factory)
+    night(factory, TOMORROW)
+    other = factory.version(TOMORROW + timedelta(days=5), champion=False)
+    factory.server.deploy(other.model_uri, other.sha256, other.version)
+
+    with pytest.raises(DataError, match=r"version 2 was deployed, but version 3 is served; version 1 was put back"):
+        run(factory, TOMORROW)
+
+    assert factory.served() == "1"
+
+
+def test_a_server_that_forgot_its_model_gets_the_previous(factory: Factory) -> None:
+    night(factory)
+    run(factory)
+    night(factory, TOMORROW)
+    factory.server.stop()
+    (factory.server.state / "current.json").unlink()
+    factory.server.start()
+
+    with pytest.raises(DataError, match=r"version 2 was deployed, but nothing is served; version 1 was put back"):
+        run(factory, TOMORROW)
+
+    assert factory.served() == "1"
+
+
+def test_a_server_that_is_down_is_a_fault_and_puts_nothing_back(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.serving_api.PAUSE_SECONDS", 0.01)
+    night(factory)
+    factory.server.stop()
+
+    with pytest.raises(FaultError, match="does not answer"):
+        run(factory)
+    factory.server.start()
+
+    assert run(factory).facts["version"] == "1"
+    assert factory.told() == [("1", "nightly", "serving")]
+
+
+def test_features_that_the_service_refuses_fail(factory: Factory) -> None:
+    night(factory)
+    table = features(TOMORROW)
+    absurd = table.set_column(
+        table.column_names.index("distance"), "distance", pa.array([float("inf")] * ROWS, pa.float64())
+    )
+    factory.lake.publish(Dataset(Layer.FEATURES, "nightly").on(TOMORROW), {"rows.parquet": absurd}, force=True)
+
+    with pytest.raises(DataError, match="answered 422: row 0, field 'distance'"):
+        run(factory)
+
+
+def test_when_nothing_was_ever_deployed_that_is_said(factory: Factory) -> None:
+    assert run(factory).facts == {"version": None, "why": "nothing was deployed yet"}
+
+
+def test_a_model_that_nobody_deployed_here_is_no_success(factory: Factory) -> None:
+    uri = factory.lake.put("stray.onnx", content := portable_bytes())
+    factory.server.deploy(uri, hashlib.sha256(content).hexdigest(), "9")
+
+    with pytest.raises(DataError, match="serves version 9, which nobody deployed here"):
+        run(factory)

@@ -1,7 +1,7 @@
 """After each shift of the weather's worker: predictions, two hours ahead, for the flights that depart next.
 
-It follows the table that the worker writes, so a shift that fails scores nothing and one that is late is scored late.
-The moment scored is the shift's end; backfilling the worker scores past moments, as they would have been.
+It follows the table that the worker writes; after a shift that fails nothing is scored. The moment looked at is the
+shift's end. Triggered by hand it looks at now, or at any past moment, and finds what would have been found then.
 """
 
 from __future__ import annotations

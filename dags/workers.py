@@ -1,8 +1,8 @@
 """The workers, one DAG each: a run a shift. It consumes its topic, writes its table, and ends when its shift does.
 
-What a shift leaves undone (the database was down, the backlog was long) stays in the topic: the next shift takes it up,
-and a run that is late, or a backfill of a shift that is over, has nothing left to do. To work off a backlog between
-shifts trigger the DAG by hand: that is an extra shift, which ends before the next begins.
+What a shift leaves undone (the database was down, the backlog was long) stays in the topic: the next shift takes it up.
+A run that starts when its shift is over, as in a backfill, is skipped. To work off a backlog between shifts trigger the
+DAG by hand: that is an extra shift, which ends before the next begins.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from include.use_case import UseCaseSpec
 from plugins.assets import table_asset
 from plugins.deployment import use_cases
 from plugins.pod_operator import StepPod
+from plugins.shift_retries import WhileShiftIsOn
 from plugins.worker_timetable import WorkerTimetable, shift_end
 
 DEADLINE = "shift_end(data_interval_end, dag_run.run_after)"
+RETRIES = 100  # the shift ends them, not their number
 GRACE = timedelta(minutes=2)  # from a shift's end to the end by force of a worker that has not ended by itself
 
 
@@ -46,14 +48,12 @@ def worker_dag(spec: UseCaseSpec, worker: Worker) -> DAG:
             step=replace(WORK, deadline=length),
             use_case=spec.package,
             date=f"{{{{ {DEADLINE}.date() }}}}",
-            options={"topic": worker.topic, "deadline": f"{{{{ {DEADLINE}.isoformat() }}}}"},
+            options={"worker": worker.name, "deadline": f"{{{{ {DEADLINE}.isoformat() }}}}"},
             outlets=[table_asset(spec, worker.writes)],
             doc_md=WORK.summary,
             execution_timeout=length,
-            retries=3,
-            retry_delay=timedelta(seconds=5),
-            retry_exponential_backoff=2,
-            max_retry_delay=timedelta(minutes=1),
+            retries=RETRIES,
+            retry_policy=WhileShiftIsOn(worker.shifts),
         )
     return dag
 

@@ -194,7 +194,10 @@ class Airflow:
 
     def start_scheduler(self) -> list[Process]:
         """Start scheduler and DAG processor; only once the server is healthy, or queued tasks fail at once."""
-        return [self._start(SCHEDULER, ["scheduler"]), self._start(DAG_PROCESSOR, ["dag-processor"])]
+        return [
+            self._start(SCHEDULER, ["scheduler", "--skip-serve-logs"]),
+            self._start(DAG_PROCESSOR, ["dag-processor"]),
+        ]
 
     def _start(self, name: str, argv: Sequence[str]) -> Process:
         return self.processes.start(

@@ -54,7 +54,7 @@ class Postgres:
             return running
         require_free("127.0.0.1", self.port, service="PostgreSQL", variable="NIGHTSHIFT_POSTGRES_PORT")
         self._initialise()
-        # After a crash (its process file is still there) the old server's children take a moment to let go of its memory.
+        # After a crash (its process file is left) the old server's children take a moment to let go of its memory.
         deadline = time.monotonic() + (CRASH_SECONDS if (self.data / "postmaster.pid").exists() else 0)
         while True:
             try:

@@ -83,6 +83,7 @@ def task(spec: UseCaseSpec, step: StepSpec) -> Any:
             options={"force": FORCE, "candidates": CANDIDATES},
             map_index_template="{{ task.candidate }}",
             pool=step.pool.value,
+            execution_timeout=step.timeout,
             **RETRIES,
         )
         return mapped.expand(candidate=list(spec.candidates))

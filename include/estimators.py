@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,8 @@ def scaled(numbers: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
 
 
 def _fit_trees(recipe: Recipe, matrix: Matrix, labels: Matrix) -> Trees:
+    # Threads that spin while they wait make a fit several times slower where cores are shared or limited.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     parameters: Mapping[str, Any] = {"early_stopping": False, **recipe.parameters}

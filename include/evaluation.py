@@ -48,13 +48,18 @@ def score(labels: Matrix, probabilities: Matrix) -> Scores | None:
     return Scores(
         rows=int(labels.size),
         positives=positives,
-        auc=PairCounts.of(labels, probabilities, np.zeros(labels.size, np.intp)).auc(),
+        auc=auc(labels, probabilities),
         average_precision=float(average_precision_score(labels, probabilities)),
         brier=float(brier_score_loss(labels, probabilities)),
         log_loss=float(log_loss(labels, probabilities)),
         calibration_error=calibration_error(labels, probabilities),
         bias=float(probabilities.mean() - labels.mean()),
     )
+
+
+def auc(labels: Matrix, probabilities: Matrix) -> float:
+    """Area under the ROC curve; a tie counts one half. Both classes must be there."""
+    return PairCounts.of(labels, probabilities, np.zeros(labels.size, np.intp)).auc()
 
 
 def calibration(labels: Matrix, probabilities: Matrix) -> list[Bin]:

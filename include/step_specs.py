@@ -35,6 +35,8 @@ class Resources:
     memory_limit: str
 
 
+STARTUP = timedelta(minutes=10)  # a node is found or made, an image is pulled
+
 LIGHT = Resources(cpu="250m", memory="512Mi", cpu_limit="1", memory_limit="1Gi")
 HEAVY = Resources(cpu="1", memory="1Gi", cpu_limit="2", memory_limit="2Gi")
 SPARK = Resources(cpu="1", memory="2Gi", cpu_limit="2", memory_limit="4Gi")
@@ -51,6 +53,11 @@ class StepSpec:
     image: Image = Image.STEP
     resources: Resources = LIGHT
     pool: Pool = Pool.DEFAULT
+
+    @property
+    def timeout(self) -> timedelta:
+        """How long Airflow follows the step: its deadline, and the time a cluster may take to start it."""
+        return self.deadline + STARTUP
 
 
 EXTRACT = StepSpec(

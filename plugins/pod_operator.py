@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.client.models import V1Pod
 from kubernetes.config import ConfigException
 
-from include.step_specs import StepSpec
+from include.step_specs import STARTUP, StepSpec
 from include.termination import one_line
 from plugins import pod_spec
 from plugins.pod_ending import Ending
@@ -25,7 +24,6 @@ from plugins.pod_process import PodProcess
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
-STARTUP = timedelta(minutes=10)  # scheduling and pulling an image, on top of the step's own deadline
 BLANK = re.compile(r"--[a-z-]+=")
 
 
@@ -79,35 +77,33 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
             **(options or {}),
             **({"candidate": candidate} if candidate else {}),
         }
+        # A mapped task is built with Airflow's defaults written out, and None is not meant as "for ever".
+        kwargs["execution_timeout"] = kwargs.get("execution_timeout") or step.timeout
         super().__init__(
-            **{
-                "image": pod_spec.image(step),
-                "cmds": ["python"],
-                "arguments": ["-m", step.module, *(f"--{name}={value}" for name, value in chosen.items())],
-                "name": f"{use_case.rpartition('.')[2]}-{step.name}".replace("_", "-"),
-                "namespace": pod_spec.NAMESPACE,
-                "labels": pod_spec.labels(step, use_case),
-                "env_vars": pod_spec.environment(candidate),
-                "container_resources": pod_spec.resources(step),
-                "container_security_context": pod_spec.container_security(),
-                "security_context": pod_spec.pod_security(),
-                "volumes": pod_spec.volumes(),
-                "volume_mounts": pod_spec.volume_mounts(),
-                "automount_service_account_token": False,
-                "active_deadline_seconds": int(step.deadline.total_seconds()),
-                "termination_grace_period": pod_spec.GRACE,
-                "execution_timeout": step.deadline + STARTUP,
-                "startup_timeout_seconds": int(STARTUP.total_seconds()),
-                "startup_check_interval_seconds": 1,
-                "container_name_log_prefix_enabled": False,
-                "log_events_on_failure": True,
-                "log_pod_spec_on_failure": False,
-                "do_xcom_push": False,  # the provider's word for its sidecar; execute() pushes the result
-                "deferrable": False,
-                "durable": True,
-                "pool": step.pool.value,
-                **kwargs,
-            }
+            **{"pool": step.pool.value, **kwargs},
+            image=pod_spec.image(step),
+            cmds=["python"],
+            arguments=["-m", step.module, *(f"--{name}={value}" for name, value in chosen.items())],
+            name=f"{use_case.rpartition('.')[2]}-{step.name}".replace("_", "-"),
+            namespace=pod_spec.NAMESPACE,
+            labels=pod_spec.labels(step, use_case),
+            env_vars=pod_spec.environment(candidate),
+            container_resources=pod_spec.resources(step),
+            container_security_context=pod_spec.container_security(),
+            security_context=pod_spec.pod_security(),
+            volumes=pod_spec.volumes(),
+            volume_mounts=pod_spec.volume_mounts(),
+            automount_service_account_token=False,
+            active_deadline_seconds=int(step.deadline.total_seconds()),
+            termination_grace_period=pod_spec.GRACE,
+            startup_timeout_seconds=int(STARTUP.total_seconds()),
+            startup_check_interval_seconds=1,
+            container_name_log_prefix_enabled=False,
+            log_events_on_failure=True,
+            log_pod_spec_on_failure=False,
+            do_xcom_push=False,  # the provider's word for its sidecar; execute() pushes the result
+            deferrable=False,
+            durable=True,
         )
         self._process: PodProcess | None = None
 

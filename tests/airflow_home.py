@@ -25,10 +25,6 @@ def variables(home: Path) -> dict[str, str]:
     }
 
 
-if "NIGHTSHIFT_TEST_AIRFLOW_HOME" not in os.environ:
-    _home = Path(tempfile.mkdtemp(prefix="airflow-"))
-    atexit.register(shutil.rmtree, _home, ignore_errors=True)
-    os.environ.update(variables(_home))
-    os.environ["NIGHTSHIFT_TEST_AIRFLOW_HOME"] = str(_home)
-
-HOME = Path(os.environ["NIGHTSHIFT_TEST_AIRFLOW_HOME"])
+HOME = Path(tempfile.mkdtemp(prefix="airflow-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ.update(variables(HOME))

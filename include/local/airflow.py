@@ -194,7 +194,9 @@ class Airflow:
 
     def start_scheduler(self) -> list[Process]:
         """Start scheduler and DAG processor; only once the server is healthy, or queued tasks fail at once."""
-        return [self._start(SCHEDULER, ["scheduler"]), self._start(DAG_PROCESSOR, ["dag-processor"])]
+        # Its log server would listen on every address; the UI reads the logs from the disk.
+        scheduler = self._start(SCHEDULER, ["scheduler", "--skip-serve-logs"])
+        return [scheduler, self._start(DAG_PROCESSOR, ["dag-processor"])]
 
     def _start(self, name: str, argv: Sequence[str]) -> Process:
         return self.processes.start(

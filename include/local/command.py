@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 
@@ -62,6 +63,7 @@ def main() -> None:
     night.add_argument("--force", action="store_true", help="publish again what is published")
     night.set_defaults(does=lambda services, given: run(services, given.date, force=given.force))
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing behind either way
     try:
         stack = load_stack()
         os.chdir(stack.root)

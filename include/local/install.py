@@ -6,6 +6,7 @@ the system's, or the one in Debian's package python3-pip-whl, unpacked and not i
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 TOOLS = ROOT / ".nightshift" / "tools"
+SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 OLDEST, NEWEST = (3, 11), (3, 13)
 
 
@@ -85,7 +87,9 @@ def _works(command: list[str], folder: str | None = None) -> bool:
 
 
 def _run(command: list[str]) -> None:
-    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    # Behind a company's proxy only the machine itself knows whom to trust; uv would bring its own list.
+    environment = {"UV_SYSTEM_CERTS": "true"} if SYSTEM_CERTIFICATES.exists() else {}
+    code = subprocess.run(command, cwd=ROOT, env=environment | os.environ, check=False).returncode
     if code:
         raise SystemExit(code)
 

@@ -22,6 +22,15 @@ TASKS = """
 SELECT task_id, map_index, coalesce(state, ''), start_date, end_date, try_number
 FROM task_instance WHERE dag_id = %s AND run_id = %s
 """
+CLOSE = """
+WITH run AS (
+    UPDATE dag_run SET state = 'failed', end_date = now()
+    WHERE dag_id = %s AND run_id = %s AND state IN ('queued', 'running') RETURNING dag_id, run_id
+)
+UPDATE task_instance AS task SET state = 'failed', end_date = now()
+FROM run WHERE task.dag_id = run.dag_id AND task.run_id = run.run_id
+AND task.state IN ('running', 'queued', 'scheduled', 'up_for_retry', 'restarting', 'deferred')
+"""
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
@@ -92,6 +101,11 @@ class Journal:
         rows = self._ask(TASKS, (self.dag_id, run_id))
         tasks = [self._task(run_id, row) for row in rows]
         return sorted(tasks, key=lambda task: (self._rank(task.step), self._candidate_rank(task.candidate)))
+
+    def close(self, run_id: str) -> None:
+        """Mark a run as failed that nobody carries on: a scheduler that starts later would take it up."""
+        with psycopg.connect(plain_url(self.database_url), connect_timeout=10) as session:
+            session.execute(CLOSE, (self.dag_id, run_id))
 
     def _task(self, run_id: str, row: tuple[Any, ...]) -> Task:
         step, index, state, start, end, tries = row

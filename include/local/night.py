@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -105,8 +106,8 @@ class TestedNight:
 
     def tasks(self) -> list[Task]:
         """The run's tasks as they stand."""
-        self._run_id = self._run_id or self.journal.run_since(self.logical_date, self.started)
-        return self.journal.tasks(self._run_id) if self._run_id else []
+        run_id = self._found()
+        return self.journal.tasks(run_id) if run_id else []
 
     def ended(self) -> bool:
         """Whether the child is gone."""
@@ -114,6 +115,7 @@ class TestedNight:
 
     def succeeded(self) -> bool:
         """Whether the child says that the run is fine."""
+        self._close()
         return self.child.wait() == 0
 
     def last_words(self) -> str:
@@ -121,15 +123,21 @@ class TestedNight:
         return last_line(self.log)
 
     def cancel(self) -> None:
-        """Stop the child; steps notice the end of their parent."""
-        for signum, seconds in ((signal.SIGTERM, 15), (signal.SIGKILL, 5)):
-            if self.child.poll() is not None:
-                return
-            os.killpg(self.child.pid, signum)
-            try:
-                self.child.wait(seconds)
-            except subprocess.TimeoutExpired:
-                continue
+        """Stop the child, and with it the step that is at work."""
+        for signum, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
+            if self.child.poll() is None:
+                os.killpg(self.child.pid, signum)
+                with suppress(subprocess.TimeoutExpired):
+                    self.child.wait(seconds)
+        self._close()
+
+    def _close(self) -> None:
+        if run_id := self._found():
+            self.journal.close(run_id)
+
+    def _found(self) -> str | None:
+        self._run_id = self._run_id or self.journal.run_since(self.logical_date, self.started)
+        return self._run_id
 
 
 class ScheduledNight:

@@ -8,6 +8,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +22,7 @@ from include.local.processes import Process, Processes, last_line
 from include.local.stack import keep_secret
 
 USER = "nightshift"
+CRASH_SECONDS = 20
 DATABASES = ("airflow", "mlflow", "nightshift")
 # PostgreSQL refuses to run as root; started by root, it runs as the user that owns nothing.
 UNPRIVILEGED = "nobody"
@@ -52,6 +54,20 @@ class Postgres:
             return running
         require_free("127.0.0.1", self.port, service="PostgreSQL", variable="NIGHTSHIFT_POSTGRES_PORT")
         self._initialise()
+        # After a crash (its process file is left) the old server's children take a moment to let go of its memory.
+        deadline = time.monotonic() + (CRASH_SECONDS if (self.data / "postmaster.pid").exists() else 0)
+        while True:
+            try:
+                process = self._launch()
+                break
+            except FaultError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+        self._create_databases()
+        return process
+
+    def _launch(self) -> Process:
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -70,7 +86,6 @@ class Postgres:
             stop_signal=signal.SIGINT,  # its "fast" shutdown: sessions are ended, everything is on the disk
         )
         self.processes.wait_until(process, self.answers, seconds=60)
-        self._create_databases()
         return process
 
     def answers(self) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import tests.airflow_home  # noqa: F401, I001 (before anything of Airflow)
+import tests.airflow_home  # noqa: F401 (before anything of Airflow)
 
+# isort: split
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -46,14 +46,14 @@ def test_no_right_but_that_on_pods_and_their_logs_is_used(kubernetes_mode: Mode)
 
 
 def test_running_out_of_memory_is_said_as_such_and_retried(kubernetes_mode: Mode) -> None:
-    with pytest.raises(AirflowException, match="out of memory .*give the step a higher memory limit") as caught:
+    with pytest.raises(AirflowException, match=r"out of memory .*give the step a higher memory limit") as caught:
         run(kubernetes_mode, Script(exit_code=137, message="", container_reason="OOMKilled"))
     assert type(caught.value) is AirflowException
 
 
 def test_a_pod_past_its_deadline_is_said_as_such_and_retried(kubernetes_mode: Mode) -> None:
     script = Script(exit_code=143, message="", pod_reason="DeadlineExceeded", pod_message="Pod was active too long")
-    with pytest.raises(AirflowException, match="^DeadlineExceeded: Pod was active too long$") as caught:
+    with pytest.raises(AirflowException, match=r"^DeadlineExceeded: Pod was active too long$") as caught:
         run(kubernetes_mode, script)
     assert type(caught.value) is AirflowException
 
@@ -77,7 +77,7 @@ def test_no_cluster_at_all_says_what_to_do(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps({"conn_type": "kubernetes"}))
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
-    with pytest.raises(AirflowFailException, match="connection kubernetes_default, or set .*nightshift_pod_runtime"):
+    with pytest.raises(AirflowFailException, match=r"connection kubernetes_default, or set .*nightshift_pod_runtime"):
         run(kubernetes_mode, Script())
 
 

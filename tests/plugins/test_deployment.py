@@ -1,0 +1,38 @@
+"""What a DAG file knows of its deployment."""
+
+from __future__ import annotations
+
+import pytest
+
+from include.errors import SettingsError
+from plugins.deployment import replay, use_cases
+
+
+def test_without_a_word_the_use_case_that_ships_is_run() -> None:
+    assert [spec.name for spec in use_cases({})] == ["flight_delay"]
+    assert [spec.name for spec in use_cases({"NIGHTSHIFT_USE_CASES": ""})] == ["flight_delay"]
+
+
+def test_use_cases_are_named_by_package() -> None:
+    packages = "tests.use_cases.ice_cream,include.use_cases.flight_delay,"
+    assert [spec.name for spec in use_cases({"NIGHTSHIFT_USE_CASES": packages})] == ["ice_cream", "flight_delay"]
+
+
+def test_one_that_cannot_be_loaded_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"use case 'no\.such' cannot be loaded"):
+        use_cases({"NIGHTSHIFT_USE_CASES": "no.such"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        ({"NIGHTSHIFT_REPLAY": "true"}, True),
+        ({"AIRFLOW_VAR_NIGHTSHIFT_REPLAY": "True"}, True),
+        ({"AIRFLOW_VAR_NIGHTSHIFT_REPLAY": "1"}, True),
+        ({"AIRFLOW_VAR_NIGHTSHIFT_REPLAY": "false", "NIGHTSHIFT_REPLAY": "true"}, False),
+        ({"AIRFLOW_VAR_NIGHTSHIFT_REPLAY": "", "NIGHTSHIFT_REPLAY": "on"}, True),
+    ],
+)
+def test_replay_is_read_from_the_variable_that_steps_see_too(environment: dict[str, str], expected: bool) -> None:
+    assert replay(environment) is expected

@@ -18,7 +18,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What deploy is told; `force` deploys the champion even from a backfill."""
+    """What deploy is told; `force` changes nothing: a backfill never replaces what is served."""
 
 
 def deploy(context: Context, arguments: Arguments) -> Result:
@@ -31,7 +31,7 @@ def deploy(context: Context, arguments: Arguments) -> Result:
     settings, use_case = context.settings, context.use_case.name
     api = ServingApi.open(settings, use_case)
     served = api.served()
-    if served and served.trained_through and arguments.date < served.trained_through and not arguments.force:
+    if served and served.trained_through and arguments.date < served.trained_through:
         return _stays(api, served, f"the run of {arguments.date} is a backfill; what is served has seen later days")
     champion = Registry.open(settings, use_case).champion()
     if champion is None:

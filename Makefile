@@ -7,7 +7,7 @@ STAMP := .venv/installed
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install run up down status rollback test lint lock bench bench-parse bench-quality picture timetable clean
+.PHONY: help install run up down status rollback airflow test lint lock bench bench-parse bench-quality picture timetable clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ status: $(STAMP) ## what runs, what is served and since when
 
 rollback: $(STAMP) ## put the previously served model back
 	@$(PYTHON) -m include.local rollback $(if $(VERSION),--version '$(VERSION)')
+
+airflow: $(STAMP) ## Airflow's own command line: make airflow ARGS="backfill create --help"
+	@$(PYTHON) -m include.local airflow $(ARGS)
 
 lint: $(STAMP) ## check style and types
 	@$(PYTHON) -m ruff check .

@@ -20,7 +20,7 @@ from plugins.pod_operator import StepPod
 
 DATE = "{{ data_day(params.date, data_interval_end, dag_run.run_after) }}"
 FORCE = "{{ 'true' if params.force else '' }}"
-CANDIDATES = "{{ params.candidates | join(',') }}"
+CANDIDATES = "{{ (params.candidates or []) | join(',') }}"
 
 RETRIES: dict[str, Any] = {
     "retries": 3,
@@ -59,7 +59,7 @@ def params(spec: UseCaseSpec) -> dict[str, Param]:
         ),
         "candidates": Param(
             [],
-            type="array",
+            type=["null", "array"],  # the form says null once all are taken out again
             items={"type": "string", "enum": list(spec.candidates)},
             examples=list(spec.candidates),
             title="Candidates",

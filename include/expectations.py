@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from include.contract import Column, Contract, Kind, Reference
-from include.quality import Check
+from include.quality import MISSING, Check
 from include.quiet_gx import Expectation, gxe
 
 HARD, SOFT = "critical", "warning"
@@ -37,7 +37,6 @@ def schema_expectations() -> list[Expectation]:
             column_B="expected",
             ignore_row_if="neither",
             severity=HARD,
-            meta=_meta(Check.TYPE, "", "types are the contract's"),
         )
     ]
 
@@ -77,7 +76,7 @@ def arrow_types(contract: Contract, schema: pa.Schema) -> list[dict[str, str]]:
     given = {field.name: str(field.type) for field in schema}
     expected = {column.name: str(column.kind.arrow) for column in contract.columns}
     return [
-        {"column": name, "type": given.get(name, "missing"), "expected": expected.get(name, "not in the contract")}
+        {"column": name, "type": given.get(name, MISSING), "expected": expected.get(name, MISSING)}
         for name in dict.fromkeys([*expected, *given])
     ]
 

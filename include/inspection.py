@@ -15,6 +15,7 @@ from include.quality import Check, Finding, Severity
 from include.quiet_gx import Expectation, ProgressBarsConfig, gx
 
 EXAMPLES = 3
+EXAMPLE_LENGTH = 60
 WRITERS = 8
 NOT_NEEDED = ("static/images/glossary_scroller.gif", "static/images/validation_failed_unexpected_values.gif")
 """Pictures of Great Expectations' own manual: 3 of a site's 4 MB, shown on no page we link."""
@@ -92,7 +93,7 @@ def _finding(dataset: str, frame: pd.DataFrame, result: Any) -> Iterator[Finding
     elif "observed_value" in detail:
         broken, values = _outside(frame, result)
     severity = SEVERITIES[result.expectation_config.severity.value] if not result.success else Severity.SOFT
-    examples = tuple(dict.fromkeys(_shown(value) for value in values))[:EXAMPLES]
+    examples = tuple(dict.fromkeys(_shown(value) for value in values if not _absent(value)))[:EXAMPLES]
     yield Finding(dataset, check, column, severity, len(frame), broken, str(meta["expected"]), examples)
 
 
@@ -103,7 +104,9 @@ def _outside(frame: pd.DataFrame, result: Any) -> tuple[int, list[Any]]:
     """How many rows are behind a failed expectation about a whole column (or table), and some of their values."""
     kwargs, observed = result.expectation_config.kwargs, result.result["observed_value"]
     name = kwargs.get("column")
-    if name is None or name not in frame or isinstance(observed, pd.Timestamp) or observed is pd.NaT:
+    if name is None:
+        return len(frame), []
+    if isinstance(observed, pd.Timestamp) or observed is pd.NaT:
         return len(frame), [observed]
     values = frame[name].dropna()
     if "value_set" in kwargs:
@@ -114,6 +117,9 @@ def _outside(frame: pd.DataFrame, result: Any) -> tuple[int, list[Any]]:
     return len(outside), outside.unique()[:EXAMPLES].tolist()
 
 
+def _absent(value: Any) -> bool:
+    return value is None or value is pd.NaT or value != value  # noqa: PLR0124 - NaN is not itself
+
+
 def _shown(value: Any) -> str:
-    text = " ≠ ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-    return text[:60]
+    return str(value)[:EXAMPLE_LENGTH]

@@ -195,8 +195,8 @@ class Lake:
         rows = 0
         if isinstance(content, pa.Table):
             rows, content = content.num_rows, parquet_bytes(content)
-        elif isinstance(content, Path):
-            rows = pq.read_metadata(content).num_rows if content.suffix == ".parquet" else 0
+        elif name.endswith(".parquet"):
+            rows = pq.read_metadata(io.BytesIO(content) if isinstance(content, bytes) else content).num_rows
         digest, size = _digest(content)
         path = PurePosixPath(name)
         stored = f"{path.stem}-{digest[:16]}{path.suffix}"
@@ -225,7 +225,14 @@ class Lake:
     def read_days(self, dataset: Dataset, days: Iterable[date], columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of several days, in order of days; a day that is not published is an error."""
         with ThreadPoolExecutor(READERS) as pool:
-            return pa.concat_tables(pool.map(lambda day: self.read(dataset.on(day), columns), days))
+            tables = list(pool.map(lambda day: self.read(dataset.on(day), columns), days))
+        try:
+            return pa.concat_tables(tables, promote_options="default")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"lake: the days of {dataset} do not fit together: {reason}; publish the older ones again with --force"
+            ) from None
 
     def uris(self, dataset: Dataset, days: Iterable[date]) -> list[str]:
         """The addresses of the Parquet files of several days, as their manifests name them (for Spark, DuckDB, …)."""

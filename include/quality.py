@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+MISSING = "missing"
+"""The type of a column that is not there."""
+
 
 class Severity(StrEnum):
     """What a failed check does to the run."""

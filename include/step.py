@@ -18,7 +18,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from include.errors import ExitCode, SettingsError, StepError
 from include.lake import Lake, to_json
@@ -39,6 +40,14 @@ class StepArguments(BaseModel):
     use_case: str
     date: date
     force: bool = False
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _written_in_full(cls, value: object) -> object:
+        # Bare digits would pass as seconds since 1970.
+        if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+            raise PydanticCustomError("date_form", "write it as YYYY-MM-DD")
+        return value
 
 
 @dataclass(frozen=True)

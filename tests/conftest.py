@@ -1,16 +1,21 @@
-"""Parts that are real, and shared: a PostgreSQL server."""
+"""Parts that are real, and shared: a PostgreSQL server, a serving process."""
 
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+
+if TYPE_CHECKING:
+    from tests.serving_process import ServingProcess
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +42,20 @@ def database_url(postgres: str) -> Iterator[str]:
         session.execute(f"CREATE DATABASE {name}")
         yield postgres.replace("/postgres?", f"/{name}?")
         session.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def serving_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
+    """The one serving process; tests ask for `serving`."""
+    from tests.serving_process import ServingProcess
+
+    process = ServingProcess(tmp_path_factory.mktemp("serving") / "state").start()
+    yield process
+    process.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def serving(serving_process: ServingProcess) -> ServingProcess:
+    """A serving process that serves nothing yet; a test may stop it, and start it again."""
+    serving_process.reset()
+    return serving_process

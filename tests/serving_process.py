@@ -66,6 +66,13 @@ class ServingProcess:
             self.process.send_signal(how)
         return self.process.wait(timeout=20)
 
+    def reset(self) -> None:
+        """Alive, and serving nothing."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        httpx.delete(f"{self.url}/admin/deployments", headers=headers, timeout=10).raise_for_status()
+
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", timeout=10)
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from include.errors import FaultError, SettingsError, StepError
 from include.local.airflow import USER, Airflow
@@ -146,15 +147,15 @@ def main() -> None:
     runs = airflow.call("GET", f"/dags/{dag}/dagRuns?order_by=-run_after&limit=1&state=success")["dag_runs"]
     if not runs:
         raise FaultError(f"there is no successful run of {dag} to show yet: make run")
+    run = quote(runs[0]["dag_run_id"])
     with browser() as page:
         size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
         page.call("Emulation.setDeviceMetricsOverride", **size)
         log_in(page, airflow)
         page.call("Page.navigate", url=airflow.url)
         page.wait_for("document.readyState === 'complete'")
-        page.evaluate(f"localStorage.setItem('dag_view-{dag}', 'graph')")
-        page.evaluate("localStorage.setItem('chakra-ui-color-mode', 'light')")
-        take(page, f"{airflow.url}/dags/{dag}/runs/{runs[0]['dag_run_id']}", "nightly-training.png", "smoke_test")
+        page.evaluate("""localStorage.setItem('default_dag_view', '"graph"')""")
+        take(page, f"{airflow.url}/dags/{dag}/runs/{run}?view=graph", "nightly_training.png", "smoke_test")
 
 
 if __name__ == "__main__":

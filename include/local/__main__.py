@@ -1,4 +1,4 @@
-"""`python -m include.local up|run|down|status|rollback`."""
+"""`python -m include.local up|run|down|status|rollback|airflow`."""
 
 from include.local.command import main
 

@@ -1,4 +1,4 @@
-"""What a person types: `make up`, `run`, `down`, `status`, `rollback`."""
+"""What a person types: `make up`, `run`, `down`, `status`, `rollback`, `airflow`."""
 
 from __future__ import annotations
 
@@ -49,6 +49,14 @@ def rollback(services: Services, version: str = "") -> int:
     return subprocess.run(argv, env=services.step_environment(), cwd=services.stack.root, check=False).returncode
 
 
+def airflow(services: Services, argv: list[str]) -> int:
+    """Run Airflow's own command line against this stack: `make airflow ARGS="backfill create …"`."""
+    with services.locked():
+        services.start_databases()
+    command = [sys.executable, "-m", "airflow", *argv]
+    return subprocess.run(command, env=services.airflow.environment(), cwd=services.stack.root, check=False).returncode
+
+
 def main() -> None:
     """Run one command; an error is one line, and its exit code says whose fault it is."""
     parser = argparse.ArgumentParser(prog="python -m include.local", description=__doc__)
@@ -62,6 +70,9 @@ def main() -> None:
     night.add_argument("--date", default="", help="the data day, YYYY-MM-DD")
     night.add_argument("--force", action="store_true", help="publish again what is published")
     night.set_defaults(does=lambda services, given: run(services, given.date, force=given.force))
+    own = commands.add_parser("airflow", help=airflow.__doc__)
+    own.add_argument("argv", nargs=argparse.REMAINDER)
+    own.set_defaults(does=lambda services, given: airflow(services, given.argv))
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing behind either way
     try:

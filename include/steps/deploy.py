@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+from datetime import date
 
 from include.deployments import Deployments, Target
 from include.errors import DataError
-from include.lake import Lake
-from include.registry import Registry, Version
+from include.registry import Registry
 from include.reversal import put_into_service, tell_registry
 from include.serving_api import Served, ServingApi
 from include.settings import Settings
@@ -18,7 +18,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What deploy is told; `force` deploys the champion even from a backfill."""
+    """What deploy is told; `force` changes nothing: a backfill never replaces what is served."""
 
 
 def deploy(context: Context, arguments: Arguments) -> Result:
@@ -28,22 +28,21 @@ def deploy(context: Context, arguments: Arguments) -> Result:
     smoke test, or when the run's day is older than what the served model has seen. Raises `DataError` when the server
     refuses the model file, `FaultError` when server, registry or tables do not answer.
     """
-    settings, use_case = context.settings, context.use_case.name
-    api = ServingApi.open(settings, use_case)
-    served = api.served()
-    if served and served.trained_through and arguments.date < served.trained_through and not arguments.force:
-        return _stays(api, served, f"the run of {arguments.date} is a backfill; what is served has seen later days")
-    champion = Registry.open(settings, use_case).champion()
-    if champion is None:
-        return _stays(api, served, "no version was promoted yet")
-    history = Deployments.open(settings, use_case)
+    history = Deployments.open(context.settings, context.use_case.name)
+    api = ServingApi.open(context.settings, context.use_case.name)
+    # All that is decided on is read under the lock: a run of older days may be at work at the same time.
     with history.locked():
-        return _deploy(settings, api, history, api.served(), _target(context.lake, champion))
+        return _deploy(context.settings, api, history, arguments.date)
 
 
-def _deploy(
-    settings: Settings, api: ServingApi, history: Deployments, served: Served | None, champion: Target
-) -> Result:
+def _deploy(settings: Settings, api: ServingApi, history: Deployments, day: date) -> Result:
+    served = api.served()
+    if served and served.trained_through and day < served.trained_through:
+        return _stays(api, served, f"the run of {day} is a backfill; what is served has seen later days")
+    version = Registry.open(settings, history.use_case).champion()
+    if version is None:
+        return _stays(api, served, "no version was promoted yet")
+    champion = Target(version.version, version.model_uri, version.sha256, version.trained_through)
     before = history.served(champion.version)
     if before is not None and before.state in (State.ROLLED_BACK, State.FAILED):
         current = history.current()
@@ -64,10 +63,6 @@ def _deploy(
         uris={"serving": api.url, "model": champion.model_uri},
         facts={"deployed": True, "version": champion.version, "before": served.version if served else None},
     )
-
-
-def _target(lake: Lake, champion: Version) -> Target:
-    return Target(champion.version, champion.model_uri, champion.sha256, champion.trained_through)
 
 
 def _note_unnoted(history: Deployments, target: Target) -> None:

@@ -20,7 +20,7 @@ from include.conform import Breach, broken, examples
 from include.contract import Contract
 from include.errors import DataError
 from include.lake import Dataset, Lake, Layer, Manifest, Partition, to_json
-from include.quality import Check, Finding, Report, Severity
+from include.quality import MISSING, Check, Finding, Report, Severity
 from include.step import Context, Result, StepArguments, main
 from include.use_case import UseCase
 
@@ -153,7 +153,7 @@ def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Sub
     table = lake.read(subject.own)
     findings = _day_findings(inspection, lake, use_case, subject, table)
     rows = 0
-    if history and not any(finding.check is Check.TYPE for finding in findings):
+    if history and not any(finding.check in (Check.TYPE, Check.COLUMNS) for finding in findings):
         found, rows = _history_findings(inspection, lake, subject, history)
         findings += found
     checks = inspection.checks - before
@@ -187,12 +187,19 @@ def _day_findings(
 
     contract = subject.contract
     types = pd.DataFrame(arrow_types(contract, table.schema))
-    wrong = inspection.findings(f"{subject.name} types", types, schema_expectations())
-    if wrong:
-        return wrong
+    inspection.record(f"{subject.name} types", types, schema_expectations(), index=("column",))
+    if not types["type"].equals(types["expected"]):
+        return list(_mistyped(subject.name, types, table.num_rows))
     frame = table.to_pandas().assign(**_references(lake, subject, table))
     facts = DayFacts(subject.usual_rows(subject.own.day), use_case.spec.day_end(subject.own.day))
     return inspection.findings(subject.name, frame, day_expectations(contract, facts, subject.tolerated))
+
+
+def _mistyped(name: str, types: pd.DataFrame, rows: int) -> Iterator[Finding]:
+    for column, given, expected in types[types["type"] != types["expected"]].itertuples(index=False):
+        check = Check.COLUMNS if MISSING in (given, expected) else Check.TYPE
+        told = f"in the lake it is {given}, in the contract {expected}: publish it again with --force"
+        yield Finding(name, check, column, Severity.HARD, rows, rows, told)
 
 
 def _references(lake: Lake, subject: Subject, table: pa.Table) -> dict[str, pd.Series]:

@@ -94,6 +94,7 @@ def test_the_form_refuses_what_makes_no_sense(nightly: DAG, name: str, bad: Any)
     assert nightly.params.validate() == {"date": None, "force": False, "candidates": []}
     with pytest.raises(ParamValidationError):
         nightly.params.get_param(name).resolve(bad)
+    assert nightly.params.get_param("candidates").resolve(None) is None, "as the form leaves it when emptied"
 
 
 # A run

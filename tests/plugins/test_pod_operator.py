@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from include.step_specs import StepSpec
 from plugins.pod_operator import StepPod
+from plugins.pod_spec import PLAIN, SECRETS
 from tests.plugins.conftest import Mode
 
 PROBE = StepSpec("extract", "tests.plugins.probe", "A step for tests.", timedelta(seconds=30))
@@ -21,9 +22,15 @@ TOLD = {
     "NIGHTSHIFT_LAKE": "s3://lake/prefix",
     "NIGHTSHIFT_REPLAY": "true",
     "NIGHTSHIFT_S3_ENDPOINT": "",
+    "NIGHTSHIFT_ARTIFACTS": "",
+    "NIGHTSHIFT_SERVING_URL": "",
+    "NIGHTSHIFT_SPARK_MASTER": "local[*]",
+    "NIGHTSHIFT_SPARK_PACKAGES": "",
     "NIGHTSHIFT_RUN": "ice_cream_nightly_training/scheduled__2013-10-01T05:15:00+00:00/extract",
     "NIGHTSHIFT_SERVING_TOKEN": "token-of-the-tests",
-    "NIGHTSHIFT_DATABASE_URL": None,  # an optional key that the secret does not have
+    **dict.fromkeys(  # optional keys that the secret does not have
+        ("NIGHTSHIFT_DATABASE_URL", "NIGHTSHIFT_TRACKING_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    ),
 }
 
 
@@ -41,7 +48,12 @@ def test_the_result_comes_back_as_the_tasks_value(mode: Mode) -> None:
 
 
 def test_both_modes_give_the_same_arguments_and_environment(mode: Mode) -> None:
-    mode.context["var"]["value"].values |= {"nightshift_lake": "s3://lake/prefix", "nightshift_replay": "true"}
+    mode.context["var"]["value"].values |= {
+        "nightshift_lake": "s3://lake/prefix",
+        "nightshift_replay": "true",
+        "nightshift_spark_master": "local[*]",
+    }
+    assert set(TOLD) == {"NIGHTSHIFT_RUN", *PLAIN, *SECRETS}, "all that a pod declares is compared"
     told = mode.run(probe(tell=",".join(TOLD), blank="{{ '' }}", lines="{{ 1 + 1 }}"))["facts"]
     assert told["argv"] == ["--use-case=tests.ice_cream", "--date=2013-10-01", f"--tell={','.join(TOLD)}", "--lines=2"]
     assert told["environment"] == TOLD

@@ -234,6 +234,21 @@ def test_cancelling_leaves_no_process_behind(tmp_path: Path) -> None:
     assert not [pid for pid in pids() if alive(pid)]
 
 
+def test_cancelling_from_a_signal_handler_of_the_following_thread_works_too(tmp_path: Path) -> None:
+    # This is how Airflow does it: its SIGTERM handler calls on_kill while the same thread reads the step's output.
+    of, pids = family(tmp_path)
+    process = PodProcess(of, lambda _line: None)
+    before = signal.signal(signal.SIGUSR1, lambda _signum, _frame: process.stop())
+    try:
+        threading.Thread(
+            target=lambda: eventually(lambda: bool(pids())) and os.kill(os.getpid(), signal.SIGUSR1)
+        ).start()
+        assert process.run().exit_code == 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not [pid for pid in pids() if alive(pid)]
+
+
 def test_a_step_that_is_cancelled_before_it_starts_does_not_run_on() -> None:
     process = PodProcess(pod("sleep", "600"), lambda _line: None)
     process.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from kubernetes.utils.quantity import parse_quantity
 from include import step_specs
 from include.step_specs import StepSpec
 from plugins.pod_operator import StepPod
+from plugins.pod_process import PodProcess
 from plugins.pod_spec import SECRETS
 from tests.plugins.conftest import SECRETS as CLUSTER_SECRETS
+from tests.plugins.kubernetes_stand_in import given
 
 STEPS = [value for value in vars(step_specs).values() if isinstance(value, StepSpec)]
 LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
@@ -104,6 +107,12 @@ def test_no_secret_is_in_the_pod(pod: dict[str, Any], container: dict[str, Any])
     assert not [value for keys in CLUSTER_SECRETS.values() for value in keys.values() if value in json.dumps(pod)]
     plain = [variable["name"] for variable in container["env"] if "valueFrom" not in variable]
     assert not [name for name in plain if re.search("PASSWORD|SECRET|TOKEN|DATABASE|ACCESS_KEY", name)]
+
+
+def test_a_process_is_given_what_a_kubelet_would_give_to_the_submitted_pod(pod: dict[str, Any], secrets: Path) -> None:
+    read = ApiClient()._ApiClient__deserialize(pod, "V1Pod")
+    process = PodProcess(read, print)
+    assert {"argv": process.argv(), "environment": process.environment()} == given(pod, CLUSTER_SECRETS)
 
 
 def test_its_candidate_is_part_of_its_runs_name(container: dict[str, Any]) -> None:

@@ -1,9 +1,7 @@
-"""A serving process of its own for each test."""
+"""A serving process that serves a model."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +11,7 @@ from tests.serving_process import ServingProcess
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServingProcess]:
-    process = ServingProcess(tmp_path / "state").start()
-    yield process
-    process.stop(signal.SIGKILL)
-
-
-@pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
-    """A server that serves a model, shared by tests that only ask it."""
-    folder = tmp_path_factory.mktemp("serving")
-    process = ServingProcess(folder / "state").start()
-    process.deploy(*write(folder, portable_bytes()), "7")
-    yield process
-    process.stop(signal.SIGKILL)
+def ready(serving: ServingProcess, tmp_path: Path) -> ServingProcess:
+    """A server that serves version 7."""
+    serving.deploy(*write(tmp_path, portable_bytes()), "7")
+    return serving

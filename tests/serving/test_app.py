@@ -22,24 +22,27 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def test_a_new_server_lives_but_is_not_ready(server: ServingProcess) -> None:
-    assert server.get("/healthz").status_code == 200
-    for answer in (server.get("/readyz"), server.get("/v1/model"), server.predict(ROWS)):
+def test_a_new_server_lives_but_is_not_ready(serving: ServingProcess) -> None:
+    serving.stop()
+    serving.start()
+
+    assert serving.get("/healthz").status_code == 200
+    for answer in (serving.get("/readyz"), serving.get("/v1/model"), serving.predict(ROWS)):
         assert answer.status_code == 503
         assert answer.json() == {"detail": "no model is served: nothing was deployed yet"}
 
 
-def test_a_deployed_model_answers_what_the_file_says(server: ServingProcess, tmp_path: Path) -> None:
+def test_a_deployed_model_answers_what_the_file_says(serving: ServingProcess, tmp_path: Path) -> None:
     content = portable_bytes()
     uri, sha256 = write(tmp_path / "models with spaces", content)
 
-    deployed = server.deploy(uri, sha256, "7")
-    answer = server.predict(ROWS).json()
+    deployed = serving.deploy(uri, sha256, "7")
+    answer = serving.predict(ROWS).json()
 
     assert deployed.status_code == 200
     assert answer["model_version"] == "7"
     assert answer["probabilities"] == pytest.approx(PortableModel.load(content).rows(ROWS).tolist(), abs=1e-15)
-    served = server.get("/v1/model").json()
+    served = serving.get("/v1/model").json()
     assert served == deployed.json()
     assert {name: served[name] for name in ("version", "sha256", "uri", "use_case")} == {
         "version": "7",
@@ -47,13 +50,13 @@ def test_a_deployed_model_answers_what_the_file_says(server: ServingProcess, tmp
         "uri": uri,
         "use_case": "flight_delay",
     }
-    assert server.get("/readyz").status_code == 200
+    assert serving.get("/readyz").status_code == 200
 
 
-def test_deploying_what_is_served_changes_nothing(server: ServingProcess, tmp_path: Path) -> None:
+def test_deploying_what_is_served_changes_nothing(serving: ServingProcess, tmp_path: Path) -> None:
     uri, sha256 = write(tmp_path, portable_bytes())
 
-    first, second = server.deploy(uri, sha256, "7"), server.deploy(uri, sha256, "7")
+    first, second = serving.deploy(uri, sha256, "7"), serving.deploy(uri, sha256, "7")
 
     assert first.json() == second.json()
 
@@ -80,11 +83,15 @@ def test_a_server_without_a_token_takes_no_deployment(tmp_path: Path) -> None:
         server.stop(signal.SIGKILL)
 
 
-def test_a_bad_file_never_replaces_a_good_one(server: ServingProcess, tmp_path: Path) -> None:
+def test_a_bad_file_never_replaces_a_good_one(serving: ServingProcess, tmp_path: Path) -> None:
     # Given a model in service
     good = write(tmp_path, portable_bytes())
-    server.deploy(*good, "7")
-    before = (server.get("/v1/model").json(), server.predict(ROWS).json(), (server.state / "current.json").read_bytes())
+    serving.deploy(*good, "7")
+    before = (
+        serving.get("/v1/model").json(),
+        serving.predict(ROWS).json(),
+        (serving.state / "current.json").read_bytes(),
+    )
 
     # When files are deployed that are wrong, each in its own way
     whole = portable_bytes(bias=0.3)
@@ -92,13 +99,13 @@ def test_a_bad_file_never_replaces_a_good_one(server: ServingProcess, tmp_path: 
     nan_uri, nan_sha256 = write(tmp_path, portable_bytes(output="Identity", bias=float("nan")))
     other_uri, other_sha256 = write(tmp_path, portable_bytes(use_case="other"))
     refusals = [
-        (server.deploy(good[0], "0" * 64, "8"), 422, "SHA-256 is"),
-        (server.deploy(half_uri, half_sha256, "8"), 422, "not a whole ONNX file"),
-        (server.deploy(nan_uri, nan_sha256, "8"), 422, "self-test failed"),
-        (server.deploy(other_uri, other_sha256, "8"), 422, "is of use case 'other', not 'flight_delay'"),
-        (server.deploy(other_uri, other_sha256, "8", use_case="other"), 409, "this server serves use case"),
-        (server.deploy((tmp_path / "gone.onnx").as_uri(), "0" * 64, "8"), 424, "No such file"),
-        (server.deploy(good[0], "not a hash", "8"), 422, "sha256: String should match"),
+        (serving.deploy(good[0], "0" * 64, "8"), 422, "SHA-256 is"),
+        (serving.deploy(half_uri, half_sha256, "8"), 422, "not a whole ONNX file"),
+        (serving.deploy(nan_uri, nan_sha256, "8"), 422, "self-test failed"),
+        (serving.deploy(other_uri, other_sha256, "8"), 422, "is of use case 'other', not 'flight_delay'"),
+        (serving.deploy(other_uri, other_sha256, "8", use_case="other"), 409, "this server serves use case"),
+        (serving.deploy((tmp_path / "gone.onnx").as_uri(), "0" * 64, "8"), 424, "No such file"),
+        (serving.deploy(good[0], "not a hash", "8"), 422, "sha256: String should match"),
     ]
 
     # Then each is refused in one line, and the good one is still in service
@@ -106,21 +113,25 @@ def test_a_bad_file_never_replaces_a_good_one(server: ServingProcess, tmp_path: 
         assert answer.status_code == status
         assert says in answer.json()["detail"]
         assert "\n" not in answer.json()["detail"]
-    after = (server.get("/v1/model").json(), server.predict(ROWS).json(), (server.state / "current.json").read_bytes())
+    after = (
+        serving.get("/v1/model").json(),
+        serving.predict(ROWS).json(),
+        (serving.state / "current.json").read_bytes(),
+    )
     assert after == before
 
 
-def test_a_withdrawn_model_is_not_served_even_after_a_restart(server: ServingProcess, tmp_path: Path) -> None:
-    server.deploy(*write(tmp_path, portable_bytes()), "7")
+def test_a_withdrawn_model_is_not_served_even_after_a_restart(serving: ServingProcess, tmp_path: Path) -> None:
+    serving.deploy(*write(tmp_path, portable_bytes()), "7")
 
-    refused = httpx.delete(f"{server.url}/admin/deployments")
-    withdrawn = httpx.delete(f"{server.url}/admin/deployments", headers={"Authorization": f"Bearer {TOKEN}"})
+    refused = httpx.delete(f"{serving.url}/admin/deployments")
+    withdrawn = httpx.delete(f"{serving.url}/admin/deployments", headers={"Authorization": f"Bearer {TOKEN}"})
 
     assert (refused.status_code, withdrawn.status_code) == (401, 204)
-    assert server.get("/v1/model").json()["detail"] == "no model is served: the last model was withdrawn"
-    server.stop()
-    server.start()
-    assert server.get("/readyz").status_code == 503
+    assert serving.get("/v1/model").json()["detail"] == "no model is served: the last model was withdrawn"
+    serving.stop()
+    serving.start()
+    assert serving.get("/readyz").status_code == 503
 
 
 @pytest.mark.parametrize(
@@ -162,48 +173,48 @@ def test_a_body_that_is_no_json_is_told_so(ready: ServingProcess) -> None:
     assert "JSON decode error" in answer.json()["detail"]
 
 
-def test_a_killed_server_serves_the_same_version_when_it_starts_again(server: ServingProcess, tmp_path: Path) -> None:
-    server.deploy(*write(tmp_path, portable_bytes()), "7")
-    before = (server.get("/v1/model").json(), server.predict(ROWS).json())
+def test_a_killed_server_serves_the_same_version_when_it_starts_again(serving: ServingProcess, tmp_path: Path) -> None:
+    serving.deploy(*write(tmp_path, portable_bytes()), "7")
+    before = (serving.get("/v1/model").json(), serving.predict(ROWS).json())
 
-    server.stop(signal.SIGKILL)
-    server.start()
+    serving.stop(signal.SIGKILL)
+    serving.start()
 
-    assert (server.get("/v1/model").json(), server.predict(ROWS).json()) == before
+    assert (serving.get("/v1/model").json(), serving.predict(ROWS).json()) == before
 
 
-def test_a_server_whose_model_file_is_gone_starts_and_says_so(server: ServingProcess, tmp_path: Path) -> None:
+def test_a_server_whose_model_file_is_gone_starts_and_says_so(serving: ServingProcess, tmp_path: Path) -> None:
     uri, sha256 = write(tmp_path, portable_bytes())
-    server.deploy(uri, sha256, "7")
-    server.stop()
+    serving.deploy(uri, sha256, "7")
+    serving.stop()
     (tmp_path / f"{sha256}.onnx").unlink()
 
-    server.start()
+    serving.start()
 
-    detail = server.get("/readyz").json()["detail"]
+    detail = serving.get("/readyz").json()["detail"]
     assert detail.startswith("no model is served: version 7 cannot be loaded again: file://")
     assert detail.endswith("No such file or directory")
-    assert server.get("/healthz").status_code == 200
+    assert serving.get("/healthz").status_code == 200
 
 
 @pytest.mark.parametrize("content", ["{", json.dumps({"version": "7"}), ""])
 def test_a_server_whose_memory_is_damaged_starts_and_can_be_deployed_to(
-    server: ServingProcess, tmp_path: Path, content: str
+    serving: ServingProcess, tmp_path: Path, content: str
 ) -> None:
-    server.stop()
-    server.state.mkdir(exist_ok=True)
-    (server.state / "current.json").write_text(content)
+    serving.stop()
+    serving.state.mkdir(exist_ok=True)
+    (serving.state / "current.json").write_text(content)
 
-    server.start()
+    serving.start()
 
-    assert "current.json cannot be read" in server.get("/readyz").json()["detail"]
-    assert server.deploy(*write(tmp_path, portable_bytes()), "8").status_code == 200
-    assert server.get("/readyz").status_code == 200
+    assert "current.json cannot be read" in serving.get("/readyz").json()["detail"]
+    assert serving.deploy(*write(tmp_path, portable_bytes()), "8").status_code == 200
+    assert serving.get("/readyz").status_code == 200
 
 
-def test_sigterm_ends_it_quietly(server: ServingProcess) -> None:
-    assert server.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
-    assert "Traceback" not in server.log.read_text()
+def test_sigterm_ends_it_quietly(serving: ServingProcess) -> None:
+    assert serving.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
+    assert "Traceback" not in serving.log.read_text()
 
 
 def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,16 +22,6 @@ def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     Registry.open(Settings(tracking_url=f"sqlite:///{path}"), "flight_delay").versions()
     return path
-
-
-@pytest.fixture
-def serving(tmp_path: Path) -> Iterator[ServingProcess]:
-    """A serving process that serves nothing yet."""
-    from tests.serving_process import ServingProcess
-
-    process = ServingProcess(tmp_path / "serving").start()
-    yield process
-    process.stop(signal.SIGKILL)
 
 
 @pytest.fixture

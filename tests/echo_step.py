@@ -1,0 +1,41 @@
+"""A step that does as it is told; run by the tests of the step runner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from include.errors import DataError, SkippedError
+from include.step import Context, Result, StepArguments, main
+
+
+class Arguments(StepArguments):
+    """What to do."""
+
+    act: str = "done"
+    times: int = 1
+
+
+def echo(context: Context, arguments: Arguments) -> Result:
+    """End as `act` says."""
+    if arguments.act == "bad_data":
+        raise DataError("rule range,\n   column x: 3 rows\tare bad")
+    if arguments.act == "skipped":
+        raise SkippedError("not among the candidates")
+    if arguments.act == "crash":
+        raise KeyError("nobody thought of this")
+    if arguments.act == "long":
+        return Result(facts={"text": "x" * 5000})
+    if arguments.act == "long_error":
+        raise DataError("é" * 5000)
+    if arguments.act == "wait":
+        print("waiting", flush=True)
+        time.sleep(60)
+    if arguments.act == "suicide":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Result(rows={"echo": arguments.times}, facts={"lake": context.lake.prefix, "force": arguments.force})
+
+
+if __name__ == "__main__":
+    main(Arguments, echo)

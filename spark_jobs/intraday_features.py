@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from include.spark import spark_session
 
 from include.conform import conform
 from include.contract import Contract
@@ -57,6 +56,8 @@ def _features(context: Context, arguments: Arguments) -> pa.Table:
     records = {topic.name: _records(context, source, topic.name, oldest, days[-1]) for topic in spec.topics}
     if not records[spec.examples].num_rows:
         raise SkippedError(f"nothing is scheduled from {oldest} to {days[-1]}: publish the schedule, or set a replay")
+    from include.spark import spark_session  # only now: a run with nothing to do need not load it
+
     build = context.use_case.part("features").build
     with spark_session(context.settings, f"{spec.name} intraday features") as spark:
         raw = {topic: spark.createDataFrame(table) for topic, table in records.items()}
@@ -83,7 +84,7 @@ def _records(context: Context, source: Source, topic: str, first: date, last: da
     found = [contract.schema.empty_table()]
     for day in days_between(first, last):
         if day in published:
-            found.append(context.lake.read(dataset.on(day)).select(contract.names))
+            found.append(context.lake.read(dataset.on(day)).select(contract.names).cast(contract.schema))
         elif source.first_day <= day <= source.last_day:
             found.append(conform(source.read(topic, day), contract, f"source: {topic} of {day}").good)
     return pa.concat_tables(found)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "migrations"
 VERSION_TABLE = "nightshift_revision"
+LOCK = 6_447_744
+"""The advisory lock of whoever migrates: any number, the same for all."""
 USAGE = "python -m include.migrate upgrade [REVISION] | downgrade REVISION | current"
 
 

@@ -46,6 +46,9 @@ class Store(Protocol):
     def delete(self, name: str) -> None:
         """Remove the blob if it is there."""
 
+    def clear(self, prefix: str) -> None:
+        """Remove every blob under a folder `prefix/`, whatever its name."""
+
     def uri(self, name: str) -> str:
         """The blob's address, as any other program would open it."""
 
@@ -125,6 +128,9 @@ class FileStore:
         path = self.root / name
         with _reported("delete", str(path)):
             path.unlink(missing_ok=True)
+
+    def clear(self, prefix: str) -> None:
+        shutil.rmtree(self.root / prefix, ignore_errors=True)
 
     def uri(self, name: str) -> str:
         return (self.root / name).as_uri()
@@ -236,6 +242,10 @@ class S3Store:
     def delete(self, name: str) -> None:
         with self._reported("delete", name):
             self.client.delete_object(Bucket=self.bucket, Key=self.prefix + name)
+
+    def clear(self, prefix: str) -> None:
+        for name in self.names(prefix):
+            self.delete(name)
 
     def uri(self, name: str) -> str:
         return f"s3://{self.bucket}/{self.prefix}{name}"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -22,7 +22,7 @@ METADATA_KEY = "nightshift"
 FEATURES = "features"
 PROBABILITY = "probability"
 
-Column = Annotated[Sequence[Any] | NDArray[Any], "one value a row"]
+Column = Sequence[Any] | NDArray[Any]
 
 
 class InputKind(StrEnum):

@@ -74,7 +74,8 @@ def main() -> None:
     own.add_argument("argv", nargs=argparse.REMAINDER)
     own.set_defaults(does=lambda services, given: airflow(services, given.argv))
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing behind either way
+    for signum in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal must leave nothing behind either
+        signal.signal(signum, signal.default_int_handler)
     try:
         stack = load_stack()
         os.chdir(stack.root)

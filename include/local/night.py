@@ -25,6 +25,10 @@ STEP_LOGGERS = ("StepPod", "PodManager")  # process mode, kubernetes mode
 OPERATOR_WORDS = re.compile(r"^Building pod |\(a process in place of [^)]*\)$")
 
 
+# However `make run` ends, even by SIGKILL, its child is told to.
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
+
+
 class Night(Protocol):
     """A run that was started: what it says, and where it stands."""
 
@@ -89,7 +93,7 @@ class TestedNight:
         argv = ["dags", "test", journal.dag_id, self.logical_date.isoformat(), "--conf", conf]
         with self.log.open("wb") as out:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "airflow", *argv],
+                [*ENDS_WITH_US, sys.executable, "-m", "airflow", *argv],
                 env=airflow.environment() | {"AIRFLOW__LOGGING__JSON_LOGS": "True"},
                 cwd=airflow.stack.root,
                 stdin=subprocess.DEVNULL,

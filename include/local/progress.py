@@ -109,7 +109,7 @@ def line_of(task: Task) -> str:
     told = ", ".join(fact for fact in facts if fact) if task.state != "running" else ""
     state = task.state.replace("_", " ")
     again = f" (try {task.tries})" if task.tries > 1 else ""
-    return f"{MARKS.get(task.state, ' ')} {task.name}: {state}{again}" + (f", {told}" if told else "")
+    return f"{MARKS.get(task.state, '')} {task.name}: {state}{again}".strip() + (f", {told}" if told else "")
 
 
 def _time(task: Task) -> str:

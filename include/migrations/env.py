@@ -6,10 +6,8 @@ from alembic import context
 from sqlalchemy import NullPool, create_engine, text
 
 from include import records  # noqa: F401 (its tables are part of the metadata)
-from include.migrate import VERSION_TABLE
+from include.migrate import LOCK, VERSION_TABLE
 from include.tables import Base, sqlalchemy_url
-
-LOCK = 6_447_744  # any number, the same for all who migrate
 
 engine = create_engine(sqlalchemy_url(context.config.attributes["url"]), poolclass=NullPool)
 with engine.connect() as connection:

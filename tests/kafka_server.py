@@ -1,4 +1,4 @@
-"""A real Kafka broker (one KRaft node) on the machine's Java, from the artifacts of Maven Central; tests may kill it."""
+"""A real Kafka broker, one KRaft node on the machine's Java, from Maven Central's artifacts; tests may kill it."""
 
 from __future__ import annotations
 

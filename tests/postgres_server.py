@@ -17,8 +17,8 @@ from include.local.processes import Processes
 from include.migrate import upgrade
 
 TEMPLATE = "nightshift"
-QUICK = "fsync = off\nshared_buffers = 32MB\nmax_wal_size = 256MB\nmax_connections = 40\n"
-"""What a killed process wrote is kept by the kernel, so nothing is lost without fsync; a power cut is another matter."""
+QUICK = "fsync = off\nshared_buffers = 32MB\nmax_wal_size = 256MB\n"
+"""The kernel keeps what a killed process wrote, so nothing is lost without fsync; a power cut is another matter."""
 
 
 def free_port() -> int:

@@ -21,7 +21,11 @@ SEND_SECONDS = 30.0
 FETCH_KILOBYTES = 16 * 1024
 """What a consumer may hold ahead of its worker, however long the backlog."""
 ANSWER_SECONDS = 5.0
+KNOCK_SECONDS = 1.0
 OUT_OF_REACH = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
+"""What the client reports, among passing troubles, when no message can come."""
+QUIET = {"log_level": 2, "reconnect.backoff.ms": 200, "reconnect.backoff.max.ms": 2_000}
+"""Trouble is reported by us, once, rather than by the client at every attempt."""
 IN_FLIGHT = 10_000
 """Messages handed to the client before waiting for acknowledgements."""
 
@@ -79,7 +83,7 @@ class KafkaProducer:
                 "acks": "all",
                 "linger.ms": 20,
                 "delivery.timeout.ms": int(SEND_SECONDS * 1000),
-                "log_level": 3,
+                **QUIET,
             }
         )
 
@@ -90,9 +94,7 @@ class KafkaProducer:
         for message in messages:
             self._produce(message)
             count += 1
-            if count % ANSWER_SECONDS = 5.0
-OUT_OF_REACH = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
-IN_FLIGHT == 0:
+            if count % IN_FLIGHT == 0:
                 self._settle()
         self._settle()
         return count
@@ -146,19 +148,19 @@ class KafkaConsumer:
                 "session.timeout.ms": 10_000,
                 # A worker that waits for its database keeps its partitions; only a dead one loses them.
                 "max.poll.interval.ms": 3_600_000,
-                "log_level": 3,
+                **QUIET,
             }
         )
-        self._consumer.subscribe([topic], on_assign=self._assigned)
+        self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     def poll(self, limit: int, seconds: float) -> Sequence[Received]:
         """Messages as the client has fetched them; `BrokerError` when none came and the cluster is out of reach."""
-        self._trouble = None
         with self._reported():
             delivered = self._consumer.consume(limit, seconds)
         received = [_received(message) for message in delivered if not self._is_error(message)]
         if not received and self._trouble is not None:
-            raise BrokerError(f"kafka: topic {self.topic}: {self._trouble.str()}")
+            self._knock(self._trouble)
+        self._trouble = None
         return received
 
     def caught_up(self) -> bool:
@@ -180,9 +182,9 @@ class KafkaConsumer:
         if not positions:
             return
         offsets = [TopicPartition(self.topic, partition, offset) for partition, offset in positions.items()]
+        self._positions |= positions
         with self._reported():
             self._consumer.commit(offsets=offsets, asynchronous=False)
-        self._positions |= positions
 
     def close(self) -> None:
         """Leave the group, so that its partitions pass on at once."""
@@ -191,6 +193,9 @@ class KafkaConsumer:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.assign([self._start(partition.partition) for partition in partitions])
         self._joined = True
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._joined = False
 
     def _end(self, partition: TopicPartition) -> int:
         bounds = self._consumer.get_watermark_offsets(partition, timeout=ANSWER_SECONDS)
@@ -209,6 +214,13 @@ class KafkaConsumer:
             yield
         except KafkaException as error:
             raise BrokerError(f"kafka: topic {self.topic}: {error.args[0].str()}") from error
+
+    def _knock(self, trouble: KafkaError) -> None:
+        """The client reports trouble once, and its end never: ask whether it is still there."""
+        try:
+            self._consumer.list_topics(self.topic, timeout=KNOCK_SECONDS)
+        except KafkaException as error:
+            raise BrokerError(f"kafka: topic {self.topic}: {trouble.str()}") from error
 
     def _note_trouble(self, error: KafkaError) -> None:
         if error.code() in OUT_OF_REACH:

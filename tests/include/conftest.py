@@ -1,4 +1,4 @@
-"""Places to keep bytes: a folder, and a bucket behind a real HTTP S3 API."""
+"""Places to keep bytes: a folder, and a bucket behind a real HTTP S3 API; and a real Kafka broker."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from include.store import Store, open_store
+from tests.kafka_server import KafkaServer, require_kafka
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +48,19 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return open_store(str(tmp_path / "a lake"))
     endpoint = request.getfixturevalue("s3_endpoint")
     return open_store(f"s3://{request.getfixturevalue('bucket')}/some/prefix", s3_endpoint=endpoint)
+
+
+@pytest.fixture(scope="session")
+def killable_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    require_kafka()
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    server.prepare()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def kafka(killable_kafka: KafkaServer) -> KafkaServer:
+    """The broker, up when the test begins."""
+    killable_kafka.start()
+    return killable_kafka

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from datetime import date, timedelta
 from pathlib import Path
@@ -60,11 +61,24 @@ def test_good_data_passes_with_its_reports_and_data_docs(tmp_path: Path) -> None
     assert result.facts["history_days"] == 6
     for name in ("raw-sales", "features-morning"):
         assert report(context.lake, name).findings == ()
-    # And the site is there, a page for each suite
-    index = Path(unquote(urlparse(result.uris["data_docs"]).path))
-    assert "raw-sales" in index.read_text()
-    assert list((index.parent / "validations" / "raw-sales").rglob("*.html"))
     assert len(result.to_json().encode()) < 4096
+
+
+def test_data_docs_open_without_a_network_and_every_link_leads_somewhere(tmp_path: Path) -> None:
+    context = ready(tmp_path)
+    overwrite(context.lake, changed(good(sales(DAY)), "id", {0: "x-1", 1: "x-2"}))
+    index = Path(unquote(urlparse(validate(context, arguments()).uris["data_docs"]).path))
+    # The front page tells the finding
+    assert "at least 100% of them are in plans of the same day" in index.read_text()
+    assert "x-1, x-2" in index.read_text()
+    # No page fetches anything from elsewhere, and every relative link of it is there
+    pages = list(index.parent.rglob("*.html"))
+    assert {"raw-sales", "raw-sales-history", "features-morning"} <= {page.parents[2].name for page in pages}
+    for page in pages:
+        text = page.read_text()
+        assert not re.search(r"<script|<link|src=.http", text)
+        for link in re.findall(r'href="([^"#]+)"', text):
+            assert link.startswith("http") or (page.parent / link).is_file(), (page, link)
 
 
 HARD = [
@@ -167,7 +181,7 @@ def test_history_that_no_run_looked_at_is_checked_once(tmp_path: Path) -> None:
     context = ready(tmp_path)
     overwrite(context.lake, changed(good(sales(BEGIN)), "amount", {4: 7777.0}), BEGIN)
     # Then the first run finds it
-    with pytest.raises(DataError, match=r"raw-sales history: rule range, column amount: 1 of 100 rows, such as 7777.0"):
+    with pytest.raises(DataError, match=r"raw-sales-history: rule range, column amount: 1 of 100 rows, such as 7777.0"):
         validate(context, arguments())
     # And after it is mended the next run looks at no more than is new
     overwrite(context.lake, good(sales(BEGIN)), BEGIN)
@@ -191,7 +205,7 @@ def test_an_odd_day_in_history_warns(tmp_path: Path) -> None:
     context = ready(tmp_path, {("sales", odd): sales(odd, 5), ("plans", odd): plans(odd, 20)})
     warnings = validate(context, arguments()).facts["warnings"]
     assert any(
-        "raw-sales volume: rule volume: 1 of 5 rows, such as 2026-05-19 with 5 rows" in line for line in warnings
+        "raw-sales-volume: rule volume: 1 of 5 rows, such as 2026-05-19 with 5 rows" in line for line in warnings
     )
 
 

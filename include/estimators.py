@@ -123,16 +123,16 @@ def _fit_trees(recipe: Recipe, parameters: Mapping[str, Any], matrix: Matrix, la
 def _fit_linear(
     recipe: Recipe, parameters: Mapping[str, Any], inputs: Sequence[Input], matrix: Matrix, labels: Matrix
 ) -> Linear:
-    from scipy import sparse
     from sklearn.linear_model import LogisticRegression
 
     numbers = tuple(i for i, wanted in enumerate(inputs) if wanted.kind is InputKind.NUMBER)
     categories = tuple(i for i, wanted in enumerate(inputs) if wanted.kind is InputKind.CATEGORY)
     mean, scale = _moments(matrix[:, numbers])
-    blocks = [sparse.csr_matrix(scaled(matrix[:, numbers], mean, scale))]
-    blocks += [_one_hot(matrix[:, i], len(inputs[i].categories)) for i in categories]
-    regression = LogisticRegression(random_state=recipe.seed, **parameters)
-    regression.fit(sparse.hstack(blocks, format="csr"), labels)
+    blocks = [scaled(matrix[:, numbers], mean, scale)]
+    blocks += [matrix[:, [i]] == np.arange(len(inputs[i].categories)) for i in categories]
+    # With far more rows than weights this solver is exact in a few steps, where others stop short.
+    regression = LogisticRegression(solver="newton-cholesky", random_state=recipe.seed, **parameters)
+    regression.fit(np.hstack(blocks), labels)
     weights = regression.coef_[0]
     cuts = np.cumsum([len(numbers), *(len(inputs[i].categories) for i in categories)])[:-1]
     head, *tables = np.split(weights, cuts)
@@ -145,11 +145,3 @@ def _moments(numbers: Matrix) -> tuple[Matrix, Matrix]:
     mean = np.where(known, numbers, 0.0).sum(axis=0) / count
     spread = np.sqrt((np.where(known, numbers - mean, 0.0) ** 2).sum(axis=0) / count)
     return mean, np.where(spread > 0, spread, 1.0)
-
-
-def _one_hot(codes: Matrix, width: int) -> Any:
-    from scipy import sparse
-
-    rows = np.flatnonzero(~np.isnan(codes))
-    columns = codes[rows].astype(np.int64)
-    return sparse.csr_matrix((np.ones(rows.size), (rows, columns)), shape=(codes.size, width))

@@ -6,7 +6,7 @@ from include.recipe import Estimator, Recipe
 from include.use_cases.flight_delay.feature_contract import INPUTS
 
 SEASONAL = ("day_of_year",)
-"""Inputs left out: a year has been seen once at most, so the day of the year says which past days are alike, not more."""
+"""Inputs left out: less than a year has been seen, so the day of the year only tells past days apart."""
 
 COUNTS = tuple(name for name in INPUTS if "_arrivals_" in name and not name.endswith("_2h"))
 """Left out too: how many arrivals a rate rests on. The rates lean to a prior by themselves while they have seen few."""
@@ -32,7 +32,7 @@ CANDIDATES = (
         "logistic_regression",
         Estimator.LOGISTIC_REGRESSION,
         SEEN,
-        {"C": 0.01, "max_iter": 60, "max_rows": 60_000},
+        {"C": 0.01, "max_rows": 60_000},
     ),
     Recipe(
         "historical_rates",

@@ -71,9 +71,12 @@ class Inspection:
             path.relative_to(self._folder).as_posix(): offline(path.read_text("utf-8")).encode()
             for path in sorted(self._folder.rglob("*.html"))
         }
-        pages = {name.split("/")[1]: name for name in site if name.startswith("validations/")}
-        site["index.html"] = front_page(title, self._day, reports, pages).encode()
         target = f"data_docs/date={self._day.isoformat()}"
+        # What an earlier try has put there and passed is not done again; its pages are still linked.
+        there = lake.store.names(f"{lake.prefix}/{target}/validations")
+        named = [name.removeprefix(f"{lake.prefix}/{target}/") for name in there]
+        pages = {name.split("/")[1]: name for name in [*named, *site] if name.startswith("validations/")}
+        site["index.html"] = front_page(title, self._day, reports, pages).encode()
         with ThreadPoolExecutor(WRITERS) as pool:
             puts = {name: pool.submit(lake.put, f"{target}/{name}", page) for name, page in site.items()}
         return {name: put.result() for name, put in puts.items()}["index.html"]

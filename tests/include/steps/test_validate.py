@@ -17,6 +17,7 @@ from include.conform import conform
 from include.errors import DataError
 from include.lake import Dataset, Lake, Layer, days_between
 from include.quality import Check, Report, Severity
+from include.settings import Settings
 from include.step import Context
 from include.steps import extract as extracting
 from include.steps.validate import Arguments, validate
@@ -238,8 +239,11 @@ def test_a_day_that_failed_is_validated_anew_when_it_is_mended(tmp_path: Path) -
         with pytest.raises(DataError):
             validate(context, arguments())
     overwrite(context.lake, good(sales(DAY)))
-    assert validate(context, arguments()).metrics["warnings"] == 0
+    result = validate(context, arguments())
+    assert result.metrics["warnings"] == 0
     assert report(context.lake, "raw-sales").failures == []
+    # And the front page still links the pages of what had passed before
+    assert "validations/features-morning/" in Path(unquote(urlparse(result.uris["data_docs"]).path)).read_text()
 
 
 def test_validation_calls_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,3 +279,18 @@ def test_a_report_comes_back_from_its_data() -> None:
     made = Report.from_dict(given)
     assert json.loads(json.dumps(made.to_dict())) == given
     assert made.failures[0].severity is Severity.HARD
+
+
+def test_over_s3_it_finds_and_publishes_the_same(tmp_path: Path, bucket: str, s3_endpoint: str) -> None:
+    """Over moto, a mock of S3, behind real HTTP requests."""
+    local = ready(tmp_path)
+    settings = Settings(lake=f"s3://{bucket}/lake", s3_endpoint=s3_endpoint)
+    remote = Context(settings, local.use_case, Lake.open(settings, "small"))
+    extracting.extract(remote, extracting.Arguments(use_case="tests.small_case", date=DAY))
+    for day in days_between(BEGIN, DAY):
+        publish_features(remote.lake, day)
+    result = validate(remote, arguments())
+    assert result.rows == validate(local, arguments()).rows
+    assert report(remote.lake, "raw-sales") == report(local.lake, "raw-sales")
+    assert result.uris["data_docs"] == f"s3://{bucket}/lake/small/data_docs/date=2026-05-20/index.html"
+    assert b"<h1>" in remote.lake.get("data_docs/date=2026-05-20/index.html")

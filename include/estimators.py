@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from include.errors import DataError
 from include.inputs import Input, InputKind, Matrix
@@ -15,6 +16,13 @@ from include.recipe import Estimator, Recipe
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
+
+# Threads that spin while they wait make a fit several times slower where cores are shared or limited. It must be set
+# before scikit-learn is imported, which is therefore done below, where it is used.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+MAX_ROWS = "max_rows"
+"""The one parameter that every estimator has besides its own: fit on at most this many rows, spread evenly."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +91,18 @@ def fit(recipe: Recipe, inputs: Sequence[Input], matrix: Matrix, labels: Matrix)
         raise DataError(
             f"{recipe.name}: {labels.size} labelled rows of one class cannot be learned from; load more days"
         )
+    parameters = dict(recipe.parameters)
+    taken = evenly(len(labels), parameters.pop(MAX_ROWS, len(labels)))
     if recipe.estimator is Estimator.HIST_GRADIENT_BOOSTING:
-        return _fit_trees(recipe, matrix, labels)
+        return _fit_trees(recipe, parameters, matrix[taken], labels[taken])
     if recipe.estimator is Estimator.LOGISTIC_REGRESSION:
-        return _fit_linear(recipe, inputs, matrix, labels)
+        return _fit_linear(recipe, parameters, inputs, matrix[taken], labels[taken])
     return Rates(prior=float(labels.mean()))
+
+
+def evenly(rows: int, at_most: int) -> npt.NDArray[np.intp] | slice:
+    """Positions of at most so many of the rows, spread evenly; all of them where they are no more."""
+    return slice(None) if rows <= at_most else np.arange(at_most) * rows // at_most
 
 
 def scaled(numbers: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
@@ -97,31 +112,27 @@ def scaled(numbers: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
     return standard
 
 
-def _fit_trees(recipe: Recipe, matrix: Matrix, labels: Matrix) -> Trees:
-    # Threads that spin while they wait make a fit several times slower where cores are shared or limited.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+def _fit_trees(recipe: Recipe, parameters: Mapping[str, Any], matrix: Matrix, labels: Matrix) -> Trees:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    parameters: Mapping[str, Any] = {"early_stopping": False, **recipe.parameters}
-    classifier = HistGradientBoostingClassifier(random_state=recipe.seed, **parameters)
+    given = {"early_stopping": False, **parameters}
+    classifier = HistGradientBoostingClassifier(random_state=recipe.seed, **given)
     return Trees(classifier.fit(matrix, labels))
 
 
-def _fit_linear(recipe: Recipe, inputs: Sequence[Input], matrix: Matrix, labels: Matrix) -> Linear:
-    # A few hundred weights settle on far fewer rows than there are: `max_rows` of them are taken, evenly.
-    from scipy import sparse
+def _fit_linear(
+    recipe: Recipe, parameters: Mapping[str, Any], inputs: Sequence[Input], matrix: Matrix, labels: Matrix
+) -> Linear:
     from sklearn.linear_model import LogisticRegression
 
-    parameters = dict(recipe.parameters)
-    step = max(1, -(-len(labels) // parameters.pop("max_rows", len(labels))))
-    matrix, labels = matrix[::step], labels[::step]
     numbers = tuple(i for i, wanted in enumerate(inputs) if wanted.kind is InputKind.NUMBER)
     categories = tuple(i for i, wanted in enumerate(inputs) if wanted.kind is InputKind.CATEGORY)
     mean, scale = _moments(matrix[:, numbers])
-    blocks = [sparse.csr_matrix(scaled(matrix[:, numbers], mean, scale))]
-    blocks += [_one_hot(matrix[:, i], len(inputs[i].categories)) for i in categories]
-    regression = LogisticRegression(random_state=recipe.seed, **parameters)
-    regression.fit(sparse.hstack(blocks, format="csr"), labels)
+    blocks = [scaled(matrix[:, numbers], mean, scale)]
+    blocks += [matrix[:, [i]] == np.arange(len(inputs[i].categories)) for i in categories]
+    # With far more rows than weights this solver is exact in a few steps, where others stop short.
+    regression = LogisticRegression(solver="newton-cholesky", random_state=recipe.seed, **parameters)
+    regression.fit(np.hstack(blocks), labels)
     weights = regression.coef_[0]
     cuts = np.cumsum([len(numbers), *(len(inputs[i].categories) for i in categories)])[:-1]
     head, *tables = np.split(weights, cuts)
@@ -134,11 +145,3 @@ def _moments(numbers: Matrix) -> tuple[Matrix, Matrix]:
     mean = np.where(known, numbers, 0.0).sum(axis=0) / count
     spread = np.sqrt((np.where(known, numbers - mean, 0.0) ** 2).sum(axis=0) / count)
     return mean, np.where(spread > 0, spread, 1.0)
-
-
-def _one_hot(codes: Matrix, width: int) -> Any:
-    from scipy import sparse
-
-    rows = np.flatnonzero(~np.isnan(codes))
-    columns = codes[rows].astype(np.int64)
-    return sparse.csr_matrix((np.ones(rows.size), (rows, columns)), shape=(codes.size, width))

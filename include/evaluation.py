@@ -40,8 +40,6 @@ class Bin:
 
 def score(labels: Matrix, probabilities: Matrix) -> Scores | None:
     """The figures, or None where one of the two classes is absent."""
-    from sklearn.metrics import average_precision_score, brier_score_loss, log_loss
-
     positives = int(labels.sum())
     if positives in (0, labels.size):
         return None
@@ -49,9 +47,9 @@ def score(labels: Matrix, probabilities: Matrix) -> Scores | None:
         rows=int(labels.size),
         positives=positives,
         auc=auc(labels, probabilities),
-        average_precision=float(average_precision_score(labels, probabilities)),
-        brier=float(brier_score_loss(labels, probabilities)),
-        log_loss=float(log_loss(labels, probabilities)),
+        average_precision=average_precision(labels, probabilities),
+        brier=float(np.mean((probabilities - labels) ** 2)),
+        log_loss=log_loss(labels, probabilities),
         calibration_error=calibration_error(labels, probabilities),
         bias=float(probabilities.mean() - labels.mean()),
     )
@@ -60,6 +58,22 @@ def score(labels: Matrix, probabilities: Matrix) -> Scores | None:
 def auc(labels: Matrix, probabilities: Matrix) -> float:
     """Area under the ROC curve; a tie counts one half. Both classes must be there."""
     return PairCounts.of(labels, probabilities, np.zeros(labels.size, np.intp)).auc()
+
+
+def average_precision(labels: Matrix, probabilities: Matrix) -> float:
+    """Mean precision over the positives, rows of equal probability taken at once."""
+    order = np.argsort(-probabilities, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(probabilities[order])), labels.size - 1)
+    found = np.cumsum(labels[order])[ends]
+    gained = np.diff(found, prepend=0.0)
+    return float((gained * found / (ends + 1)).sum() / found[-1])
+
+
+def log_loss(labels: Matrix, probabilities: Matrix) -> float:
+    """Mean negative log likelihood, in nats; a probability of 0 or 1 counts as the nearest one that is not."""
+    tiny = np.finfo(np.float64).eps
+    of_label = np.clip(np.where(labels == 1, probabilities, 1 - probabilities), tiny, 1 - tiny)
+    return float(-np.log(of_label).mean())
 
 
 def calibration(labels: Matrix, probabilities: Matrix) -> list[Bin]:

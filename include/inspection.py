@@ -10,15 +10,14 @@ from typing import Any
 
 import pandas as pd
 
+from include.data_docs import front_page, offline
 from include.lake import Lake
-from include.quality import Check, Finding, Severity
+from include.quality import Check, Finding, Report, Severity
 from include.quiet_gx import Expectation, ProgressBarsConfig, gx
 
 EXAMPLES = 3
 EXAMPLE_LENGTH = 60
 WRITERS = 8
-NOT_NEEDED = ("static/images/glossary_scroller.gif", "static/images/validation_failed_unexpected_values.gif")
-"""Pictures of Great Expectations' own manual: 3 of a site's 4 MB, shown on no page we link."""
 
 
 class Inspection:
@@ -65,18 +64,21 @@ class Inspection:
         self.checks += len(result.results)
         return list(result.results)
 
-    def publish(self, lake: Lake) -> str:
+    def publish(self, lake: Lake, title: str, reports: Sequence[Report]) -> str:
         """Build the site, put it into the lake and return its front page's address."""
         self._context.build_data_docs()
-        files = [path for path in sorted(self._folder.rglob("*")) if path.is_file()]
-        named = {path.relative_to(self._folder).as_posix(): path for path in files}
+        site = {
+            path.relative_to(self._folder).as_posix(): offline(path.read_text("utf-8")).encode()
+            for path in sorted(self._folder.rglob("*.html"))
+        }
         target = f"data_docs/date={self._day.isoformat()}"
+        # What an earlier try has put there and passed is not done again; its pages are still linked.
+        there = lake.store.names(f"{lake.prefix}/{target}/validations")
+        named = [name.removeprefix(f"{lake.prefix}/{target}/") for name in there]
+        pages = {name.split("/")[1]: name for name in [*named, *site] if name.startswith("validations/")}
+        site["index.html"] = front_page(title, self._day, reports, pages).encode()
         with ThreadPoolExecutor(WRITERS) as pool:
-            puts = {
-                name: pool.submit(lake.put, f"{target}/{name}", path)
-                for name, path in named.items()
-                if name not in NOT_NEEDED
-            }
+            puts = {name: pool.submit(lake.put, f"{target}/{name}", page) for name, page in site.items()}
         return {name: put.result() for name, put in puts.items()}["index.html"]
 
 

@@ -71,7 +71,9 @@ def run(content: bytes, matrix: Matrix) -> Matrix:
     """The file's own answers, float64 [rows]; for proving that it equals the model it was written from."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other steps want the cores
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     parts = [
         session.run([PROBABILITY], {FEATURES: np.ascontiguousarray(matrix[start : start + _ROWS_AT_ONCE])})[0]
         for start in range(0, max(len(matrix), 1), _ROWS_AT_ONCE)

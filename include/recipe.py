@@ -53,12 +53,14 @@ class Gates:
     """What a candidate must hold to be promoted (docs/choosing.md gives method and reasons).
 
     `auc_margin`: how much worse than the champion in AUC still counts as equal, beyond bootstrap noise.
-    `max_calibration_error`: greatest expected calibration error over ten equal-count bins, as probability.
+    `max_calibration_error`: greatest expected calibration error over ten equal-count bins, as probability; above it a
+    candidate still passes if its error is at most `max_calibration_excess` greater than its opponent's.
     `max_slice_drop`: how far AUC may fall below the champion's on any slice with at least `min_slice_rows` rows.
     """
 
     auc_margin: float = 0.002
     max_calibration_error: float = 0.06
+    max_calibration_excess: float = 0.02
     max_slice_drop: float = 0.05
     min_slice_rows: int = 300
     bootstrap_rounds: int = 500

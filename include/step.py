@@ -98,7 +98,7 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     signal.signal(signal.SIGTERM, _stop)
     started = datetime.now(UTC)
     context: Context | None = None
-    report: dict[str, Any] = {"step": arguments.__module__, "started": started.isoformat(), "state": "running"}
+    report: dict[str, Any] = {"step": _name(step), "started": started.isoformat(), "state": "running"}
     try:
         parsed = parse(arguments, sys.argv[1:] if argv is None else argv)
         context = open_context(parsed.use_case)
@@ -166,6 +166,12 @@ def peak_rss_mib() -> float:
 def report_name(run: str) -> str:
     """The lake object that holds the report of `dag/run/task`."""
     return f"runs/{re.sub(r'[^A-Za-z0-9_./-]', '_', run)}.json"
+
+
+def _name(step: Callable[..., Result]) -> str:
+    """The step's module, also where it runs as `__main__`."""
+    spec = getattr(sys.modules[step.__module__], "__spec__", None)
+    return spec.name if spec else step.__module__
 
 
 def _report(context: Context, report: Mapping[str, Any]) -> None:

@@ -44,7 +44,10 @@ SPARK = Resources(cpu="1", memory="2Gi", cpu_limit="2", memory_limit="4Gi")
 
 @dataclass(frozen=True)
 class StepSpec:
-    """One step: `name` is its task id, `module` is what `python -m` runs, `deadline` ends it by force."""
+    """One step: `name` is its task id, `module` is what `python -m` runs, `deadline` ends it by force.
+
+    `data_docs` says that it publishes Data Docs, to which its task then links.
+    """
 
     name: str
     module: str
@@ -53,6 +56,7 @@ class StepSpec:
     image: Image = Image.STEP
     resources: Resources = LIGHT
     pool: Pool = Pool.DEFAULT
+    data_docs: bool = False
 
     @property
     def timeout(self) -> timedelta:
@@ -82,6 +86,7 @@ VALIDATE = StepSpec(
     "Holds raw and feature partitions against their contracts. A hard failure stops the run; the champion stays.",
     timedelta(minutes=20),
     resources=HEAVY,
+    data_docs=True,
 )
 TRAIN = StepSpec(
     "train",

@@ -9,7 +9,7 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from include.estimators import Model, fit
+from include.estimators import Model, evenly, fit
 from include.evaluation import Scores, auc, groups, score
 from include.examples import HORIZON, Examples, Fold, Ingredients, folds, load
 from include.recipe import Recipe
@@ -101,8 +101,8 @@ def _load(context: Context, made_of: Ingredients, recipe: Recipe, cutoffs: Seque
 
 def _fit(recipe: Recipe, examples: Examples, cutoff: date, max_rows: int | None = None) -> Model:
     known = examples.known[cutoff]
-    step = 1 if max_rows is None else max(1, -(-known // max_rows))
-    return fit(recipe, examples.inputs, examples.matrix[:known:step], examples.labels[:known:step])
+    taken = evenly(known, max_rows or known)
+    return fit(recipe, examples.inputs, examples.matrix[:known][taken], examples.labels[:known][taken])
 
 
 def _judge(recipe: Recipe, examples: Examples, fold: Fold) -> JudgedFold:

@@ -1,11 +1,25 @@
-"""What Airflow itself must know of this project: its timetables, by the names that DAG files import them under."""
+"""What Airflow itself must know of this project: its timetables, by the names that DAG files import them under, and
+the pages it serves beside its own."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
 from plugins.data_days import DataDays
+from plugins.data_docs_link import PREFIX
 from plugins.worker_timetable import WorkerTimetable
+
+
+async def data_docs(
+    scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+) -> None:
+    """The Data Docs application, imported when the first page is asked for: only the API server ever does."""
+    from plugins.data_docs import app
+
+    await app(scope, receive, send)
 
 
 class NightshiftPlugin(AirflowPlugin):  # type: ignore[misc]
@@ -13,3 +27,4 @@ class NightshiftPlugin(AirflowPlugin):  # type: ignore[misc]
 
     name = "nightshift"
     timetables = (DataDays, WorkerTimetable)
+    fastapi_apps = ({"app": data_docs, "url_prefix": PREFIX, "name": "Data Docs"},)

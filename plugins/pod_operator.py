@@ -18,6 +18,7 @@ from kubernetes.config import ConfigException
 from include.step_specs import STARTUP, StepSpec
 from include.termination import one_line
 from plugins import pod_spec
+from plugins.data_docs_link import DataDocsLink
 from plugins.pod_ending import Ending
 from plugins.pod_process import PodProcess
 
@@ -105,6 +106,8 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
             deferrable=False,
             durable=True,
         )
+        if step.data_docs:
+            self.operator_extra_links = (DataDocsLink(),)
         self._process: PodProcess | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:

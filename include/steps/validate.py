@@ -88,7 +88,8 @@ def validate(context: Context, arguments: Arguments) -> Result:
             inspection = Inspection(arguments.date, Path(folder))
             for subject in waiting:
                 reports[subject.name] = _inspect(inspection, lake, context.use_case, subject)
-            inspection.publish(lake)
+            every = [reports[subject.name] for subject in subjects]
+            inspection.publish(lake, context.use_case.spec.title, every)
     return _result(subjects, reports, lake.store.uri(f"{lake.prefix}/{docs}"))
 
 
@@ -187,7 +188,7 @@ def _day_findings(
 
     contract = subject.contract
     types = pd.DataFrame(arrow_types(contract, table.schema))
-    inspection.record(f"{subject.name} types", types, schema_expectations(), index=("column",))
+    inspection.record(f"{subject.name}-types", types, schema_expectations(), index=("column",))
     if not types["type"].equals(types["expected"]):
         return list(_mistyped(subject.name, types, table.num_rows))
     frame = table.to_pandas().assign(**_references(lake, subject, table))
@@ -221,7 +222,7 @@ def _history_findings(
     """What is wrong with many days at once: shares of rows per rule and rows per day, which take no time per value."""
     from include.expectations import history_expectations, volume_expectations
 
-    name, contract = f"{subject.name} history", subject.contract
+    name, contract = f"{subject.name}-history", subject.contract
     ruled = [column for column in contract.columns if column.ruled]
     table = lake.read_days(subject.own.dataset, days, [column.name for column in ruled])
     breaches = [breach for column in ruled for breach in broken(column, table[column.name].combine_chunks())]
@@ -231,8 +232,8 @@ def _history_findings(
     rules = pd.DataFrame(shares, columns=["rule", "column", "share"])
     inspection.record(name, rules, history_expectations(subject.tolerated), index=("rule", "column"))
     volumes = pd.DataFrame(_volumes(subject, days), columns=["day", "rows", "ratio"]).astype({"ratio": float})
-    inspection.record(f"{subject.name} volume", volumes, volume_expectations(contract), index=("day", "rows"))
-    return found + list(_unusual(f"{subject.name} volume", volumes, contract)), table.num_rows
+    inspection.record(f"{subject.name}-volume", volumes, volume_expectations(contract), index=("day", "rows"))
+    return found + list(_unusual(f"{subject.name}-volume", volumes, contract)), table.num_rows
 
 
 def _of_breach(name: str, breach: Breach, table: pa.Table, tolerated: float) -> Finding:

@@ -170,6 +170,7 @@ def test_sigterm_ends_a_step_with_its_line_report_and_the_code_for_a_fault(place
     assert child.stdout is not None
     assert child.stdout.readline() == "waiting\n"
     assert report(place)["state"] == "running"
+    assert report(place)["step"] == "tests.echo_step"
     # When it is told to stop, as a pod is
     child.send_signal(signal.SIGTERM)
     # Then it ends at once and says so

@@ -64,7 +64,8 @@ def _history(of: str, days: int) -> tuple[Column, ...]:
 
 def _state(of: str) -> tuple[Column, ...]:
     event = "arrival" if of == "dest" else "departure"
-    waiting = Column(f"{of}_waiting", Kind.INTEGER, minimum=0, maximum=5_000, note="scheduled today, not departed yet")
+    late = "scheduled till now less departed; negative: more left early than wait"
+    waiting = Column(f"{of}_waiting", Kind.INTEGER, minimum=-5_000, maximum=5_000, note=late)
     return (
         Column(f"{of}_{event}s_2h", Kind.INTEGER, minimum=0, maximum=5_000, note="in the last two hours"),
         Column(f"{of}_{event}_delay_2h", Kind.NUMBER, False, minimum=-240, maximum=3_000, note="mean minutes"),

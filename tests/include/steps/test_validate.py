@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from include.conform import conform
 from include.errors import DataError
 from include.lake import Dataset, Lake, Layer, days_between
 from include.quality import Check, Report, Severity
+from include.settings import Settings
 from include.step import Context
 from include.steps import extract as extracting
 from include.steps.validate import Arguments, validate
@@ -60,11 +62,24 @@ def test_good_data_passes_with_its_reports_and_data_docs(tmp_path: Path) -> None
     assert result.facts["history_days"] == 6
     for name in ("raw-sales", "features-morning"):
         assert report(context.lake, name).findings == ()
-    # And the site is there, a page for each suite
-    index = Path(unquote(urlparse(result.uris["data_docs"]).path))
-    assert "raw-sales" in index.read_text()
-    assert list((index.parent / "validations" / "raw-sales").rglob("*.html"))
     assert len(result.to_json().encode()) < 4096
+
+
+def test_data_docs_open_without_a_network_and_every_link_leads_somewhere(tmp_path: Path) -> None:
+    context = ready(tmp_path)
+    overwrite(context.lake, changed(good(sales(DAY)), "id", {0: "x-1", 1: "x-2"}))
+    index = Path(unquote(urlparse(validate(context, arguments()).uris["data_docs"]).path))
+    # The front page tells the finding
+    assert "at least 100% of them are in plans of the same day" in index.read_text()
+    assert "x-1, x-2" in index.read_text()
+    # No page fetches anything from elsewhere, and every relative link of it is there
+    pages = list(index.parent.rglob("*.html"))
+    assert {"raw-sales", "raw-sales-history", "features-morning"} <= {page.parents[2].name for page in pages}
+    for page in pages:
+        text = page.read_text()
+        assert not re.search(r"<script|<link|src=.http", text)
+        for link in re.findall(r'href="([^"#]+)"', text):
+            assert link.startswith("http") or (page.parent / link).is_file(), (page, link)
 
 
 HARD = [
@@ -167,7 +182,7 @@ def test_history_that_no_run_looked_at_is_checked_once(tmp_path: Path) -> None:
     context = ready(tmp_path)
     overwrite(context.lake, changed(good(sales(BEGIN)), "amount", {4: 7777.0}), BEGIN)
     # Then the first run finds it
-    with pytest.raises(DataError, match=r"raw-sales history: rule range, column amount: 1 of 100 rows, such as 7777.0"):
+    with pytest.raises(DataError, match=r"raw-sales-history: rule range, column amount: 1 of 100 rows, such as 7777.0"):
         validate(context, arguments())
     # And after it is mended the next run looks at no more than is new
     overwrite(context.lake, good(sales(BEGIN)), BEGIN)
@@ -191,7 +206,7 @@ def test_an_odd_day_in_history_warns(tmp_path: Path) -> None:
     context = ready(tmp_path, {("sales", odd): sales(odd, 5), ("plans", odd): plans(odd, 20)})
     warnings = validate(context, arguments()).facts["warnings"]
     assert any(
-        "raw-sales volume: rule volume: 1 of 5 rows, such as 2026-05-19 with 5 rows" in line for line in warnings
+        "raw-sales-volume: rule volume: 1 of 5 rows, such as 2026-05-19 with 5 rows" in line for line in warnings
     )
 
 
@@ -224,8 +239,11 @@ def test_a_day_that_failed_is_validated_anew_when_it_is_mended(tmp_path: Path) -
         with pytest.raises(DataError):
             validate(context, arguments())
     overwrite(context.lake, good(sales(DAY)))
-    assert validate(context, arguments()).metrics["warnings"] == 0
+    result = validate(context, arguments())
+    assert result.metrics["warnings"] == 0
     assert report(context.lake, "raw-sales").failures == []
+    # And the front page still links the pages of what had passed before
+    assert "validations/features-morning/" in Path(unquote(urlparse(result.uris["data_docs"]).path)).read_text()
 
 
 def test_validation_calls_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,3 +279,18 @@ def test_a_report_comes_back_from_its_data() -> None:
     made = Report.from_dict(given)
     assert json.loads(json.dumps(made.to_dict())) == given
     assert made.failures[0].severity is Severity.HARD
+
+
+def test_over_s3_it_finds_and_publishes_the_same(tmp_path: Path, bucket: str, s3_endpoint: str) -> None:
+    """Over moto, a mock of S3, behind real HTTP requests."""
+    local = ready(tmp_path)
+    settings = Settings(lake=f"s3://{bucket}/lake", s3_endpoint=s3_endpoint)
+    remote = Context(settings, local.use_case, Lake.open(settings, "small"))
+    extracting.extract(remote, extracting.Arguments(use_case="tests.small_case", date=DAY))
+    for day in days_between(BEGIN, DAY):
+        publish_features(remote.lake, day)
+    result = validate(remote, arguments())
+    assert result.rows == validate(local, arguments()).rows
+    assert report(remote.lake, "raw-sales") == report(local.lake, "raw-sales")
+    assert result.uris["data_docs"] == f"s3://{bucket}/lake/small/data_docs/date=2026-05-20/index.html"
+    assert b"<h1>" in remote.lake.get("data_docs/date=2026-05-20/index.html")

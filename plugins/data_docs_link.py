@@ -1,0 +1,27 @@
+"""The button on a validation task that opens its Data Docs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import conf
+from airflow.sdk import BaseOperatorLink
+
+from include.use_case import load_use_case
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import TaskInstanceKey
+
+PREFIX = "/data-docs"
+"""Where Airflow's API server answers with them (`plugins/data_docs.py`)."""
+
+
+class DataDocsLink(BaseOperatorLink):  # type: ignore[misc]
+    """Leads to the report of the task's data day, whether its data passed or not."""
+
+    name = "Data Docs"
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """The address under Airflow's own."""
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        return f"{base}{PREFIX}/{load_use_case(operator.use_case).name}/date={operator.date}/index.html"

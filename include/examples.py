@@ -132,17 +132,21 @@ def _days(lake: Lake, dataset: Dataset, oldest: date, day: date) -> tuple[date, 
 
 def _features(lake: Lake, horizon: str, days: Sequence[date], columns: Sequence[str]) -> pa.Table:
     dataset = Dataset(Layer.FEATURES, horizon)
-    try:
-        table = _read(lake, dataset, days, columns)
-    except pa.ArrowInvalid:
-        lacking = next(each for each in columns if each not in lake.read(dataset.on(days[0])).column_names)
-        raise DataError(f"{dataset} has no column {lacking}; compute features again with --force") from None
+    table = _read(lake, dataset, days, columns)
     return table.append_column(HORIZON, pa.repeat(horizon, table.num_rows))
 
 
 def _read(lake: Lake, dataset: Dataset, days: Sequence[date], columns: Sequence[str] | None) -> pa.Table:
+    def read(day: date) -> pa.Table:
+        try:
+            return lake.read(dataset.on(day), columns)
+        except pa.ArrowInvalid:
+            there = lake.read(dataset.on(day)).column_names
+            lacking = ", ".join(name for name in columns or () if name not in there)
+            raise DataError(f"{dataset.on(day)} has no column {lacking}; make it again with --force") from None
+
     with ThreadPoolExecutor(_READERS) as pool:
-        return pa.concat_tables(pool.map(lambda each: lake.read(dataset.on(each), columns), days))
+        return pa.concat_tables(pool.map(read, days))
 
 
 def _known(

@@ -6,6 +6,7 @@ The use case's own feature logic makes them, so they are the very columns that m
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
@@ -15,12 +16,13 @@ from include.conform import conform
 from include.contract import Contract
 from include.errors import SkippedError
 from include.intraday import IntradayArguments
-from include.lake import Dataset, Layer, days_between
+from include.lake import Dataset, Lake, Layer, days_between
 from include.source import Source
 from include.step import Context, Result, main
 from include.use_case import UseCaseSpec
 
 AS_OF = "as_of"
+DAY = timedelta(days=1)  # the one that has begun comes after the last that a source has in full
 FILE = "features.parquet"
 
 log = logging.getLogger("nightshift")
@@ -52,8 +54,7 @@ def _features(context: Context, arguments: Arguments) -> pa.Table:
     spec = context.use_case.spec
     days = wanted_days(spec, arguments)
     oldest = days[0] - timedelta(days=spec.lookback_days)
-    source: Source = context.use_case.part("sources").source(context.settings)
-    records = {topic.name: _records(context, source, topic.name, oldest, days[-1]) for topic in spec.topics}
+    records = _records(context, days_between(oldest, days[-1]))
     if not records[spec.examples].num_rows:
         raise SkippedError(f"nothing is scheduled from {oldest} to {days[-1]}: publish the schedule, or set a replay")
     from include.spark import spark_session  # only now: a run with nothing to do need not load it
@@ -76,17 +77,25 @@ def _due(features: pa.Table, arguments: Arguments) -> pa.Table:
     return features.filter(pc.and_(pc.greater(features[AS_OF], since), pc.less_equal(features[AS_OF], until)))
 
 
-def _records(context: Context, source: Source, topic: str, first: date, last: date) -> pa.Table:
-    """A topic's records of the days: from the lake where a day is published, else from the source as it is now."""
-    contract: Contract = context.use_case.part("contracts").RAW[topic]
-    dataset = Dataset(Layer.RAW, topic)
-    published = set(context.lake.days(dataset))
+def _records(context: Context, days: Sequence[date]) -> dict[str, pa.Table]:
+    """Each topic's records of the days, from the lake and, as it is now, the source (let go before Spark starts)."""
+    contracts: Mapping[str, Contract] = context.use_case.part("contracts").RAW
+    source: Source = context.use_case.part("sources").source(context.settings)
+    return {
+        topic.name: _read(context.lake, source, contracts[topic.name], days) for topic in context.use_case.spec.topics
+    }
+
+
+def _read(lake: Lake, source: Source, contract: Contract, days: Sequence[date]) -> pa.Table:
+    """A topic's records of the days: from the lake where a day is published, else what the source has of it so far."""
+    dataset = Dataset(Layer.RAW, contract.name)
+    published = set(lake.days(dataset))
     found = [contract.schema.empty_table()]
-    for day in days_between(first, last):
+    for day in days:
         if day in published:
-            found.append(context.lake.read(dataset.on(day)).select(contract.names).cast(contract.schema))
-        elif source.first_day <= day <= source.last_day:
-            found.append(conform(source.read(topic, day), contract, f"source: {topic} of {day}").good)
+            found.append(lake.read(dataset.on(day)).select(contract.names).cast(contract.schema))
+        elif source.first_day <= day and day - DAY <= source.last_day:
+            found.append(conform(source.read(contract.name, day), contract, f"source: {contract.name} of {day}").good)
     return pa.concat_tables(found)
 
 

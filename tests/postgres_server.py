@@ -7,6 +7,8 @@ import signal
 import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -79,6 +81,22 @@ class PostgresServer:
         """Crash and come back."""
         self.crash()
         self.start()
+
+    @contextmanager
+    def full_disk(self, url: str, table: str) -> Iterator[None]:
+        """Put an empty table's file on a device that is always full: the kernel answers every write with ENOSPC."""
+        with psycopg.connect(url, autocommit=True) as session:
+            row = session.execute("SELECT pg_relation_filepath(%s)", [table]).fetchone()
+        assert row is not None
+        file = self.postgres.data / str(row[0])
+        assert file.stat().st_size == 0, f"{table} is not empty"
+        aside = file.rename(file.with_name(f"{file.name}.aside"))
+        file.symlink_to("/dev/full")
+        try:
+            yield
+        finally:
+            file.unlink()
+            aside.rename(file)
 
     def stop(self) -> None:
         """Shut down as an operator would."""

@@ -6,12 +6,17 @@ import os
 import random
 import signal
 import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
-from include.brokers.broker import Message
+from include.brokers.broker import BrokerError, Message
+from include.partitions import DailyPartitions
+from include.shift import Shift
 from tests.include.ingestion.site import HeldCommits, Site, consumer
 from tests.postgres_server import PostgresServer
 
@@ -213,6 +218,69 @@ def test_a_record_that_only_the_database_refuses_is_found_and_set_apart(site: Si
     assert tally.drained
     assert tally.dead_letters == sum(message.key.decode() in barred for message in good)
     assert {key[0] for key in site.rows("a2")} == {message.key.decode() for message in good} - barred
+
+
+def test_a_full_disk_makes_one_worker_wait_and_leaves_the_other_alone(busy: Site, server: PostgresServer) -> None:
+    # Given a disk with no space left for the day's flights
+    with psycopg.connect(busy.url, autocommit=True) as session:
+        DailyPartitions("flights").ensure(session, [date(2013, 3, 1)])
+    with server.full_disk(busy.url, "flights_20130301"):
+        # When both workers work
+        second = busy.start("worker_2")
+        # Then worker 1 has no trouble, and worker 2 does not give up
+        assert busy.run("worker_1").database_errors == 0
+        busy.everything_is_stored("a1")
+        time.sleep(1.0)
+        assert second.process.is_alive()
+        busy.ledger_is_true("a2")
+    # And once there is space it finishes within its shift
+    tally = second.ends()
+    assert tally.drained
+    assert tally.database_errors
+    assert tally.dead_letters == 0
+    busy.everything_is_stored("a2")
+
+
+def test_a_wall_clock_that_jumps_does_not_change_a_shifts_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a shift of ten seconds
+    shift = Shift.until(datetime.now(UTC) + timedelta(seconds=10))
+    # When the wall clock is put a day ahead
+    monkeypatch.setattr("include.shift.datetime", Mock(now=lambda zone: datetime.now(zone) + timedelta(days=1)))
+    # Then the shift is as long as it was
+    assert 9 < shift.remaining <= 10
+
+
+def test_a_sensor_whose_clock_has_jumped_ahead_does_not_win_over_later_records(site: Site, messages: Messages) -> None:
+    # Given a record that claims to be a year newer than it can be, then the true ones
+    true = messages["a1"]
+    jumped = true[0].value.replace(b'"event_time":"2013', b'"event_time":"2014')
+    site.publish("a1", [Message(true[0].key, jumped, "a1/1"), *true])
+    # When the worker works
+    tally = site.run("worker_1")
+    # Then it is set apart, and the truth is in the table
+    assert tally.dead_letters == 1
+    site.everything_is_stored("a1")
+
+
+def test_a_landing_folder_that_is_away_for_a_while_costs_nothing(busy: Site, tmp_path: Path) -> None:
+    # Given a worker that has begun, and collectors
+    worker = busy.start("worker_2", batch=20)
+    while not any(busy.offsets("a2").values()):
+        time.sleep(0.01)
+    # When the landing folder cannot be used, and is back later
+    folder = tmp_path / "landing"
+    aside = folder.rename(tmp_path / "aside")
+    folder.write_text("no folder")
+    with pytest.raises(BrokerError):
+        busy.publish("a2", busy.published["a2"][:5])
+    time.sleep(0.5)
+    folder.unlink()
+    aside.rename(folder)
+    # Then nothing is missing
+    worker.ends()
+    busy.run("worker_2")
+    busy.everything_is_stored("a2")
+    busy.ledger_is_true("a2")
 
 
 def test_a_worker_goes_on_when_another_has_taken_every_connection(busy: Site) -> None:

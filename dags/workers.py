@@ -22,7 +22,7 @@ from plugins.pod_operator import StepPod
 from plugins.shift_retries import WhileShiftIsOn
 from plugins.worker_timetable import WorkerTimetable, shift_end
 
-DEADLINE = "shift_end(data_interval_end, dag_run.run_after)"
+DEADLINE = "shift_end(dag_run.data_interval_end, dag_run.run_after)"
 RETRIES = 100  # the shift ends them, not their number
 GRACE = timedelta(minutes=2)  # from a shift's end to the end by force of a worker that has not ended by itself
 

@@ -12,6 +12,9 @@ from include.shift_plan import Span
 from include.step import StepArguments
 from include.use_case import Horizon, UseCaseSpec
 
+CLOCKS_APART = timedelta(minutes=1)
+"""A shift may be over by one machine's clock and not yet by another's."""
+
 
 class IntradayArguments(StepArguments):
     """What the intraday steps are told.
@@ -44,7 +47,7 @@ class IntradayArguments(StepArguments):
 
     def checked_horizon(self, spec: UseCaseSpec, now: datetime) -> Horizon:
         """The horizon of that name; `SettingsError` when there is none, or the moment is still to come."""
-        if self.moment > now:
+        if self.moment > now + CLOCKS_APART:
             raise SettingsError(f"--moment {self.moment.isoformat()} is in the future; choose one that has come")
         try:
             return spec.horizon(self.horizon)

@@ -33,7 +33,8 @@ class WhileShiftIsOn(RetryPolicy):  # type: ignore[misc]
         """Retry after a pause, or fail with the reason."""
         if context is None:
             return RetryDecision.default()
-        end = shift_end(self.shifts, context.get("data_interval_end"), context["dag_run"].run_after)
+        run = context["dag_run"]
+        end = shift_end(self.shifts, run.data_interval_end, run.run_after)
         pause = min(PAUSE * 2 ** min(try_number - 1, 10), LONGEST_PAUSE)
         if datetime.now(UTC) + pause + START >= end:
             return RetryDecision.fail(f"the shift ends {end.isoformat()}; the next one takes up the rest")

@@ -11,6 +11,8 @@ from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, T
 
 from include.shift_plan import PlannedShift, ShiftPlan, span_text
 
+MOST_NAMED = 24  # Airflow keeps 1,000 characters of a description
+
 
 class WorkerTimetable(Timetable):  # type: ignore[misc]
     """A run starts with its shift, so its data interval lies ahead of it: from the shift's start to its end.
@@ -21,9 +23,11 @@ class WorkerTimetable(Timetable):  # type: ignore[misc]
 
     def __init__(self, shifts: ShiftPlan) -> None:
         self.shifts = shifts
-        clocks = ", ".join(f"{clock:%H:%M}" for clock in shifts.clock_times)
+        clocks = [f"{clock:%H:%M}" for clock in shifts.clock_times]
+        if len(clocks) > MOST_NAMED:
+            clocks[2:-1] = ["…"]
         self.description = (
-            f"Shifts of {span_text(shifts.duration)} at {clocks} ({shifts.zone}); a run ends with its shift"
+            f"Shifts of {span_text(shifts.duration)} at {', '.join(clocks)} ({shifts.zone}); a run ends with its shift"
         )
 
     @property

@@ -37,15 +37,9 @@ def task(dag: DAG) -> StepPod:
 
 
 def argv(dag: DAG, **about: Any) -> list[str]:
-    """What the pod of a run is told."""
-    context = {
-        "dag_run": SimpleNamespace(**{"run_after": None, **about}),
-        "data_interval_end": None,
-        "params": {},
-        **about,
-    }
-    pod = task(dag)
-    return [dag.get_template_env().from_string(word).render(**context) for word in pod.arguments]
+    """What the pod of a run is told. (A run without a logical date has no interval, nor any variable that names it.)"""
+    context = {"dag_run": SimpleNamespace(**{"run_after": None, "data_interval_end": None, **about})}
+    return [dag.get_template_env().from_string(word).render(**context) for word in task(dag).arguments]
 
 
 def new_york(text: str) -> pendulum.DateTime:
@@ -101,7 +95,7 @@ def test_the_step_understands_what_it_is_told(name: str, dags: dict[str, DAG]) -
 def decision(dag: DAG, **left: int) -> RetryDecision:
     """What becomes of a worker that failed with so much of its shift left."""
     end = datetime.now(UTC) + timedelta(**left)
-    context = {"data_interval_end": end, "dag_run": SimpleNamespace(run_after=end)}
+    context = {"dag_run": SimpleNamespace(data_interval_end=end, run_after=None)}
     return task(dag).retry_policy.evaluate(AirflowException("the database went away"), 1, 100, context)
 
 

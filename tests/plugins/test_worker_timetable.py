@@ -116,7 +116,13 @@ def test_the_ui_shows_when_it_runs_and_for_how_long() -> None:
     timetable = WorkerTimetable(WORKER_2)
     assert timetable.summary == "00:00–08:00 every 4 h for 1 h, America/New_York"  # noqa: RUF001
     assert timetable.description == "Shifts of 1 h at 00:00, 04:00, 08:00 (America/New_York); a run ends with its shift"
-    assert len(timetable.description) < 1000  # what Airflow's column holds
+
+
+def test_many_shifts_fit_the_column_that_airflow_keeps_a_description_in() -> None:
+    figures = {"first": "00:00", "last": "23:58", "every": "2 min", "duration": "1 min", "zone": "America/New_York"}
+    description = WorkerTimetable(ShiftPlan.model_validate(figures)).description
+    assert description.startswith("Shifts of 1 min at 00:00, 00:02, …, 23:58 (America/New_York)")
+    assert len(description) < 1000
 
 
 # Next runs

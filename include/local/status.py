@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import psycopg
-
-from include.errors import ExitCode
-from include.local.airflow import plain_url
+from include.errors import ExitCode, FaultError
+from include.local.database import session
 from include.local.services import STOP_ORDER, Services
 
 LAST_RUNS = """
@@ -43,9 +41,9 @@ def _served(services: Services) -> str:
 
 def _last_runs(services: Services) -> list[str]:
     try:
-        with psycopg.connect(plain_url(services.airflow.database_url), connect_timeout=3) as session:
-            rows = session.execute(LAST_RUNS).fetchall()
-    except psycopg.Error:
+        with session(services.airflow.database_url) as connection:
+            rows = connection.execute(LAST_RUNS).fetchall()
+    except FaultError:
         return []
     return [
         f"{dag} {day or '?'}: {state}, {kind}, {local(start) if start else 'not started'}"

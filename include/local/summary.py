@@ -68,10 +68,8 @@ class Summary:
             yield f"why: {decision['reason']}" + (f" ({decision['remark']})" if decision["remark"] else "")
             for name, trial in decision["trials"].items():
                 yield f"{name}: {'; '.join(trial['failures']) or 'passes the gates'}"
-        registered: Mapping[str, Any] = next(
-            (task.report.get("result", {}) for task in tasks if task.step == "register"), {}
-        )
-        facts = registered.get("facts", {})
+        register = next((task for task in tasks if task.step == "register"), None)
+        facts = register.report.get("result", {}).get("facts", {}) if register else {}
         if facts:
             yield f"in force: version {facts['champion']}, trained through {facts['champion_trained_through']}"
 

@@ -9,7 +9,7 @@ from include.local.database import session
 from include.local.services import STOP_ORDER, Services
 
 LAST_RUNS = """
-SELECT dag_id, conf ->> 'date', state, start_date, end_date, run_type
+SELECT dag_id, coalesce(conf ->> 'date', data_interval_start::date::text), state, start_date, end_date, run_type
 FROM dag_run WHERE dag_id LIKE '%_nightly_training' ORDER BY start_date DESC NULLS FIRST LIMIT 5
 """
 

@@ -124,6 +124,7 @@ def _fit_linear(
     recipe: Recipe, parameters: Mapping[str, Any], inputs: Sequence[Input], matrix: Matrix, labels: Matrix
 ) -> Linear:
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     numbers = tuple(i for i, wanted in enumerate(inputs) if wanted.kind is InputKind.NUMBER)
     categories = tuple(i for i, wanted in enumerate(inputs) if wanted.kind is InputKind.CATEGORY)
@@ -132,7 +133,9 @@ def _fit_linear(
     blocks += [matrix[:, [i]] == np.arange(len(inputs[i].categories)) for i in categories]
     # With far more rows than weights this solver is exact in a few steps, where others stop short.
     regression = LogisticRegression(solver="newton-cholesky", random_state=recipe.seed, **parameters)
-    regression.fit(np.hstack(blocks), labels)
+    # One thread: a small problem, and sums in the same order on any number of cores.
+    with threadpool_limits(1, user_api="blas"):
+        regression.fit(np.hstack(blocks), labels)
     weights = regression.coef_[0]
     cuts = np.cumsum([len(numbers), *(len(inputs[i].categories) for i in categories)])[:-1]
     head, *tables = np.split(weights, cuts)

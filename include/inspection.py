@@ -88,8 +88,8 @@ def _finding(dataset: str, frame: pd.DataFrame, result: Any) -> Iterator[Finding
     check, column = Check(meta["check"]), str(meta["column"])
     broken = int(detail.get("unexpected_count") or 0)
     values = detail.get("partial_unexpected_list") or []
-    if result.exception_info.get("raised_exception"):
-        broken, values = len(frame), [str(result.exception_info["exception_message"])[:200]]
+    if not result.success and (raised := _exception(result.exception_info)):
+        broken, values = len(frame), [raised]
     elif result.success and (check is Check.NULLS or check is Check.REFERENCE or not broken):
         return
     elif "observed_value" in detail:
@@ -117,6 +117,12 @@ def _outside(frame: pd.DataFrame, result: Any) -> tuple[int, list[Any]]:
         least, most = kwargs.get("min_value"), kwargs.get("max_value")
         outside = values[(values < least) if most is None else (values > most)]
     return len(outside), outside.unique()[:EXAMPLES].tolist()
+
+
+def _exception(info: Any) -> str | None:
+    """What an expectation raised, told for the whole of it or for one of its metrics."""
+    told = [info, *(each for each in info.values() if isinstance(each, dict))]
+    return next((str(each["exception_message"]) for each in told if each.get("raised_exception")), None)
 
 
 def _absent(value: Any) -> bool:

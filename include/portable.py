@@ -193,10 +193,10 @@ class _TreeTable:
 def _linear(graph: _Graph, model: Linear) -> str:
     numbers = graph.node("Gather", FEATURES, graph.constant(np.array(model.numbers, np.int64)), axis=1)
     known = _fill(graph, numbers, graph.constant(model.mean))
-    standard = graph.node("Div", graph.node("Sub", known, graph.constant(model.mean)), graph.constant(model.scale))
-    score = graph.node(
-        "Add", graph.node("MatMul", standard, graph.constant(model.weights)), graph.constant(model.intercept)
-    )
+    # The scale goes into the weights: onnxruntime would fold a division before a product in single precision.
+    offset = graph.node("Sub", known, graph.constant(model.mean))
+    product = graph.node("MatMul", offset, graph.constant(model.weights / model.scale))
+    score = graph.node("Add", product, graph.constant(model.intercept))
     for position, table in zip(model.categories, model.tables, strict=True):
         codes = graph.node("Gather", FEATURES, graph.constant(np.int64(position)), axis=1)
         codes = _fill(graph, codes, graph.constant(float(len(table))))

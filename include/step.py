@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,7 +96,7 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     signal.signal(signal.SIGTERM, _stop)
-    started = datetime.now(UTC)
+    started = process_start()
     context: Context | None = None
     report: dict[str, Any] = {"step": _name(step), "started": started.isoformat(), "state": "running"}
     try:
@@ -161,6 +161,17 @@ def peak_rss_mib() -> float:
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return round(max(own, children) / 1024, 1)
+
+
+def process_start() -> datetime:
+    """When this process began, UTC: loading the interpreter and libraries is the step's own time, not Airflow's."""
+    now = datetime.now(UTC)
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return now
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return now - timedelta(seconds=max(age, 0.0))
 
 
 def report_name(run: str) -> str:

@@ -29,7 +29,7 @@ from include.local.stack import load_stack
 from include.use_case import load_use_case
 
 FOLDER = Path(__file__).parent
-WIDTH, HEIGHT = 1500, 780
+WIDTH, HEIGHT = 1400, 620
 PAGE_SECONDS = 60
 FLAGS = [
     "--headless",
@@ -124,7 +124,10 @@ def take(page: Browser, url: str, name: str, ready: str) -> None:
     """One picture of one page, once its text holds `ready`."""
     page.call("Page.navigate", url=url)
     page.wait_for(f"document.body && document.body.innerText.includes({json.dumps(ready)})")
-    time.sleep(3)  # the graph is laid out and centred after its text is there
+    for label in ("Collapse Details Panel", "Fit View"):
+        time.sleep(2)  # the graph is laid out after its text is there, and again when it gets more room
+        page.evaluate(f"document.querySelector('button[aria-label=\"{label}\"]')?.click()")
+    time.sleep(2)
     picture = page.call("Page.captureScreenshot", format="png")["data"]
     path = FOLDER / name
     path.write_bytes(base64.b64decode(picture))

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from include.errors import FaultError
+from include.local.database import session
 from include.local.http import ask
 from include.local.ports import require_free
 from include.local.processes import Process, Processes, last_line
@@ -170,11 +169,13 @@ class Airflow:
         return f"{importlib.metadata.version('apache-airflow')} {self._schema()} {digest}\n"
 
     def _schema(self) -> str:
-        with psycopg.connect(plain_url(self.database_url), connect_timeout=10) as session:
-            found = session.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+        with session(self.database_url) as connection:
+            found = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
             if not (found and found[0]):
                 return "empty"
-            return ",".join(sorted(str(row[0]) for row in session.execute("SELECT version_num FROM alembic_version")))
+            return ",".join(
+                sorted(str(row[0]) for row in connection.execute("SELECT version_num FROM alembic_version"))
+            )
 
     def _write_files(self) -> None:
         config = self.home / "config"
@@ -222,12 +223,6 @@ class Airflow:
         login = {"username": USER, "password": self.password}
         token = ask(f"{self.url}/auth/token", method="POST", body=login)["access_token"]
         return ask(f"{self.url}/api/v2{path}", method=method, body=body, token=token)
-
-
-def plain_url(url: str) -> str:
-    """A SQLAlchemy address of PostgreSQL as libpq reads it: without the driver."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme.partition('+')[0]}://{rest}"
 
 
 def _fernet_key() -> str:

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import psycopg
-
 from include.lake import Lake
-from include.local.airflow import plain_url
+from include.local.database import session
 from include.step import report_name
 
 RUN_SINCE = """
@@ -104,8 +102,8 @@ class Journal:
 
     def close(self, run_id: str) -> None:
         """Mark a run as failed that nobody carries on: a scheduler that starts later would take it up."""
-        with psycopg.connect(plain_url(self.database_url), connect_timeout=10) as session:
-            session.execute(CLOSE, (self.dag_id, run_id))
+        with session(self.database_url) as connection:
+            connection.execute(CLOSE, (self.dag_id, run_id))
 
     def _task(self, run_id: str, row: tuple[Any, ...]) -> Task:
         step, index, state, start, end, tries = row
@@ -130,8 +128,8 @@ class Journal:
         return self.candidates.index(candidate) if candidate in self.candidates else 0
 
     def _ask(self, query: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
-        with psycopg.connect(plain_url(self.database_url), connect_timeout=10) as session:
-            return session.execute(query.encode(), tuple(values)).fetchall()
+        with session(self.database_url) as connection:
+            return connection.execute(query.encode(), tuple(values)).fetchall()
 
 
 def busy_seconds(tasks: Iterable[Task]) -> float:

@@ -8,10 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-
 from include.errors import FaultError
-from include.local.airflow import plain_url
+from include.local.database import session
 from include.local.http import is_up
 from include.local.ports import require_free
 from include.local.processes import Process, Processes, last_line
@@ -89,8 +87,8 @@ class Mlflow:
         return self.stack.logs / "mlflow-prepare.log"
 
     def _has_tables(self) -> bool:
-        with psycopg.connect(plain_url(self.database_url), connect_timeout=10) as session:
-            found = session.execute("SELECT to_regclass('model_version_tags') IS NOT NULL").fetchone()
+        with session(self.database_url) as connection:
+            found = connection.execute("SELECT to_regclass('model_version_tags') IS NOT NULL").fetchone()
             return bool(found and found[0])
 
     def _environment(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import psycopg
 import psycopg.sql
 
-from include.errors import FaultError
+from include.errors import FaultError, SettingsError
 from include.local.ports import require_free
 from include.local.processes import Process, Processes, last_line
 from include.local.stack import keep_secret
@@ -51,6 +51,11 @@ class Postgres:
     def start(self) -> Process:
         """Start the server (made first if need be) and wait until it answers; a running one is left as it is."""
         if running := self.processes.running("postgres"):
+            if not self.answers():
+                raise SettingsError(
+                    f"PostgreSQL is running (process {running.pid}), but not on port {self.port}; "
+                    "`make down` first, or set NIGHTSHIFT_POSTGRES_PORT as it was"
+                )
             return running
         require_free("127.0.0.1", self.port, service="PostgreSQL", variable="NIGHTSHIFT_POSTGRES_PORT")
         self._initialise()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import psycopg
-
-from include.errors import ExitCode
-from include.local.airflow import plain_url
+from include.errors import ExitCode, FaultError
+from include.local.database import session
 from include.local.services import STOP_ORDER, Services
 
 LAST_RUNS = """
-SELECT dag_id, conf ->> 'date', state, start_date, end_date, run_type
+SELECT dag_id, coalesce(conf ->> 'date', data_interval_start::date::text), state, start_date, end_date, run_type
 FROM dag_run WHERE dag_id LIKE '%_nightly_training' ORDER BY start_date DESC NULLS FIRST LIMIT 5
 """
 
@@ -43,9 +41,9 @@ def _served(services: Services) -> str:
 
 def _last_runs(services: Services) -> list[str]:
     try:
-        with psycopg.connect(plain_url(services.airflow.database_url), connect_timeout=3) as session:
-            rows = session.execute(LAST_RUNS).fetchall()
-    except psycopg.Error:
+        with session(services.airflow.database_url) as connection:
+            rows = connection.execute(LAST_RUNS).fetchall()
+    except FaultError:
         return []
     return [
         f"{dag} {day or '?'}: {state}, {kind}, {local(start) if start else 'not started'}"

@@ -64,15 +64,14 @@ class Summary:
         decision = self._json(Dataset(Layer.DECISIONS, "champion"), "decision.json")
         if decision:
             promoted = "promoted" if decision["promoted"] else "not promoted, the champion stays"
-            yield f"{decision['winner'] or 'no candidate'}: {promoted}"
-            yield f"why: {decision['reason']}" + (f" ({decision['remark']})" if decision.get("remark") else "")
+            yield f"{decision['challenger']}: {promoted}"
+            yield f"why: {decision['reason']}" + (f" ({decision['remark']})" if decision["remark"] else "")
             for name, trial in decision["trials"].items():
-                if trial["failures"]:
-                    yield f"{name} is held back by its gates: {'; '.join(trial['failures'])}"
-        facts: dict[str, Any] = next(
-            (task.report.get("result", {}).get("facts", {}) for task in tasks if task.step == "register"), {}
-        )
-        yield from (f"{name.replace('_', ' ')}: {value}" for name, value in facts.items() if value is not None)
+                yield f"{name}: {'; '.join(trial['failures']) or 'passes the gates'}"
+        register = next((task for task in tasks if task.step == "register"), None)
+        facts = register.report.get("result", {}).get("facts", {}) if register else {}
+        if facts:
+            yield f"in force: version {facts['champion']}, trained through {facts['champion_trained_through']}"
 
     def predictions(self) -> Iterator[str]:
         """Where the night's predictions lie, and how many there are."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
@@ -19,7 +21,7 @@ def test_it_is_started_by_hand_only(rollback: DAG) -> None:
 
 
 def test_a_version_is_a_number_or_nothing(rollback: DAG) -> None:
-    version = rollback.params.get_param("version")
+    version = deepcopy(rollback.params.get_param("version"))
     assert version.resolve(None) is None
     assert version.resolve("12") == "12"
     with pytest.raises(ParamValidationError):

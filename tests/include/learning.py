@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
@@ -13,9 +13,13 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from include.lake import Dataset, Lake, Layer, days_between
-from include.recipe import Gates, Recipe
+from include.recipe import Estimator, Gates, Recipe
 from include.settings import Settings
 from include.step import Context
+from include.steps.choose import Arguments as ChooseArguments
+from include.steps.choose import choose
+from include.steps.train import Arguments as TrainArguments
+from include.steps.train import train
 from include.use_case import UseCase, load_use_case
 
 PACKAGE = "tests.use_cases.ice_cream"
@@ -77,6 +81,16 @@ def fill(lake: Lake, first: date = FIRST, last: date = LAST) -> None:
         lake.publish(SALES.on(day), {"rows.parquet": pa.table(sales)})
 
 
-def day_before(day: date) -> date:
-    """The day before."""
-    return day - timedelta(days=1)
+WEATHER = Recipe("weather", Estimator.LOGISTIC_REGRESSION, ("forecast", "sold_out_rate"))
+TWIN = Recipe("twin", Estimator.LOGISTIC_REGRESSION, ("forecast", "sold_out_rate"), {"C": 0.9})
+HABIT = Recipe("habit", Estimator.LOGISTIC_REGRESSION, ("sold_out_rate",))
+RATES = Recipe("rates", Estimator.HISTORICAL_RATES, ("sold_out_rate",), baseline=True)
+GATES = Gates(max_calibration_error=0.5, max_slice_drop=0.5, slices=("kiosk",), auc_margin=0.01)
+"""Recipes that fit in no time: one that knows the weather, one much like it, one that does not, and the baseline."""
+
+
+def night(made: Context, day: date) -> None:
+    """Train all candidates of a night and choose among them."""
+    for recipe in made.use_case.part("candidates").CANDIDATES:
+        train(made, TrainArguments.model_validate({"use_case": PACKAGE, "date": day, "candidate": recipe.name}))
+    choose(made, ChooseArguments.model_validate({"use_case": PACKAGE, "date": day}))

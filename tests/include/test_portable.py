@@ -91,6 +91,20 @@ def test_a_linear_model_answers_as_its_file_does(missing: float) -> None:
         assert portable.run(content, each) == pytest.approx(model.probability(each), abs=1e-9)
 
 
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_linear_model_of_few_numbers_loses_no_precision(width: int) -> None:
+    # One input once met an optimisation of onnxruntime that multiplies in single precision.
+    inputs = tuple(Input(f"rate_{number}") for number in range(width))
+    of = Recipe("few", Estimator.LOGISTIC_REGRESSION, tuple(wanted.name for wanted in inputs))
+    random = np.random.default_rng(0)
+    matrix = random.normal(0.4, 0.1, (100, width))
+    model = fit(of, inputs, matrix, (random.random(100) < 0.5).astype(float))
+
+    content = portable.write(model, inputs, origin(of))
+
+    assert portable.run(content, matrix) == pytest.approx(model.probability(matrix), abs=1e-13)
+
+
 def test_the_baseline_is_the_mean_of_the_rates_that_are_known() -> None:
     of = recipe(Estimator.HISTORICAL_RATES)
     matrix = np.array([[0.1, 0.3, np.nan, np.nan], [np.nan] * 4, [0.5, np.nan, 0.5, 5.0]])

@@ -90,6 +90,8 @@ def test_a_folder_of_csv_is_read_as_text_that_the_contract_understands(folder: P
     assert good["amount"].to_pylist() == [1.5, 20.0]
     assert good["note"].to_pylist() == [None, "with, comma"]
     assert good["at"][0].as_py() == good["at"][1].as_py()
+    # And so is the same folder by its address, where the space is %20
+    assert source(folder.as_uri()).read("sales", DAY).equals(records)
 
 
 def test_text_that_looks_like_a_number_stays_text(folder: Path) -> None:
@@ -192,9 +194,7 @@ def test_a_server_that_refuses_is_a_fault_after_three_attempts(server: Server, s
 
 def test_a_place_out_of_reach_is_a_fault_in_one_line(server: Server, s3_credentials: None) -> None:
     for root, endpoint in (("http://127.0.0.1:9", None), ("s3://bucket", "http://127.0.0.1:9")):
-        with pytest.raises(
-            FaultError, match=r"^source: .*cannot (be read after 3|read s3)"
-        ):
+        with pytest.raises(FaultError, match=r"^source: .*cannot (be read after 3|read s3)"):
             source(root, s3_endpoint=endpoint).read("sales", DAY)
 
 

@@ -32,7 +32,7 @@ CANDIDATES = (
         "logistic_regression",
         Estimator.LOGISTIC_REGRESSION,
         SEEN,
-        {"C": 0.01, "max_rows": 60_000},
+        {"C": 0.01, "max_rows": 40_000},
     ),
     Recipe(
         "historical_rates",

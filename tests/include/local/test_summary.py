@@ -38,7 +38,7 @@ def lake(tmp_path: Path) -> Lake:
         report = to_json({"scores": {"two_hours": SCORES, "nightly": SCORES}})
         lake.publish(Dataset(Layer.CANDIDATES, candidate).on(DAY), {"report.json": report})
     decision = {
-        "winner": "hist_gradient_boosting",
+        "challenger": "hist_gradient_boosting",
         "promoted": True,
         "reason": "AUC 0.730 beats the baseline's 0.640",
         "remark": "there was no champion",
@@ -68,7 +68,7 @@ def test_it_says_what_a_person_wants_to_know(
     text = shown(
         [
             task("extract", seconds=12.3, result={"rows": {"raw/flights": 900, "raw/weather": 72}}, peak_rss_mib=310.0),
-            task("register", begin=20, result={"facts": {"version": "7", "champion": "7"}}),
+            task("register", begin=20, result={"facts": {"champion": "7", "champion_trained_through": "2013-10-01"}}),
         ]
     )
     extract = next(line for line in text.splitlines() if "extract" in line)
@@ -77,8 +77,8 @@ def test_it_says_what_a_person_wants_to_know(
     assert best.split()[2:] == ["0.7300", "0.5100", "0.1480", "0.4600"]
     assert "hist_gradient_boosting: promoted" in text
     assert "why: AUC 0.730 beats the baseline's 0.640 (there was no champion)" in text
-    assert "historical_rates is held back by its gates: is the baseline" in text
-    assert "version: 7" in text
+    assert "historical_rates: is the baseline" in text
+    assert "in force: version 7, trained through 2013-10-01" in text
     assert "nightly: 3 rows, file://" in text
     assert "two_hours: none (no version that had not seen the day)" in text
     assert "no answer: serving at http://127.0.0.1:1 does not answer" in text

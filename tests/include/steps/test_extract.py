@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from include.errors import DataError, ExitCode, SettingsError
+from include.errors import DataError, ExitCode, LakeError, SettingsError
 from include.lake import Dataset, Lake, Layer, days_between
 from include.settings import Settings
 from include.steps.extract import Arguments, check_day, extract
@@ -370,6 +370,14 @@ def test_a_lake_that_cannot_be_reached_is_one_clear_line(tmp_path: Path) -> None
     message = (tmp_path / "lake.message").read_text()
     assert message.startswith("lake: cannot read ")
     assert message.endswith("Not a directory; free or repair it, then run the step again")
+
+
+def test_an_s3_lake_out_of_reach_is_one_clear_line(tmp_path: Path, s3_credentials: None) -> None:
+    settings = Settings(lake="s3://bucket/lake", s3_endpoint="http://127.0.0.1:9")
+    context = small_context(tmp_path)
+    remote = type(context)(settings, context.use_case, Lake.open(settings, "small"))
+    with pytest.raises(LakeError, match=r"lake: cannot list s3://bucket/lake/small/raw/sales: .*is the endpoint up\?"):
+        extract(remote, arguments())
 
 
 def test_an_s3_lake_holds_what_a_folder_holds(tmp_path: Path, bucket: str, s3_endpoint: str) -> None:

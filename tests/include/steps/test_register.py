@@ -1,0 +1,249 @@
+"""register: once a night, with everything on the version, and aliases that never go back."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from include.errors import DataError, FaultError
+from include.registry import Alias, Registry, Role
+from include.step import Context
+from include.steps.choose import read_decision
+from include.steps.register import Arguments, register
+from include.tracking import open_client
+from tests.include import learning
+from tests.include.learning import GATES, HABIT, LAST, PACKAGE, RATES, WEATHER
+
+NEXT = LAST + timedelta(days=1)
+
+
+@pytest.fixture
+def tracking_url(tmp_path: Path, empty_registry: Path) -> str:
+    """The address of an MLflow of the test's own."""
+    return f"sqlite:///{shutil.copy(empty_registry, tmp_path / 'mlflow.db')}"
+
+
+@pytest.fixture
+def made(tmp_path: Path, tracking_url: str) -> Context:
+    """Two candidates over a filled lake."""
+    context = learning.context(tmp_path, tracking_url, candidates=(WEATHER, RATES), gates=GATES)
+    learning.fill(context.lake, last=NEXT)
+    return context
+
+
+def arguments(day: date = LAST) -> Arguments:
+    return Arguments.model_validate({"use_case": PACKAGE, "date": day})
+
+
+def registry(context: Context) -> Registry:
+    return Registry.open(context.settings, "ice_cream")
+
+
+def test_a_version_carries_what_decided_it(made: Context) -> None:
+    learning.night(made, LAST)
+
+    result = register(made, arguments())
+
+    entry = open_client(made.settings).get_model_version("ice_cream", result.facts["version"])
+    content = made.lake.get(f"models/{entry.tags['sha256']}.onnx")
+    assert hashlib.sha256(content).hexdigest() == entry.tags["sha256"]
+    assert entry.tags["model_uri"] == result.uris["model"]
+    assert entry.tags["trained_through"] == "2026-06-12"
+    assert entry.tags["use_case"] == "ice_cream"
+    assert entry.tags["approved"] == "true"
+    assert entry.tags["verdict"] == "better"
+    assert float(entry.tags["auc_difference_low"]) > 0
+    assert len(entry.tags["data_sha256"]) == 64
+    assert entry.tags["code_revision"]
+    assert "**Promoted** for data day 2026-06-12" in entry.description
+    assert "| weather |" in entry.description
+    assert open_client(made.settings).get_run(entry.run_id).data.tags["candidate"] == "weather"
+
+
+def test_the_first_night_also_registers_a_version_that_had_not_seen_the_day(made: Context) -> None:
+    learning.night(made, LAST)
+
+    register(made, arguments())
+
+    first, second = registry(made).versions()
+    assert (first.role, first.trained_through, first.approved) == (Role.BACKTEST, date(2026, 6, 5), True)
+    assert (second.role, second.trained_through) == (Role.NIGHTLY, LAST)
+    assert registry(made).newest_before(LAST) == first
+    assert registry(made).newest_before(NEXT) == second
+    assert registry(made).champion() == second
+    assert registry(made).reigning_before(LAST) is None
+
+
+def test_a_retry_registers_once(made: Context) -> None:
+    learning.night(made, LAST)
+
+    results = [register(made, arguments()) for _ in range(3)]
+
+    assert len(registry(made).versions()) == 2
+    assert {result.facts["version"] for result in results} == {"1"}
+
+
+def test_a_retry_after_a_kill_between_two_registrations_makes_the_missing_one(made: Context) -> None:
+    # Given a step that was killed after it had registered tonight's version and before the backtest
+    learning.night(made, LAST)
+    register(made, arguments())
+    backtest = registry(made).versions()[0]
+    open_client(made.settings).delete_model_version("ice_cream", backtest.version)
+
+    # When it is retried
+    register(made, arguments())
+
+    # Then both are there, each once
+    assert [version.role for version in registry(made).versions()] == [Role.BACKTEST, Role.NIGHTLY]
+
+
+def test_the_next_night_makes_one_version_and_takes_both_aliases(made: Context) -> None:
+    for day in (LAST, NEXT):
+        learning.night(made, day)
+        register(made, arguments(day))
+
+    assert [version.trained_through for version in registry(made).versions()] == [date(2026, 6, 5), LAST, NEXT]
+    newest = registry(made).versions()[-1]
+    assert registry(made).aliases() == {"champion": newest.version, "challenger": newest.version}
+
+
+def test_a_backfill_of_an_old_day_moves_no_alias(made: Context) -> None:
+    learning.night(made, NEXT)
+    register(made, arguments(NEXT))
+    before = registry(made).aliases()
+
+    learning.night(made, LAST)
+    result = register(made, arguments(LAST))
+
+    assert registry(made).aliases() == before
+    assert result.facts["champion_trained_through"] == NEXT
+    assert registry(made).newest_before(NEXT).trained_through == LAST  # type: ignore[union-attr]
+
+
+def test_a_challenger_that_does_not_pass_is_kept_but_not_approved(made: Context, tmp_path: Path) -> None:
+    learning.night(made, LAST)
+    register(made, arguments())
+    champion = registry(made).champion()
+    url = made.settings.require("tracking_url")
+    tonight = learning.context(tmp_path, url, candidates=(HABIT, RATES), gates=GATES)
+    learning.night(tonight, NEXT)
+
+    result = register(tonight, arguments(NEXT))
+
+    assert not read_decision(tonight, NEXT)["promoted"]
+    assert registry(made).champion() == champion
+    assert registry(made).aliases()["challenger"] == result.facts["version"]
+    assert registry(made).newest_before(NEXT + timedelta(days=1)) == champion
+
+
+def test_a_version_that_was_rejected_stays_out_when_its_night_is_run_again(made: Context) -> None:
+    for day in (LAST, NEXT):
+        learning.night(made, day)
+        register(made, arguments(day))
+    older, newest = registry(made).versions()[-2:]
+
+    # Given a person put the older version back
+    registry(made).reject(newest, "answers are off")
+    registry(made).set_alias(Alias.CHAMPION, older)
+    register(made, arguments(NEXT))
+
+    # Then the night that is run again does not undo it
+    assert registry(made).champion() == older
+    assert registry(made).newest_before(NEXT + timedelta(days=1)) == older
+    assert registry(made).versions()[-1].rejected == "answers are off"
+
+
+def test_candidates_trained_again_after_the_decision_are_not_registered_by_it(made: Context) -> None:
+    learning.night(made, LAST)
+    partition = "candidates/weather/date=2026-06-12"
+    manifest = made.lake.store.read(f"ice_cream/{partition}/_manifest.json").decode()
+    report = next(line for line in manifest.splitlines() if "report-" in line)
+    made.lake.store.replace(
+        f"ice_cream/{partition}/_manifest.json", manifest.replace(report, report.replace("report", "reports")).encode()
+    )
+
+    with pytest.raises(DataError, match=f"{partition} was trained again after the decision; run choose"):
+        register(made, arguments())
+
+
+def test_without_a_decision_it_says_which_step_is_missing(made: Context) -> None:
+    with pytest.raises(DataError, match="decisions/champion/date=2026-06-12 is not published; run the step"):
+        register(made, arguments())
+
+
+@pytest.mark.stack
+def test_two_runs_at_once_register_once(made: Context, database_url: str, tmp_path: Path) -> None:
+    # Given two runs of one night, with a real PostgreSQL between them
+    url = made.settings.require("tracking_url")
+    both = learning.context(tmp_path, url, candidates=(WEATHER, RATES), gates=GATES, database_url=database_url)
+    learning.night(both, LAST)
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            register(both, arguments())
+        except BaseException as error:
+            failed.append(error)
+
+    # When both register
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    # Then there is one version of each kind
+    assert failed == []
+    assert [version.role for version in registry(both).versions()] == [Role.BACKTEST, Role.NIGHTLY]
+
+
+@pytest.mark.stack
+def test_a_killed_writer_does_not_keep_the_lock(made: Context, database_url: str, tmp_path: Path) -> None:
+    # Given a process that was killed while it held the registry's lock
+    code = (
+        "import sys, time; from unittest.mock import Mock; from include.registry import Registry;"
+        "from include.settings import Settings; s = Settings(tracking_url='x', database_url=sys.argv[1])\n"
+        "with Registry(Mock(), 'ice_cream', s).locked():\n    print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, database_url], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+
+    # When the next one registers, then it is let in
+    learning.night(made, LAST)
+    next_one = learning.context(
+        tmp_path,
+        made.settings.require("tracking_url"),
+        candidates=(WEATHER, RATES),
+        gates=GATES,
+        database_url=database_url,
+    )
+    assert register(next_one, arguments()).facts["approved"]
+
+
+def test_postgresql_down_is_one_clear_line(made: Context, tmp_path: Path) -> None:
+    learning.night(made, LAST)
+    down = learning.context(
+        tmp_path,
+        made.settings.require("tracking_url"),
+        candidates=(WEATHER, RATES),
+        gates=GATES,
+        database_url="postgresql://me:hidden@127.0.0.1:1/nightshift",
+    )
+
+    with pytest.raises(
+        FaultError, match=r"PostgreSQL at postgresql://me@127\.0\.0\.1:1/nightshift: .*is it up"
+    ) as told:
+        register(down, arguments())
+    assert "\n" not in str(told.value)
+    assert registry(made).versions() == []

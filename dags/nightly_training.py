@@ -18,7 +18,7 @@ from plugins.data_days import DataDays, data_day
 from plugins.deployment import replay, use_cases
 from plugins.pod_operator import StepPod
 
-DATE = "{{ data_day(params.date, data_interval_end, dag_run.run_after) }}"
+DATE = "{{ data_day(params.date, dag_run.data_interval_end, dag_run.run_after) }}"
 FORCE = "{{ 'true' if params.force else '' }}"
 CANDIDATES = "{{ (params.candidates or []) | join(',') }}"
 

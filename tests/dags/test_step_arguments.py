@@ -20,7 +20,7 @@ from plugins.pod_operator import BLANK
 DEFAULTS: dict[str, Any] = {"date": None, "force": False, "candidates": [], "version": None}
 
 
-def arguments_of(dag: DAG, step: StepSpec, **asked: Any) -> StepArguments:
+def arguments_of(dag: DAG, step: StepSpec, *, scheduled: bool = True, **asked: Any) -> StepArguments:
     """What a step makes of its task's rendered command line."""
     task = dag.task_dict[step.name]
     task = task.unmap({"candidate": "historical_rates"}) if task.is_mapped else task
@@ -28,8 +28,7 @@ def arguments_of(dag: DAG, step: StepSpec, **asked: Any) -> StepArguments:
     due = spec.day_end(date(2013, 10, 1))
     known = {
         "params": SimpleNamespace(**DEFAULTS | asked),
-        "data_interval_end": due,
-        "dag_run": SimpleNamespace(run_after=due),
+        "dag_run": SimpleNamespace(run_after=due, data_interval_end=due if scheduled else None),
         "data_day": lambda *when: data_day(spec, *when),
         "zone": spec.zone,
     }
@@ -48,6 +47,11 @@ def test_a_nightly_step_understands_its_task(nightly: DAG, step: StepSpec) -> No
     if step.name == "train":
         assert (plain.candidate, plain.candidates) == ("historical_rates", "")
         assert asked.candidates == "historical_rates,x"
+
+
+def test_a_run_by_hand_without_a_logical_date_has_no_interval_and_takes_the_newest_day(nightly: DAG) -> None:
+    """Airflow leaves `data_interval_end` undefined then; the run itself is always there to ask."""
+    assert arguments_of(nightly, NIGHTLY[0], scheduled=False).date == date(2013, 10, 1)
 
 
 def test_rollback_understands_its_task(bag: DagBag) -> None:

@@ -41,6 +41,16 @@ PLAIN = (
     "NIGHTSHIFT_SPARK_MASTER",
     "NIGHTSHIFT_SPARK_PACKAGES",
     "NIGHTSHIFT_REPLAY",
+    "NIGHTSHIFT_REPLAY_WEEKS",
+    "NIGHTSHIFT_RECORDS",
+    "NIGHTSHIFT_TABLE_DAYS",
+    "NIGHTSHIFT_BROKER",
+    "NIGHTSHIFT_KAFKA_SECURITY",
+    "NIGHTSHIFT_KAFKA_MECHANISM",
+    "NIGHTSHIFT_KAFKA_USERNAME",
+    "NIGHTSHIFT_KAFKA_CA",
+    "NIGHTSHIFT_KAFKA_CERTIFICATE",
+    "NIGHTSHIFT_KAFKA_KEY",
 )
 """Set from the Airflow Variable of the same name in lower case; an empty one counts as unset."""
 
@@ -48,6 +58,7 @@ SECRETS = {
     "NIGHTSHIFT_DATABASE_URL": "database-url",
     "NIGHTSHIFT_TRACKING_URL": "tracking-url",
     "NIGHTSHIFT_SERVING_TOKEN": "serving-token",
+    "NIGHTSHIFT_KAFKA_PASSWORD": "kafka-password",
     "AWS_ACCESS_KEY_ID": "aws-access-key-id",
     "AWS_SECRET_ACCESS_KEY": "aws-secret-access-key",
 }

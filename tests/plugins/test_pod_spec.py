@@ -12,10 +12,11 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.utils.quantity import parse_quantity
 
 from include import step_specs
+from include.settings import PREFIX, Settings
 from include.step_specs import StepSpec
 from plugins.pod_operator import StepPod
 from plugins.pod_process import PodProcess
-from plugins.pod_spec import SECRETS
+from plugins.pod_spec import PLAIN, SECRETS
 from tests.plugins.conftest import SECRETS as CLUSTER_SECRETS
 from tests.plugins.kubernetes_stand_in import given
 
@@ -133,3 +134,8 @@ def test_every_setting_of_a_deployment_is_an_airflow_variable(context: dict[str,
     assert pod.spec.containers[0].image == "registry.example/step:1"
     assert pod.metadata.namespace == "training"
     assert environment["NIGHTSHIFT_SPARK_MASTER"] == "spark://spark:7077"
+
+
+def test_a_pod_is_told_every_setting_of_its_deployment() -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert {*PLAIN, *(name for name in SECRETS if name.startswith(PREFIX))} == known

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 from operator import itemgetter
 from typing import Annotated, Any
 
@@ -62,7 +63,7 @@ class Topic:
     check: Callable[[Record], str | None] = field(default=lambda record: None)
 
     def __post_init__(self) -> None:
-        for older, newer in zip(sorted(self.versions), sorted(self.versions)[1:], strict=False):
+        for older, newer in pairwise(sorted(self.versions)):
             was, now = set(self.versions[older]), set(self.versions[newer])
             if was - now or any(column.required for column in now - was):
                 raise DataError(f"topic {self.name}: version {newer} may only add optional columns to version {older}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from include import migrate
+from include import migrate, records
 from include.deployments import Deployments, Target
 from include.errors import FaultError
 from include.settings import Settings
@@ -66,6 +66,7 @@ def test_the_migrated_tables_are_the_models_tables(database_url: str) -> None:
         context = MigrationContext.configure(
             connection, opts={"version_table": migrate.VERSION_TABLE, "compare_type": True}
         )
+        assert records.Flight.__tablename__ in Base.metadata.tables
         assert compare_metadata(context, Base.metadata) == []
     engine.dispose()
 

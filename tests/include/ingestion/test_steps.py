@@ -1,0 +1,133 @@
+"""The steps as processes: arguments in, one result or one line out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from include.errors import FaultError
+from include.settings import Settings
+from include.step import Context, open_context
+from include.steps import collect, work
+from include.timetable import load_timetable
+from include.use_cases.flight_delay.topics import TOPICS, WORKERS
+
+pytestmark = pytest.mark.stack
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGE = "include.use_cases.flight_delay"
+DAY = date(2013, 3, 1)
+Step = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def step(database: str, tmp_path: Path) -> Step:
+    """Runs a step as a pod would and answers its exit code and termination message."""
+
+    def run(name: str, *argv: str, **environment: str) -> tuple[int, str]:
+        message = tmp_path / "message"
+        given = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "NIGHTSHIFT_LAKE": str(tmp_path / "lake"),
+            "NIGHTSHIFT_BROKER": str(tmp_path / "landing"),
+            "NIGHTSHIFT_DATABASE_URL": database,
+            "NIGHTSHIFT_TERMINATION_LOG": str(message),
+            **environment,
+        }
+        command = [sys.executable, "-m", f"include.steps.{name}", "--use-case", PACKAGE, "--date", "2013-03-01", *argv]
+        done = subprocess.run(command, env=given, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+        return done.returncode, message.read_text()
+
+    return run
+
+
+def at(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+def test_a_day_goes_from_the_source_to_its_tables_by_steps(step: Step, database: str) -> None:
+    code, message = step("collect", "--topic", "a1", "--late", "0.3")
+    published: dict[str, Any] = json.loads(message)
+    assert (code, published["rows"]) == (0, {"a1": 72})
+    code, message = step("work", "--worker", "worker_1", "--deadline", at(60), "--drain")
+    assert code == 0
+    assert json.loads(message)["rows"] == {"weather_observations": 72}
+    with psycopg.connect(database) as session:
+        assert session.execute("SELECT count(*) FROM weather_observations").fetchone() == (72,)
+
+
+def test_a_live_collector_brings_a_day_of_2013_to_today_and_goes_on_where_it_was(database: str, tmp_path: Path) -> None:
+    # Given a collector that publishes live for a moment, and then another
+    context = _context(database, tmp_path)
+
+    def live() -> int:
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        given = collect.Arguments(use_case=PACKAGE, date=soon.date(), topic="a1", late=0, live=True, deadline=soon)
+        return collect.collect(context, given).rows["a1"]
+
+    first, second = live(), live()
+    # Then the first brings the last day's observations, and the second what is new since
+    assert 60 <= first <= 75
+    assert second <= 3
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    work.work(context, work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon, drain=True))
+    with psycopg.connect(database) as session:
+        row = session.execute("SELECT max(known_at), count(*) FROM weather_observations").fetchone()
+    assert row is not None
+    assert row[1] >= first
+    assert timedelta(0) <= datetime.now(UTC) - row[0] <= timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "code", "line"),
+    [
+        ("work", ("--worker", "worker_9", "--deadline", at(60)), 78, "worker_9: not one of worker_1, worker_2"),
+        ("work", ("--worker", "worker_1", "--deadline", "2013-03-01T05:00:00+00:00"), 99, "the shift ended"),
+        ("work", ("--worker", "worker_1", "--deadline", "2013-03-01T05:00:00"), 78, "--deadline"),
+        ("collect", ("--topic", "a9"), 78, "--topic a9: not one of a1, a2"),
+        ("collect", ("--topic", "a1", "--live"), 78, "--live needs --deadline"),
+        ("collect", ("--topic", "a1", "--late", "2"), 78, "--late"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_before_any_work(
+    step: Step, name: str, argv: tuple[str, ...], code: int, line: str
+) -> None:
+    ended, message = step(name, *argv)
+    assert (ended, line in message) == (code, True), message
+
+
+def test_a_shift_without_a_database_ends_as_a_fault_that_says_nothing_is_lost(tmp_path: Path) -> None:
+    context = _context("postgresql://nobody@127.0.0.1:9/none", tmp_path)
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    with pytest.raises(FaultError, match="nothing is lost, the next shift takes up the rest"):
+        work.work(context, work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon))
+
+
+def _context(database: str, folder: Path) -> Context:
+    settings = Settings(lake=str(folder / "lake"), broker=str(folder / "landing"), database_url=SecretStr(database))
+    return open_context(PACKAGE, settings)
+
+
+def test_tables_that_were_never_made_say_how_to_make_them(step: Step, database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute("DROP TABLE consumer_offsets")
+    code, message = step("work", "--worker", "worker_1", "--deadline", at(30))
+    assert code == 75
+    assert "python -m include.migrate upgrade" in message
+
+
+def test_the_timetable_and_the_workers_agree() -> None:
+    timetable = load_timetable(PACKAGE)
+    assert timetable is not None
+    assert {worker.name: worker.topic for worker in timetable.workers} == {n: w.topic for n, w in WORKERS.items()}
+    assert {worker.topic: worker.writes for worker in timetable.workers} == {n: t.table for n, t in TOPICS.items()}

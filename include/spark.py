@@ -87,7 +87,7 @@ def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
         return
     with tempfile.TemporaryDirectory(prefix="nightshift-java-") as folder:
         session = _start(settings, name, _launchable(find_java(), Path(folder)))
-        driver = session.sparkContext._gateway.proc  # type: ignore[union-attr]
+        driver = session.sparkContext._gateway.proc
         try:
             yield session
             session.stop()

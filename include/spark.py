@@ -40,6 +40,8 @@ DEFAULTS = {
     "spark.sql.join.preferSortMergeJoin": "false",
     # Tables that are both cut by date are joined on date and key as they lie.
     "spark.sql.requireAllClusterKeysForCoPartition": "false",
+    # Where in this code a column was made is only told in errors, and costs more than making it.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     # Spark gives up generated code for rows wider than 100 columns; feature rows are about that wide.
     "spark.sql.codegen.maxFields": "300",
 }

@@ -45,7 +45,7 @@ class DatasetUsed:
 
 @dataclass(frozen=True)
 class Logbook:
-    """All that is written down of one candidate's night. `run_key` names night, candidate, recipe and data."""
+    """All that is written down of one candidate's night. `run_key` names night, candidate, recipe, data and figures."""
 
     use_case: str
     run_key: str
@@ -60,9 +60,11 @@ def logbook(
     context: Context, hashes: Mapping[str, str], recipe: Recipe, files: Mapping[str, bytes], day: date
 ) -> Logbook:
     """The book of a candidate's night, from the partitions it learned from (with hashes) and the files it published."""
+    # A changed judging window or estimator gives other figures from the same data: that is another run.
+    report = hashlib.sha256(files["report.json"]).hexdigest()
     return Logbook(
         use_case=context.use_case.name,
-        run_key=f"{day}/{recipe.name}/{recipe.fingerprint}/{digest(hashes)[:16]}",
+        run_key=f"{day}/{recipe.name}/{recipe.fingerprint}/{digest({**hashes, 'report': report})[:16]}",
         day=day.isoformat(),
         recipe=recipe,
         metrics=_metrics(json.loads(files["report.json"])),

@@ -40,6 +40,8 @@ DEFAULTS = {
     "spark.sql.join.preferSortMergeJoin": "false",
     # Tables that are both cut by date are joined on date and key as they lie.
     "spark.sql.requireAllClusterKeysForCoPartition": "false",
+    # Where in this code a column was made is only told in errors, and costs more than making it.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     # Spark gives up generated code for rows wider than 100 columns; feature rows are about that wide.
     "spark.sql.codegen.maxFields": "300",
 }
@@ -87,7 +89,7 @@ def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
         return
     with tempfile.TemporaryDirectory(prefix="nightshift-java-") as folder:
         session = _start(settings, name, _launchable(find_java(), Path(folder)))
-        driver = session.sparkContext._gateway.proc  # type: ignore[union-attr]
+        driver = session.sparkContext._gateway.proc
         try:
             yield session
             session.stop()

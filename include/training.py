@@ -16,7 +16,7 @@ from include.recipe import Recipe
 from include.step import Context
 
 FOLDS = 3
-EARLIER_FOLD_ROWS = 60_000
+EARLIER_FOLD_ROWS = 40_000
 """Folds before the judging window are for the record only, so they are fitted on at most this many rows, evenly."""
 IMPORTANCE_ROWS = 3_000
 _SHUFFLED_AT_ONCE = 10  # one call of many rows is far cheaper than many calls of few

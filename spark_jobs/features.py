@@ -104,8 +104,8 @@ def _target(horizon: Horizon, day: date) -> Partition:
 
 def _work(spec: UseCaseSpec, lake: Lake, day: date, forced: set[Partition]) -> Work:
     first = max(spec.first_day, day - timedelta(days=spec.history_days))
-    wanted = {}
-    ingredients = {}
+    wanted: dict[Horizon, list[date]] = {}
+    ingredients: dict[Partition, list[Partition]] = {}
     for horizon in spec.horizons:
         offset = timedelta(days=horizon.day_offset)
         dataset = Dataset(Layer.FEATURES, horizon.name)

@@ -15,6 +15,8 @@ import psycopg
 import pytest
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from tests.serving_process import ServingProcess
 
 
@@ -59,3 +61,14 @@ def serving(serving_process: ServingProcess) -> ServingProcess:
     """A serving process that serves nothing yet; a test may stop it, and start it again."""
     serving_process.reset()
     return serving_process
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """The one Spark session of the tests: jobs that a test calls find it active and use it."""
+    from include.settings import Settings
+    from include.spark import spark_session
+
+    with spark_session(Settings(spark_master="local[2]"), "tests") as session:
+        session.conf.set("spark.sql.shuffle.partitions", 2)
+        yield session

@@ -19,7 +19,7 @@ from include.lake import Dataset, Layer, Partition, to_json
 from include.recipe import Gates, Recipe
 from include.registry import Registry, Version
 from include.step import Context, Result, StepArguments, main
-from include.steps.train import RECIPE
+from include.steps.train import RECIPE, identity
 from include.training import backtest_holdout
 
 log = logging.getLogger("nightshift")
@@ -84,7 +84,7 @@ def _contenders(context: Context, made_of: Ingredients, day: date) -> list[Conte
         manifest = context.lake.manifest(partition)
         if manifest is None:
             continue
-        if manifest.inputs != {**made_of.hashes, RECIPE: recipe.fingerprint}:
+        if manifest.inputs != {**made_of.hashes, RECIPE: identity(recipe, context.use_case.spec)}:
             log.warning("choose: %s comes from other data or another recipe and is left out; train it again", partition)
             continue
         holdout = pq.read_table(io.BytesIO(context.lake.read_file(partition, "holdout.parquet")))

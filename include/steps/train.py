@@ -21,11 +21,12 @@ from include.portable import Origin
 from include.recipe import Gates, Recipe
 from include.step import Context, Result, StepArguments, main
 from include.training import LABEL, PROBABILITY, Trained, by_slice, train_candidate
+from include.use_case import UseCaseSpec
 
 log = logging.getLogger("nightshift")
 
 RECIPE = "recipe"
-"""The ingredient of a candidate's partition that is no partition: its recipe's fingerprint."""
+"""The ingredient of a candidate's partition that is no partition: recipe and judging window."""
 
 
 class Arguments(StepArguments):
@@ -44,7 +45,7 @@ def train(context: Context, arguments: Arguments) -> Result:
     recipe = chosen_recipe(context, arguments)
     made_of = ingredients(context.lake, context.use_case.spec, arguments.date)
     partition = Dataset(Layer.CANDIDATES, recipe.name).on(arguments.date)
-    inputs = {**made_of.hashes, RECIPE: recipe.fingerprint}
+    inputs = {**made_of.hashes, RECIPE: identity(recipe, context.use_case.spec)}
     published = context.lake.manifest(partition)
     if published and published.inputs == inputs and not arguments.force:
         log.info("train: %s is published already, from the same recipe and data", partition)
@@ -58,6 +59,11 @@ def train(context: Context, arguments: Arguments) -> Result:
     log.info("train: %s fitted and proved in %.1f s, logged in %.1f s", recipe.name, fitted - clock, logged - fitted)
     context.lake.publish(partition, files, inputs=inputs, force=published is not None)
     return _result(context, partition, {"fit_seconds": round(fitted - clock, 1)})
+
+
+def identity(recipe: Recipe, spec: UseCaseSpec) -> str:
+    """What a candidate is made from besides partitions; another judging window is another candidate."""
+    return f"{recipe.fingerprint}/{spec.holdout_days}d"
 
 
 def chosen_recipe(context: Context, arguments: Arguments) -> Recipe:

@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ML = {"mlflow", "sklearn", "pandas", "pyspark", "great_expectations", "onnx", "onnxruntime", "numpy", "pyarrow", "boto3"}
+ML = {
+    "mlflow",
+    "sklearn",
+    "pandas",
+    "pyspark",
+    "great_expectations",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "pyarrow",
+    "boto3",
+}
 
 FORBIDDEN = {
     "dags": ML | {"serving", "spark_jobs", "tests"},
@@ -35,7 +46,9 @@ def imports(path: Path) -> Iterator[str]:
 def test_no_part_imports_what_it_must_not_know(part: str) -> None:
     files = sorted((ROOT / part).rglob("*.py"))
     assert files, f"{part}/ has no Python file: this test would assert nothing"
-    offences = [f"{path.relative_to(ROOT)} imports {name}" for path in files for name in set(imports(path)) & FORBIDDEN[part]]
+    offences = [
+        f"{path.relative_to(ROOT)} imports {name}" for path in files for name in set(imports(path)) & FORBIDDEN[part]
+    ]
     assert not offences, offences
 
 

@@ -7,12 +7,13 @@ date and a key, so that rows move rarely and no key is too big for a task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, timedelta
-from functools import reduce
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
+from functools import partial, reduce
 
+import pyarrow as pa
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window, WindowSpec
 from pyspark.sql import functions as F  # noqa: N812
 
 from include.contract import Kind
@@ -31,6 +32,20 @@ WEATHER_HOURS = 6  # an older observation says nothing
 TRAFFIC = {"city": (), "origin": ("origin",), "hour": ("hour",), "origin_hour": ("origin", "hour")}
 ROUTES = {"carrier": ("carrier",), "dest": ("dest",), "carrier_dest": ("carrier", "dest")}
 STATE_KEYS = {"city": (), "origin": ("origin",), "carrier": ("origin", "carrier"), "dest": ("dest",)}
+PLANNED = (
+    "date",
+    "flight_id",
+    "carrier",
+    "flight",
+    "tailnum",
+    "origin",
+    "dest",
+    "scheduled_departure",
+    "scheduled_arrival",
+    "distance",
+    "hour",
+    "minute_of_day",
+)
 READINGS = (
     "temperature",
     "dew_point",
@@ -62,12 +77,20 @@ def build(spark: SparkSession, raw: Mapping[str, DataFrame], wanted: Mapping[str
 
 
 def _calendar(spark: SparkSession, wanted: Mapping[str, Sequence[date]]) -> DataFrame:
+    """What is to be known of each wanted date: its start, the nearest holiday and the horizons that want it."""
     days = sorted({day for dates in wanted.values() for day in dates})
-    rows = [
-        (day, SPEC.day_start(day), days_to_holiday(day), [name for name, dates in wanted.items() if day in set(dates)])
-        for day in days
-    ]
-    return spark.createDataFrame(rows, "date date, day_start timestamp, days_to_holiday long, horizons array<string>")
+    of_horizon = {name: set(dates) for name, dates in wanted.items()}
+    table = pa.table(
+        {
+            "date": pa.array(days, pa.date32()),
+            "day_start": pa.array([SPEC.day_start(day) for day in days], pa.timestamp("us", tz="UTC")),
+            "days_to_holiday": pa.array([days_to_holiday(day) for day in days], pa.int64()),
+            "horizons": pa.array(
+                [[name for name, dates in of_horizon.items() if day in dates] for day in days], pa.list_(pa.string())
+            ),
+        }
+    )
+    return spark.createDataFrame(table)
 
 
 # Legs: planned flights with what came of them
@@ -109,6 +132,7 @@ def _legs(raw: Mapping[str, DataFrame]) -> DataFrame:
     next_day = F.coalesce(F.datediff("arrived_day", "date") == 1, F.lit(False))
     late = F.col("arr_delay") > LATE
     counts = {
+        "flights": F.lit(1).cast("long"),
         "missed": F.coalesce(F.col("departed_day") > F.col("date"), F.lit(True)).cast("long"),
         **{f"n_{name}": when.cast("long") for name, when in (("prompt", prompt), ("next", next_day))},
         **{f"late_{name}": (when & late).cast("long") for name, when in (("prompt", prompt), ("next", next_day))},
@@ -124,61 +148,61 @@ def _legs(raw: Mapping[str, DataFrame]) -> DataFrame:
 
 
 COUNTS = ("n", "late", "delay")
+DAILY = ("flights", "missed", *(f"{count}_{name}" for name in ("prompt", "next") for count in COUNTS))
+
+
+def _until(name: str, by: Sequence[str], days: int) -> Column:
+    """The sum over a member's rows up to so many days before a row's own date."""
+    window = Window.partitionBy(*by).orderBy(F.unix_date("date"))
+    return F.coalesce(F.sum(name).over(window.rangeBetween(Window.unboundedPreceding, -days)), F.lit(0))
 
 
 def _trailing(spans: Sequence[int], by: Sequence[str]) -> dict[str, Column]:
     """Sums over the days before a row's own: a leg that landed a day late is known a day later."""
-    window = Window.partitionBy(*by).orderBy(F.unix_date("date"))
-
-    def until(name: str, days: int) -> Column:
-        return F.coalesce(F.sum(name).over(window.rangeBetween(Window.unboundedPreceding, -days)), F.lit(0))
-
     sums = {}
     for days in spans:
         for count in COUNTS:
-            total = until(f"{count}_prompt", 1) - until(f"{count}_prompt", days + 1)
+            total = _until(f"{count}_prompt", by, 1) - _until(f"{count}_prompt", by, days + 1)
             if days > 1:
-                total += until(f"{count}_next", 2) - until(f"{count}_next", days + 1)
+                total += _until(f"{count}_next", by, 2) - _until(f"{count}_next", by, days + 1)
             sums[f"{count}_{days}"] = total
     return sums
 
 
-def _daily(legs: DataFrame, keys: Sequence[str]) -> DataFrame:
-    measures = ["missed", *(f"{count}_{name}" for count in COUNTS for name in ("prompt", "next"))]
-    return legs.groupBy("date", *keys).agg(F.count(F.lit(1)).alias("flights"), *(F.sum(m).alias(m) for m in measures))
-
-
 def _histories(legs: DataFrame, calendar: DataFrame) -> Iterator[tuple[DataFrame, tuple[str, ...]]]:
-    dates = calendar.select("date", F.lit(True).alias("wanted"))
-    yield _rolled(legs, dates, TRAFFIC), ("origin", "hour")
-    yield _rolled(legs, dates, ROUTES), ("carrier", "dest")
+    for groups in (TRAFFIC, ROUTES):
+        finest = max(groups.values(), key=len)
+        yield _rolled(legs, calendar.select("date"), groups, finest), finest
 
 
-def _rolled(legs: DataFrame, dates: DataFrame, groups: Mapping[str, tuple[str, ...]]) -> DataFrame:
-    """History of the finest group and, by adding it up, of the coarser ones."""
-    finest = max(groups.values(), key=len)
+def _rolled(
+    legs: DataFrame, dates: DataFrame, groups: Mapping[str, tuple[str, ...]], finest: tuple[str, ...]
+) -> DataFrame:
+    """History of every member of the finest group on every date, with that of the coarser groups it belongs to."""
+    daily = legs.groupBy("date", *finest).agg(*(F.sum(name).alias(name) for name in DAILY))
+    members = legs.select(*finest).distinct()
+    asked = members.crossJoin(F.broadcast(dates)).select("date", *finest, *(F.lit(0).alias(name) for name in DAILY))
+    rows = daily.withColumn("asked", F.lit(False)).unionByName(asked.withColumn("asked", F.lit(True)))
     spans = sorted({days for of in groups for days in HISTORY[of]})
-    daily = _daily(legs, finest)
-    grid = daily.select(*finest).distinct().crossJoin(dates)
-    filled = daily.join(grid, ["date", *finest], "full").fillna(0)
-    before = Window.partitionBy(*finest).orderBy(F.unix_date("date")).rangeBetween(-1, -1)
-    yesterday = {f"{name}_1": F.coalesce(F.sum(name).over(before), F.lit(0)) for name in ("missed", "flights")}
-    sums = filled.withColumns(_trailing(spans, finest) | yesterday).where("wanted").repartition("date")
-    rolled = sums.select("date", *finest)
+    same_day = {"flights_0": _until("flights", finest, 0) - _until("flights", finest, 1)}
+    day_before = {f"{name}_1": _until(name, finest, 1) - _until(name, finest, 2) for name in ("missed", "flights")}
+    sums = rows.withColumns(_trailing(spans, finest) | same_day | day_before).where("asked").repartition("date")
+    columns: list[Column] = []
     for of, keys in groups.items():
-        names = ["flights", *(f"{count}_{days}" for days in HISTORY[of] for count in COUNTS)]
+        total = partial(_total, window=Window.partitionBy("date", *keys) if keys != finest else None)
+        columns += [total("flights_0").alias(f"{of}_flights"), *_named(of, total)]
         if of == "origin":
-            names += ["missed_1", "flights_1"]
-        added = sums.groupBy("date", *keys).agg(*(F.sum(name).alias(name) for name in names))
-        extra = [_mean(F.col("missed_1"), F.col("flights_1")).alias("origin_missed_rate_1d")] if of == "origin" else []
-        named = added.select("date", *keys, F.col("flights").alias(f"{of}_flights"), *_named(of), *extra)
-        rolled = rolled.join(named.hint("shuffle_hash"), ["date", *keys], "left")
-    return rolled
+            columns.append(_mean(total("missed_1"), total("flights_1")).alias("origin_missed_rate_1d"))
+    return sums.select("date", *finest, *columns)
 
 
-def _named(of: str) -> Iterator[Column]:
+def _total(name: str, window: WindowSpec | None) -> Column:
+    return F.col(name) if window is None else F.sum(name).over(window)
+
+
+def _named(of: str, total: Callable[[str], Column] = F.col) -> Iterator[Column]:
     for days in HISTORY[of]:
-        n, late, delay = (F.col(f"{count}_{days}") for count in COUNTS)
+        n, late, delay = (total(f"{count}_{days}") for count in COUNTS)
         yield n.alias(f"{of}_arrivals_{days}d")
         yield _rate(late, n, HISTORY_WEIGHT).alias(f"{of}_late_rate_{days}d")
         yield _mean(delay, n).alias(f"{of}_dep_delay_{days}d")
@@ -206,11 +230,7 @@ def _linked(legs: DataFrame) -> DataFrame:
         leg: F.when((F.col(f"{leg}.date") >= F.date_sub("date", 1)) & F.col("tailnum").isNotNull(), F.col(leg))
         for leg in lagged
     }
-    planned = (
-        "date flight_id carrier flight tailnum origin dest scheduled_departure scheduled_arrival distance hour"
-        " minute_of_day"
-    ).split()
-    return table.select(*planned, *(leg.alias(name) for name, leg in recent.items()), *_named("tail"))
+    return table.select(*PLANNED, *(leg.alias(name) for name, leg in recent.items()), *_named("tail"))
 
 
 def _aircraft() -> dict[str, Column]:

@@ -24,6 +24,6 @@ SPEC = UseCaseSpec(
     candidates=("hist_gradient_boosting", "logistic_regression", "historical_rates"),
     history_days=272,
     lookback_days=28,
-    holdout_days=14,
+    holdout_days=28,
     carried=("carrier", "flight", "tailnum", "origin", "dest", "scheduled_departure"),
 )

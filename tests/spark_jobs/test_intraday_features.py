@@ -79,9 +79,7 @@ def test_what_is_due_is_there_with_its_features_though_the_lake_is_empty(context
     assert rows["sold_out_rate"][0].as_py() == pytest.approx(sold_out_rate(context, rows["kiosk"][0].as_py()))
 
 
-@pytest.mark.parametrize(
-    ("minutes", "due"), [(0, True), (119, True), (120, False), (300, False)], ids=str
-)
+@pytest.mark.parametrize(("minutes", "due"), [(0, True), (119, True), (120, False), (300, False)], ids=str)
 def test_an_example_is_due_from_its_as_of_on_for_as_long_as_the_look_ahead(
     minutes: int, due: bool, context: Context
 ) -> None:

@@ -35,6 +35,8 @@ PUBLISHERS = 8
 """Threads that publish: they mostly wait for the disk or the bucket."""
 ROWS_PER_TASK = 100_000
 """Raw rows to a shuffle task: at about 1 KB of state a row it sorts in memory with a driver of 1 GiB."""
+QUICK_ROWS = 200_000
+"""Raw rows up to which a job counts as small: a night's lookback is some 55,000."""
 PROGRESS_SECONDS = 5.0
 SQL_TYPES = {
     Kind.TEXT: "string",
@@ -168,7 +170,7 @@ def _write(context: Context, work: Work, scratch: str) -> float:
     use_case, lake = context.use_case, context.lake
     raw_contracts: Mapping[str, Contract] = use_case.part("contracts").RAW
     contract: Contract = use_case.part("feature_contract").FEATURES
-    with spark_session(context.settings, f"{use_case.name} features") as spark:
+    with spark_session(context.settings, f"{use_case.name} features", quick=work.rows <= QUICK_ROWS) as spark:
         started = time.monotonic()
         log.info("features: Spark is up at %s", spark.sparkContext.master)
         tasks = max(spark.sparkContext.defaultParallelism, -(-work.rows // ROWS_PER_TASK))

@@ -46,6 +46,13 @@ DEFAULTS = {
     "spark.sql.codegen.maxFields": "300",
 }
 
+QUICK = {
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+"""For a job of few rows, which ends before generated and fully optimised code pays (a night's: 19 s of CPU, not 36)."""
+
 LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 """A session within one machine opens no port to others and needs no resolvable host name."""
 
@@ -79,16 +86,18 @@ class Java:
 
 
 @contextmanager
-def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
+def spark_session(settings: Settings, name: str, *, quick: bool = False) -> Iterator[SparkSession]:
     """The active Spark session, left as it is; or else a new one, which ends with the block and its Java process too.
 
+    With `quick` it is set up for few rows: it starts working at once and never gets fast.
     Raises `SettingsError` without a usable Java, `FaultError` when the session cannot start.
     """
     if active := SparkSession.getActiveSession():
         yield active
         return
     with tempfile.TemporaryDirectory(prefix="nightshift-java-") as folder:
-        session = _start(settings, name, _launchable(find_java(), Path(folder)))
+        chosen = configuration(settings) | (QUICK if quick else {})
+        session = _start(settings.spark_master, name, chosen, _launchable(find_java(), Path(folder)))
         driver = session.sparkContext._gateway.proc
         try:
             yield session
@@ -99,7 +108,7 @@ def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
             _forget_session()
 
 
-def configuration(settings: Settings) -> Mapping[str, str]:
+def configuration(settings: Settings) -> dict[str, str]:
     """Spark's configuration for a deployment."""
     chosen = dict(DEFAULTS)
     if settings.spark_master.startswith("local"):
@@ -157,9 +166,9 @@ def _launchable(java: Java, folder: Path) -> Path:
     return folder
 
 
-def _start(settings: Settings, name: str, java_home: Path) -> SparkSession:
-    builder = SparkSession.builder.appName(name).master(settings.spark_master)
-    for key, value in configuration(settings).items():
+def _start(master: str, name: str, chosen: Mapping[str, str], java_home: Path) -> SparkSession:
+    builder = SparkSession.builder.appName(name).master(master)
+    for key, value in chosen.items():
         builder = builder.config(key, value)
     before = os.environ.get("JAVA_HOME")
     os.environ["JAVA_HOME"] = str(java_home)
@@ -167,7 +176,7 @@ def _start(settings: Settings, name: str, java_home: Path) -> SparkSession:
         return builder.getOrCreate()
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise FaultError(f"spark: no session at {settings.spark_master}: {reason}") from error
+        raise FaultError(f"spark: no session at {master}: {reason}") from error
     finally:
         if before is None:
             del os.environ["JAVA_HOME"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote, urlparse
+from urllib.parse import quote, unquote, urlparse
 
 from include.errors import LakeError, SettingsError
 
@@ -133,7 +133,7 @@ class FileStore:
         shutil.rmtree(self.root / prefix, ignore_errors=True)
 
     def uri(self, name: str) -> str:
-        return (self.root / name).as_uri()
+        return f"file://{quote(str(self.root / name), safe='/=')}"
 
     @staticmethod
     def _part(path: Path, content: bytes | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import threading
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from include.contract import Contract, Kind
 from include.lake import Dataset, Lake, Layer, Manifest, Partition, days_between
@@ -33,6 +35,8 @@ PUBLISHERS = 8
 """Threads that publish: they mostly wait for the disk or the bucket."""
 ROWS_PER_TASK = 100_000
 """Raw rows to a shuffle task: at about 1 KB of state a row it sorts in memory with a driver of 1 GiB."""
+QUICK_ROWS = 200_000
+"""Raw rows up to which a job counts as small: a night's lookback is some 55,000."""
 PROGRESS_SECONDS = 5.0
 SQL_TYPES = {
     Kind.TEXT: "string",
@@ -166,7 +170,7 @@ def _write(context: Context, work: Work, scratch: str) -> float:
     use_case, lake = context.use_case, context.lake
     raw_contracts: Mapping[str, Contract] = use_case.part("contracts").RAW
     contract: Contract = use_case.part("feature_contract").FEATURES
-    with spark_session(context.settings, f"{use_case.name} features") as spark:
+    with spark_session(context.settings, f"{use_case.name} features", quick=work.rows <= QUICK_ROWS) as spark:
         started = time.monotonic()
         log.info("features: Spark is up at %s", spark.sparkContext.master)
         tasks = max(spark.sparkContext.defaultParallelism, -(-work.rows // ROWS_PER_TASK))
@@ -197,9 +201,14 @@ def _spark_path(uri: str) -> str:
 
 
 def _publish(context: Context, work: Work, scratch: str, *, force: bool) -> None:
-    """Publish what lies in the scratch folder; a date without an example gets an empty partition."""
+    """Publish what lies in the scratch folder; a date without an example gets an empty partition.
+
+    Every file is encoded again: what Java writes has the same rows, but its footer lists encodings in an order that
+    differs from one process to the next, and equal content shall be equal bytes.
+    """
     lake = context.lake
-    empty = context.use_case.part("feature_contract").FEATURES.schema.empty_table()
+    contract: Contract = context.use_case.part("feature_contract").FEATURES
+    schema = pa.schema([pa.field(column.name, column.kind.arrow) for column in contract.columns])
     written = {
         (path.parent.parent.name.removeprefix("horizon="), path.parent.name.removeprefix("day=")): str(path)
         for path in map(PurePosixPath, lake.store.names(scratch))
@@ -208,8 +217,8 @@ def _publish(context: Context, work: Work, scratch: str, *, force: bool) -> None
 
     def publish(target: Partition) -> None:
         name = written.get((target.dataset.name, target.day.isoformat()))
-        content: bytes | pa.Table = lake.store.read(name) if name else empty
-        lake.publish(target, {"features.parquet": content}, inputs=work.inputs(target), force=force)
+        rows = pq.read_table(io.BytesIO(lake.store.read(name))).cast(schema) if name else schema.empty_table()
+        lake.publish(target, {"features.parquet": rows}, inputs=work.inputs(target), force=force)
 
     targets = sorted(work.ingredients, key=lambda target: (target.day, str(target)))
     with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as pool:

@@ -46,6 +46,7 @@ test: lint ## lint, types and tests
 
 bench: bench-parse $(STAMP) ## features rows/s beside DuckDB, and the parse time of the DAG files
 	@$(PYTHON) -m benchmarks.features
+	@$(PYTHON) -m benchmarks.workers
 
 bench-parse: $(STAMP) ## parse time of the DAG files beside a bare pod operator's
 	@$(PYTHON) -m benchmarks.parse

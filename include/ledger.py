@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from include.brokers.broker import Received
+from include.contract import Kind
 from include.partitions import DailyPartitions
 from include.topics import EVENT_TIME, PoisonError, Record, Topic
 
@@ -163,14 +166,18 @@ class Ledger:
             raise FencedError(stands)
 
     def _copy(self, cursor: psycopg.Cursor[tuple[Any, ...]], records: Sequence[Record]) -> None:
-        names = self._names
+        """Stage records in COPY's text format; `sequence` is their order in the batch."""
+        values_of = itemgetter(*self._names)
+        free = [number for number, column in enumerate(self.topic.columns) if column.name in self._free_texts]
         lines = []
-        for number, record in enumerate(records):
-            values = [_copied(record[name]) for name in names]
-            values.append(str(number))
-            lines.append("\t".join(values))
+        for sequence, record in enumerate(records):
+            values = ["\\N" if v is None else v if type(v) is str else str(v) for v in values_of(record)]
+            for number in free:
+                if not values[number].isalnum() and record[self._names[number]] is not None:
+                    values[number] = values[number].translate(ESCAPED)
+            lines.append("\t".join(values) + f"\t{sequence}\n")
         with cursor.copy(self._copy_in) as copy:
-            copy.write("\n".join(lines) + "\n")
+            copy.write("".join(lines))
 
     def _dead(self, letter: DeadLetter) -> tuple[Any, ...]:
         message = letter.message
@@ -184,9 +191,14 @@ class Ledger:
             message.value,
         )
 
-    @property
+    @cached_property
     def _names(self) -> list[str]:
         return [*(column.name for column in self.topic.columns), EVENT_TIME]
+
+    @cached_property
+    def _free_texts(self) -> set[str]:
+        """The columns whose texts may hold what COPY gives a meaning; a pattern or a list of values rules it out."""
+        return {c.name for c in self.topic.columns if c.kind is Kind.TEXT and not (c.one_of or c.pattern)}
 
     @property
     def _staging(self) -> sql.Composed:
@@ -218,10 +230,3 @@ class Ledger:
 
 def _list(names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
-
-
-def _copied(value: Any) -> str:
-    """A value in COPY's text format."""
-    if value is None:
-        return "\\N"
-    return value.translate(ESCAPED) if isinstance(value, str) else str(value)

@@ -16,6 +16,8 @@ from include.ledger import Batch, FencedError, Ledger
 from include.shift import Shift
 
 POLL_SECONDS = 1.0
+DRAIN_SECONDS = 0.1
+"""How long to wait for a message, and how long when the shift ends with the last one."""
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 """The database's errors that a later try may not meet: it is down, full, busy or starting."""
 
@@ -100,7 +102,8 @@ class Worker:
             return
         positions = self._positions or {}
         try:
-            messages = consumer.poll(self.spec.batch, min(POLL_SECONDS, shift.remaining))
+            patience = DRAIN_SECONDS if drain else POLL_SECONDS
+            messages = consumer.poll(self.spec.batch, min(patience, shift.remaining))
             caught_up = drain and not messages and consumer.caught_up()
         except BrokerError as error:
             self._broker_failed(shift, error)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 
 import psycopg
 
 from include.breaker import Breaker
 from include.brokers.broker import Broker, BrokerError, Consumer
 from include.errors import FaultError
-from include.ledger import Batch, FencedError, Ledger
+from include.ledger import Batch, FencedError, Ledger, Positions
 from include.shift import Shift
+from include.topics import Topic
 
 POLL_SECONDS = 1.0
 DRAIN_SECONDS = 0.1
@@ -52,6 +55,66 @@ class Tally:
     positions: dict[int, int] = field(default_factory=dict)
 
 
+class Reader:
+    """Reads and checks one batch while another is written: at most two are held, however long the backlog."""
+
+    def __init__(self, consumer: Consumer, topic: Topic, limit: int, shift: Shift, *, drain: bool) -> None:
+        self.drained = False
+        self._consumer = consumer
+        self._topic = topic
+        self._limit = limit
+        self._shift = shift
+        self._drain = drain
+        self._lock = Lock()  # a consumer is used by one thread at a time
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._ahead: Future[Batch | None] | None = None
+        self._positions: dict[int, int] = {}
+
+    def begin(self, positions: Positions) -> None:
+        """Read from these positions on; what was read ahead is forgotten."""
+        self._forget()
+        self._positions = dict(positions)
+        with self._lock:
+            self._consumer.seek(self._positions)
+
+    def next(self) -> Batch | None:
+        """The next batch; None when no message came in time, and then `drained` says whether there is none."""
+        ahead, self._ahead = self._ahead, None
+        return ahead.result() if ahead is not None else self._read()
+
+    def go_on(self, end: Positions) -> None:
+        """Begin to read what follows a batch's end."""
+        self._positions |= end
+        self._ahead = self._pool.submit(self._read)
+
+    def commit(self, positions: Positions) -> None:
+        """Tell the broker what the ledger holds."""
+        with self._lock:
+            self._consumer.commit(positions)
+
+    def close(self) -> int:
+        """Stop reading; answers how many messages were read ahead and are still owed."""
+        owed = self._forget()
+        self._pool.shutdown()
+        return owed
+
+    def _forget(self) -> int:
+        ahead, self._ahead = self._ahead, None
+        with suppress(BrokerError):
+            batch = ahead.result() if ahead is not None else None
+            return len(batch.messages) if batch is not None else 0
+        return 0
+
+    def _read(self) -> Batch | None:
+        patience = DRAIN_SECONDS if self._drain else POLL_SECONDS
+        with self._lock:
+            messages = self._consumer.poll(self._limit, min(patience, self._shift.remaining))
+            self.drained = self._drain and not messages and self._consumer.caught_up()
+        # A consumer that has rejoined its group may begin a little before where the ledger stands.
+        owed = [message for message in messages if message.offset >= self._positions.get(message.partition, 0)]
+        return Batch.of(self._topic, owed, self._positions) if owed else None
+
+
 class Worker:
     """Reads, checks, writes; then tells the broker. The tables' offsets are the truth, the broker's follow them."""
 
@@ -68,14 +131,16 @@ class Worker:
     def work(self, shift: Shift, *, drain: bool = False) -> Tally:
         """Work until the shift is over, or with `drain` until no message is left."""
         with closing(self.broker.consumer(self.ledger.topic.name, self.ledger.consumer)) as consumer:
+            reader = Reader(consumer, self.ledger.topic, self.spec.batch, shift, drain=drain)
             try:
                 while not shift.over and not self.tally.drained:
-                    self._turn(consumer, shift, drain=drain)
+                    self._turn(reader, shift)
             except psycopg.ProgrammingError as error:
                 raise FaultError(
                     f"{self.spec.name}: {_line(error)}; bring the tables up to date: python -m include.migrate upgrade"
                 ) from error
             finally:
+                self.tally.owed += reader.close()
                 self.ledger.close()
         self.tally.circuit_opened = self._database.opened
         self.tally.positions = dict(self._positions or {})
@@ -96,40 +161,36 @@ class Worker:
         finally:
             self.ledger.close()
 
-    def _turn(self, consumer: Consumer, shift: Shift, *, drain: bool) -> None:
-        """Take up where the ledger stands, read one batch, store it."""
-        if self._positions is None and not self._take_up(consumer, shift):
+    def _turn(self, reader: Reader, shift: Shift) -> None:
+        """Take up where the ledger stands, read one batch, store it while the next one is read."""
+        if self._positions is None and not self._take_up(reader, shift):
             return
-        positions = self._positions or {}
         try:
-            patience = DRAIN_SECONDS if drain else POLL_SECONDS
-            messages = consumer.poll(self.spec.batch, min(patience, shift.remaining))
-            caught_up = drain and not messages and consumer.caught_up()
+            batch = reader.next()
         except BrokerError as error:
+            self._positions = None  # how far a failed read has come is not known: begin again where the ledger stands
             self._broker_failed(shift, error)
             return
         self._recovered(self._broker)
-        if not messages:
-            self.tally.drained = caught_up
+        if batch is None:
+            self.tally.drained = reader.drained
             return
-        # A consumer that has rejoined its group may begin a little before where the ledger stands.
-        owed = [message for message in messages if message.offset >= positions.get(message.partition, 0)]
-        batch = Batch.of(self.ledger.topic, owed, positions)
-        if owed and self._store(batch, shift):
-            self._tell(consumer, batch)
+        reader.go_on(batch.end)
+        if self._store(batch, shift):
+            self._tell(reader, batch)
 
-    def _take_up(self, consumer: Consumer, shift: Shift) -> bool:
+    def _take_up(self, reader: Reader, shift: Shift) -> bool:
         try:
-            self._positions = self.ledger.positions()
-            consumer.seek(self._positions)
+            positions = self.ledger.positions()
+            reader.begin(positions)
         except PASSING as error:
             self._database_failed(shift, error)
             return False
         except BrokerError as error:
-            self._positions = None
             self._broker_failed(shift, error)
             return False
         self._recovered(self._database)
+        self._positions = positions
         return True
 
     def _store(self, batch: Batch, shift: Shift) -> bool:
@@ -181,11 +242,11 @@ class Worker:
         if self._positions is not None:
             self._positions |= batch.end
 
-    def _tell(self, consumer: Consumer, batch: Batch) -> None:
+    def _tell(self, reader: Reader, batch: Batch) -> None:
         """Commit to the broker what the ledger holds already; should that fail, the next commit says it too."""
         self._positions = {**(self._positions or {}), **batch.end}
         try:
-            consumer.commit(batch.end)
+            reader.commit(batch.end)
         except BrokerError as error:
             self.tally.broker_errors += 1
             log.warning("%s: the broker was not told: %s", self.spec.name, error)

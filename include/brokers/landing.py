@@ -125,9 +125,11 @@ class LandingConsumer:
         """Messages of one partition after another; an empty answer when none came in time."""
         deadline = time.monotonic() + seconds
         while True:
+            before = dict(self._positions)
             try:
                 found = self._read(limit)
-            except LakeError as error:
+            except (LakeError, FileNotFoundError) as error:
+                self._positions = before  # what was read of other partitions is not handed out
                 raise BrokerError(f"landing: {error}") from error
             remaining = deadline - time.monotonic()
             if found or remaining <= 0:

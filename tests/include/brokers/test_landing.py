@@ -8,6 +8,7 @@ import pytest
 
 from include.brokers.broker import BrokerError, Message, Received
 from include.brokers.landing import SEGMENT_BYTES, LandingBroker
+from include.errors import LakeError
 from include.store import FileStore, Store, open_store
 
 TOPIC = "a1"
@@ -125,6 +126,27 @@ def test_large_sends_are_cut_into_segments_that_fit_in_memory(tmp_path: Path) ->
     assert len(sizes) == 3
     assert max(sizes) <= SEGMENT_BYTES + len(line) + 1
     assert len(read(broker)) == 10_000
+
+
+def test_a_read_that_fails_half_way_skips_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a reader whose store fails after the first partition was read
+    store = FileStore(tmp_path / "landing")
+    LandingBroker(store).producer(TOPIC).send(messages(50))
+    consumer = LandingBroker(store).consumer(TOPIC, "readers")
+    read_whole = store.read
+
+    def fail_once(name: str) -> bytes:
+        if "partition=1" in name:
+            monkeypatch.setattr(store, "read", read_whole)
+            raise LakeError("lake: cannot read: Input/output error")
+        return read_whole(name)
+
+    monkeypatch.setattr(store, "read", fail_once)
+    # When it reads
+    with pytest.raises(BrokerError, match="Input/output error"):
+        consumer.poll(1000, 0.0)
+    # Then the next read hands out everything
+    assert sorted(int(message.value) for message in consumer.poll(1000, 0.0)) == list(range(50))
 
 
 def test_a_folder_that_cannot_be_used_is_an_error_not_an_empty_topic(tmp_path: Path) -> None:

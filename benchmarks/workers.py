@@ -4,9 +4,10 @@
 
 A PostgreSQL of its own (fsync on), and the sample year's flight records in a landing folder. The writer to compare
 with has its records in memory, decoded: it formats them, writes one COPY into an unlogged staging table and then one
-upsert. The worker reads, checks, dead-letters and accounts for each batch. Both take turns, the best of `ROUNDS`
-counts. Memory is a worker process's peak for a tenth of the backlog and for all of it. The return is measured from the
-moment a killed database answers again to the worker's first commit.
+upsert; measured a second time, it has to decode its messages first, as a worker has. The worker reads, checks,
+dead-letters and accounts for each batch. They take turns, the best of `ROUNDS` counts. Memory is a worker process's
+peak for a tenth of the backlog and for all of it. The return is measured from the moment a killed database answers
+again to the worker's first commit.
 """
 
 from __future__ import annotations
@@ -111,18 +112,28 @@ def read_all(broker: LandingBroker) -> list[Received]:
 
 def compare(database: Database, broker: LandingBroker) -> dict[str, Any]:
     """Records a second of the worker and of the plain writer, in turns."""
-    records = list(Batch.of(A2, read_all(broker), {}).records)
-    writer, worker = [], []
+    messages = read_all(broker)
+    records = list(Batch.of(A2, messages, {}).records)
+    writer, decoder, worker = [], [], []
     for turn in range(ROUNDS):
+        began = time.perf_counter()
+        decoded = [json.loads(message.value) for message in messages]
+        seconds = time.perf_counter() - began
+        decoder.append(len(records) / (seconds + plain_write(database.new(with_days=True), decoded)))
         writer.append(len(records) / plain_write(database.new(with_days=True), records))
         worker.append(len(records) / work(database.new(with_days=True), broker)["seconds"])
-        say(f"round {turn + 1}: plain writer {writer[-1]:,.0f} records/s, worker {worker[-1]:,.0f} records/s")
-    best_writer, best_worker = max(writer), max(worker)
+        say(
+            f"round {turn + 1}: plain writer {writer[-1]:,.0f} records/s, with json.loads {decoder[-1]:,.0f},"
+            f" worker {worker[-1]:,.0f}"
+        )
+    best_writer, best_decoder, best_worker = max(writer), max(decoder), max(worker)
     return {
         "records": len(records),
         "writer_records_per_second": round(best_writer),
         "worker_records_per_second": round(best_worker),
         "ratio": round(best_worker / best_writer, 3),
+        "writer_with_json_records_per_second": round(best_decoder),
+        "ratio_with_json": round(best_worker / best_decoder, 3),
     }
 
 
@@ -162,9 +173,10 @@ def copied(value: Any) -> str:
 
 
 def work(url: str, broker: LandingBroker) -> dict[str, float]:
-    """A worker's whole shift in a process of its own: records, seconds, peak memory in MiB."""
-    ours, theirs = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=_work, args=(url, broker, theirs))
+    """A worker's whole shift in a process that inherits nothing from this one: records, seconds, peak MiB."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_work, args=(url, broker, theirs))
     process.start()
     theirs.close()
     found: dict[str, float] = ours.recv()
@@ -193,7 +205,7 @@ def memory(database: Database, small: LandingBroker, large: LandingBroker, backl
     """Peak memory of a fresh process for the short and for the long backlog."""
     found = {}
     for name, broker in (("short", small), ("long", large)):
-        found[name] = _fresh(database.new(), broker)
+        found[name] = work(database.new(), broker)
         rate = found[name]["records"] / found[name]["seconds"]
         say(f"{name} backlog: {found[name]['records']:,} records, {found[name]['mib']:.0f} MiB, {rate:,.0f} records/s")
     return {
@@ -202,18 +214,6 @@ def memory(database: Database, small: LandingBroker, large: LandingBroker, backl
         "short_backlog_mib": round(found["short"]["mib"], 1),
         "long_backlog_mib": round(found["long"]["mib"], 1),
     }
-
-
-def _fresh(url: str, broker: LandingBroker) -> dict[str, float]:
-    """A shift in a process that inherits nothing from this one."""
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=_work, args=(url, broker, theirs))
-    process.start()
-    theirs.close()
-    found: dict[str, float] = ours.recv()
-    process.join()
-    return found
 
 
 # Return

@@ -105,7 +105,7 @@ class Ledger:
         Raises `FencedError` when the ledger does not stand where the batch begins, and psycopg's errors.
         """
         connection = self._open()
-        self._partitions.ensure(connection, {self.topic.day_of(record) for record in batch.records})
+        self._partitions.ensure(connection, self.topic.days_of(batch.records))
         try:
             self._write(connection, batch, seconds)
         except psycopg.errors.CheckViolation as error:  # no such partition: it was dropped just now

@@ -33,7 +33,7 @@ class WorkerSpec:
 
     name: str
     topic: str
-    batch: int = 5_000
+    batch: int = 10_000
 
 
 @dataclass

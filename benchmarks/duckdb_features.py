@@ -1,12 +1,18 @@
 """The features of flight delay in plain DuckDB SQL: an oracle for the Spark job, and its yardstick."""
 
+# ruff: noqa: S608 (the statements are put together from names in this file)
+
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 
 import duckdb
+import pyarrow as pa
 
 from include.use_cases.flight_delay.feature_contract import HISTORY, PRIOR_RATE, STATE
+from include.use_cases.flight_delay.holidays import days_to_holiday
+from include.use_cases.flight_delay.spec import SPEC
 
 KEYS = {
     "city": "",
@@ -51,8 +57,8 @@ from (
     select 'two_hours' as horizon, l.*, scheduled_departure - interval 2 hour as as_of
     from linked l where date in (select date from wanted where horizon = 'two_hours')
     union all
-    select 'nightly' as horizon, l.*, calendar.day_start as as_of
-    from linked l join calendar using (date) where date in (select date from wanted where horizon = 'nightly')
+    select 'nightly' as horizon, l.*, days.day_start as as_of
+    from linked l join days using (date) where date in (select date from wanted where horizon = 'nightly')
 )
 """
 
@@ -101,13 +107,15 @@ WEATHER = """
 create temp table board as
 with slots as (select *, ceil(epoch(known_at) / 3600)::bigint as slot from weather),
      hours as (select distinct floor(clock / 60)::bigint as hour_slot from examples),
-     probes as (select hour_slot, origin as place from hours, (select distinct origin from slots))
-select p.place, p.hour_slot, o.*,
-       (select sum(round(r.precipitation * 1000)::bigint) / 1000 from slots r
-        where r.origin = p.place and r.slot between p.hour_slot - 2 and p.hour_slot) as precipitation_3h,
-       (select any_value(n.pressure) - any_value(b.pressure) from slots n join slots b on b.origin = n.origin
-        where n.origin = p.place and n.slot = p.hour_slot and b.slot = p.hour_slot - 3) as pressure_change_3h
+     probes as (select hour_slot, origin as place from hours, (select distinct origin from slots)),
+     rain as (select place, hour_slot, sum(round(precipitation * 1000)::bigint) / 1000 as precipitation_3h
+              from probes join (select *, unnest([slot, slot + 1, slot + 2]) as at from slots) r
+              on r.origin = place and r.at = hour_slot group by all)
+select p.place, p.hour_slot, o.*, rain.precipitation_3h, n.pressure - b.pressure as pressure_change_3h
 from probes p asof join slots o on o.origin = p.place and o.slot <= p.hour_slot
+left join rain on rain.place = p.place and rain.hour_slot = p.hour_slot
+left join slots n on n.origin = p.place and n.slot = p.hour_slot
+left join slots b on b.origin = p.place and b.slot = p.hour_slot - 3
 where o.slot > p.hour_slot - 6
 """
 
@@ -225,10 +233,19 @@ def _weather_columns() -> Iterator[str]:
     yield "(epoch_us(e.as_of) - epoch_us(w.known_at)) / 60000000 as weather_age"
     yield from (
         f"w.{name}"
-        for name in (
-            "temperature dew_point humidity wind_direction wind_speed wind_gust precipitation pressure visibility"
-            " precipitation_3h pressure_change_3h"
-        ).split()
+        for name in [
+            "temperature",
+            "dew_point",
+            "humidity",
+            "wind_direction",
+            "wind_speed",
+            "wind_gust",
+            "precipitation",
+            "pressure",
+            "visibility",
+            "precipitation_3h",
+            "pressure_change_3h",
+        ]
     )
     yield "c.worst_visibility"
     yield "c.worst_precipitation_3h"
@@ -255,7 +272,44 @@ def _joins() -> Iterator[str]:
         " max(precipitation_3h) as worst_precipitation_3h from board group by all) c"
         " on c.hour_slot = floor(e.clock / 60)::bigint"
     )
-    yield "left join calendar k on k.date = e.date"
+    yield "left join days k on k.date = e.date"
+
+
+def compute(paths: Mapping[str, str], wanted: Mapping[str, Sequence[date]], threads: int = 2) -> pa.Table:
+    """The feature rows of the wanted dates of each horizon, from one Parquet file (or pattern) a topic."""
+    with duckdb.connect() as connection:
+        prepare(connection, paths, wanted, threads)
+        return connection.execute(final_query()).to_arrow_table()
+
+
+def prepare(
+    connection: duckdb.DuckDBPyConnection,
+    paths: Mapping[str, str],
+    wanted: Mapping[str, Sequence[date]],
+    threads: int = 2,
+) -> None:
+    """Make every table the final query reads."""
+    connection.execute(f"set TimeZone = 'UTC'; set threads = {threads}")
+    for topic, path in paths.items():
+        connection.execute(f"create view {topic} as select * from read_parquet('{path}')")
+    days = sorted({day for dates in wanted.values() for day in dates})
+    calendar = pa.table(  # noqa: F841 (read by name)
+        {
+            "date": pa.array(days, pa.date32()),
+            "day_start": pa.array([SPEC.day_start(day) for day in days], pa.timestamp("us", tz="UTC")),
+            "days_to_holiday": pa.array([days_to_holiday(day) for day in days], pa.int64()),
+        }
+    )
+    asked = [(name, day) for name, dates in wanted.items() for day in dates]
+    asked_of = pa.table(  # noqa: F841 (read by name)
+        {"horizon": [name for name, _ in asked], "date": pa.array([day for _, day in asked], pa.date32())}
+    )
+    connection.execute("create temp table days as from calendar; create temp table wanted as from asked_of")
+    statements = [LEGS, _linked(), ROWS, EVENTS, WEATHER]
+    statements += [statement for of, spans in HISTORY.items() for statement in _history(of, spans)]
+    statements += [_running(of) for of in STATE]
+    for statement in statements:
+        connection.execute(statement)
 
 
 def final_query() -> str:
@@ -271,13 +325,3 @@ def final_query() -> str:
         *_weather_columns(),
     )
     return f"select {', '.join(columns)} from examples e {' '.join(_joins())}"
-
-
-def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make every table the final query reads, from `schedule`, `flights`, `weather`, `calendar` and `wanted`."""
-    connection.execute("set TimeZone = 'UTC'")
-    statements = [LEGS, _linked(), ROWS, EVENTS, WEATHER]
-    statements += [statement for of, spans in HISTORY.items() for statement in _history(of, spans)]
-    statements += [_running(of) for of in STATE]
-    for statement in statements:
-        connection.execute(statement)

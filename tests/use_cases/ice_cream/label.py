@@ -9,7 +9,7 @@ import pyarrow as pa
 
 
 def labels(outcomes: pa.Table, known_by: datetime) -> pd.DataFrame:
-    """Columns `kiosk_day` and `label`; a day's sales are known when the day is over, which `known_by` never precedes."""
+    """Columns `kiosk_day` and `label`; a day's sales are known when it is over, and `known_by` never precedes that."""
     return pd.DataFrame(
         {
             "kiosk_day": outcomes["kiosk_day"].to_pandas(),

@@ -1,0 +1,111 @@
+"""Whole nights through Airflow, on real data and real parts: what `make run`, `rollback` and `down` do for a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pyarrow.compute as pc
+import pytest
+
+from include.lake import Layer
+from include.use_cases.flight_delay.spec import SPEC
+from tests.checkout import Checkout
+
+FIRST, SECOND, OLDER = "2013-03-01", "2013-03-02", "2013-02-27"
+COLUMNS = (SPEC.key, *SPEC.carried, "as_of", "probability", "model_version")
+
+pytestmark = [pytest.mark.stack, pytest.mark.airflow, pytest.mark.spark]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A checkout in a path with spaces, after its first night."""
+    made = Checkout.make(tmp_path_factory.mktemp("night") / "my night shift", SPEC.package)
+    try:
+        made.night(FIRST)
+        yield made
+    finally:
+        made.command("down")
+
+
+def served(checkout: Checkout) -> dict[str, str]:
+    """What the service says of its model."""
+    port = checkout.environment["NIGHTSHIFT_SERVING_PORT"]
+    with urlopen(f"http://127.0.0.1:{port}/v1/model", timeout=10) as answer:
+        body: dict[str, str] = json.load(answer)
+        return body
+
+
+@pytest.mark.parametrize(("horizon", "day"), [("nightly", "2013-03-02"), ("two_hours", "2013-03-01")])
+def test_every_scheduled_flight_has_exactly_one_prediction(checkout: Checkout, horizon: str, day: str) -> None:
+    scheduled = checkout.table(Layer.RAW, "schedule", day)
+    predictions = checkout.table(Layer.PREDICTIONS, horizon, day)
+    assert tuple(predictions.column_names) == COLUMNS
+    assert sorted(predictions["flight_id"].to_pylist()) == sorted(scheduled["flight_id"].to_pylist())
+    assert pc.all(pc.and_(pc.greater(predictions["probability"], 0), pc.less(predictions["probability"], 1))).as_py()
+
+
+def test_two_hours_ahead_is_answered_by_a_version_that_had_not_seen_the_day(checkout: Checkout) -> None:
+    nightly = set(checkout.table(Layer.PREDICTIONS, "nightly", "2013-03-02")["model_version"].to_pylist())
+    two_hours = set(checkout.table(Layer.PREDICTIONS, "two_hours", "2013-03-01")["model_version"].to_pylist())
+    assert len(nightly) == len(two_hours) == 1
+    assert nightly != two_hours, "the version trained through 1 March scored 1 March"
+
+
+def test_the_version_that_won_is_served(checkout: Checkout) -> None:
+    assert (
+        served(checkout)["version"]
+        in checkout.table(Layer.PREDICTIONS, "nightly", "2013-03-02")["model_version"].to_pylist()
+    )
+
+
+def test_the_same_date_again_changes_no_byte_of_what_is_published(checkout: Checkout) -> None:
+    before = checkout.published()
+    said = checkout.night(FIRST)
+    assert checkout.published() == before
+    assert "Candidates" in said
+    assert "probability" in said
+
+
+def test_a_second_night_an_old_one_and_a_rollback(checkout: Checkout) -> None:
+    # Given a first night
+    first, before = served(checkout), checkout.published()
+    # When the next night runs
+    checkout.night(SECOND)
+    # Then a newer version is served, and nothing published before has changed
+    second = served(checkout)
+    assert int(second["version"]) > int(first["version"])
+    assert second["trained_through"] == SECOND
+    assert before.items() <= checkout.published().items()
+    # And when an old day is run, then it is scored, and what is served stays
+    checkout.night(OLDER)
+    assert served(checkout) == second
+    assert checkout.table(Layer.PREDICTIONS, "two_hours", OLDER).num_rows > 0
+    # And when the model is rolled back, then the first one is served again, and it is named
+    said = checkout.command("rollback")
+    assert said.returncode == 0, said.stdout
+    assert served(checkout)["version"] == first["version"]
+    assert f"version {first['version']}" in said.stdout
+
+
+def test_a_day_outside_the_data_is_refused_before_any_work(checkout: Checkout) -> None:
+    done = checkout.command("run", "--date", "2014-05-01")
+    assert done.returncode == 78
+    assert "DATE=2014-05-01: outside the data" in done.stdout
+    assert "extract" not in done.stdout
+
+
+def test_a_use_case_is_a_folder(tmp_path: Path) -> None:
+    """Ice cream lies in tests/ and runs the whole DAG, with no file outside its folder knowing of it."""
+    checkout = Checkout.make(tmp_path / "ice", "tests.use_cases.ice_cream")
+    try:
+        said = checkout.night("2026-06-15")
+        plans = checkout.table(Layer.RAW, "plans", "2026-06-16")
+        predictions = checkout.table(Layer.PREDICTIONS, "morning", "2026-06-16")
+        assert predictions["kiosk_day"].to_pylist() == plans["kiosk_day"].to_pylist()
+        assert "hist_gradient_boosting: promoted" in said
+    finally:
+        checkout.command("down")

@@ -27,7 +27,7 @@ def main() -> None:
     if not (VENV / "bin" / "python").exists():
         _run([uv, "venv", "--quiet", "--clear", "--python", python, str(VENV)])
     print("installing requirements.lock into .venv (once; a minute or two)", flush=True)
-    # Compiled now, once: Airflow, MLflow and Great Expectations load in half the time, even where nobody may write later.
+    # Compiled now, once: Airflow, MLflow and Great Expectations load in half the time, even where nobody may write.
     target = ["--python", str(VENV / "bin" / "python"), str(ROOT / "requirements.lock")]
     _run([uv, "pip", "sync", "--compile-bytecode", *target])
     (VENV / "installed").touch()

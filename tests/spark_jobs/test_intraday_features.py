@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import include.spark
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from pyspark.sql import SparkSession
 
+import include.spark
 from include.errors import SettingsError, SkippedError
 from include.lake import Dataset, Lake, Layer
 from include.settings import Settings

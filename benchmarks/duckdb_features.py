@@ -79,8 +79,8 @@ window {windows}
 
 EVENTS = """
 create temp table events as
-select date, departed_day as day, departed_clock as clock, origin, carrier, dest, 'departure' as what, dep_delay as delay,
-       (departed_day = date and planned_day = date)::int as today
+select date, departed_day as day, departed_clock as clock, origin, carrier, dest, 'departure' as what,
+       dep_delay as delay, (departed_day = date and planned_day = date)::int as today
 from legs where departed_day - date between 0 and 1
 union all
 select date, arrived_day, arrived_clock, origin, carrier, dest, 'arrival', arr_delay, 0
@@ -315,7 +315,8 @@ def prepare(
 def final_query() -> str:
     """The query over the tables that `prepare` makes: one row per horizon and scheduled flight."""
     columns = (
-        "e.horizon, e.flight_id, e.date, e.carrier, e.flight, e.tailnum, e.origin, e.dest, e.scheduled_departure, e.as_of",
+        "e.horizon, e.flight_id, e.date, e.carrier, e.flight, e.tailnum, e.origin, e.dest",
+        "e.scheduled_departure, e.as_of",
         "e.hour, e.hour * 60 + e.minute as minute_of_day, isodow(e.date) as day_of_week",
         "dayofyear(e.date) as day_of_year, k.days_to_holiday, e.distance",
         "((epoch_us(e.scheduled_arrival) - epoch_us(e.scheduled_departure)) / 60000000)::bigint as block_minutes",

@@ -146,7 +146,7 @@ def _read(lake: Lake, dataset: Dataset, days: Sequence[date], columns: Sequence[
             raise DataError(f"{dataset.on(day)} has no column {lacking}; make it again with --force") from None
 
     with ThreadPoolExecutor(_READERS) as pool:
-        return pa.concat_tables(pool.map(read, days))
+        return pa.concat_tables(pool.map(read, days), promote_options="default")
 
 
 def _known(

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlparse
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from include.code import fingerprint
 from include.contract import Contract, Kind
 from include.lake import Dataset, Lake, Layer, Manifest, Partition, days_between
 from include.step import Context, Result, StepArguments, main
@@ -28,6 +29,8 @@ from include.use_case import Horizon, UseCaseSpec
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+CODE = "code"
+"""The ingredient of a feature partition that is no partition: the code that computed it."""
 SCRATCH = "_scratch/features"
 STALE = timedelta(days=1)
 """A scratch folder this old belongs to a job that was killed; no job runs that long."""
@@ -56,11 +59,16 @@ class Arguments(StepArguments):
 
 @dataclass(frozen=True)
 class Work:
-    """The feature dates to compute of each horizon, and the raw partitions that each of them is made from."""
+    """The feature dates to compute of each horizon, and the raw partitions that each of them is made from.
+
+    `outdated` are those that are published, and to be replaced.
+    """
 
     wanted: Mapping[Horizon, Sequence[date]]
     ingredients: Mapping[Partition, Sequence[Partition]]
     manifests: Mapping[Partition, Manifest]
+    code: str
+    outdated: frozenset[Partition]
 
     @property
     def rows(self) -> int:
@@ -73,19 +81,21 @@ class Work:
 
     def inputs(self, target: Partition) -> dict[str, str]:
         """The content hashes of what a feature partition is made from."""
-        return {str(raw): self.manifests[raw].sha256 for raw in self.ingredients[target]}
+        return _inputs(self.ingredients[target], self.manifests, self.code)
 
 
 def features(context: Context, arguments: Arguments) -> Result:
-    """Compute and publish every feature partition of the run's range that is not there yet.
+    """Compute and publish every feature partition of the run's range that is not there yet, or no longer true.
 
-    Spark is not started when nothing is missing. With `force` the run's own partitions are computed again. Raises
-    `DataError` when raw data are missing, `SettingsError` without Java, `FaultError` when Spark cannot start.
+    One is true as long as it was made by the use case's present code from the raw partitions as they are now. Spark is
+    not started when nothing is missing. With `force` the run's own partitions are computed again. Raises `DataError`
+    when raw data are missing, `SettingsError` without Java, `FaultError` when Spark cannot start.
     """
     spec, lake = context.use_case.spec, context.lake
     own = {horizon: _target(horizon, arguments.date + timedelta(days=horizon.day_offset)) for horizon in spec.horizons}
     clock = time.monotonic()
-    work = _work(spec, lake, arguments.date, set(own.values()) if arguments.force else set())
+    code = fingerprint(spec.package, "features", "feature_contract")
+    work = _work(spec, lake, arguments.date, code, set(own.values()) if arguments.force else set())
     seconds = _compute(context, work, arguments) if work.ingredients else {}
     manifests = {str(target.dataset): lake.require(target) for target in own.values()}
     for target in own.values():
@@ -106,21 +116,55 @@ def _target(horizon: Horizon, day: date) -> Partition:
     return Dataset(Layer.FEATURES, horizon.name).on(day)
 
 
-def _work(spec: UseCaseSpec, lake: Lake, day: date, forced: set[Partition]) -> Work:
+def _work(spec: UseCaseSpec, lake: Lake, day: date, code: str, forced: set[Partition]) -> Work:
     first = max(spec.first_day, day - timedelta(days=spec.history_days))
-    wanted: dict[Horizon, list[date]] = {}
-    ingredients: dict[Partition, list[Partition]] = {}
-    for horizon in spec.horizons:
-        offset = timedelta(days=horizon.day_offset)
-        dataset = Dataset(Layer.FEATURES, horizon.name)
-        lacking = {dataset.on(each) for each in lake.missing(dataset, first + offset, day + offset)}
-        targets = sorted(lacking | {one for one in forced if one.dataset == dataset}, key=lambda one: one.day)
-        wanted[horizon] = [target.day for target in targets]
-        ingredients |= {target: list(_ingredients(spec, horizon, target.day)) for target in targets}
-    raw = sorted({partition for made_from in ingredients.values() for partition in made_from}, key=str)
-    with ThreadPoolExecutor(PUBLISHERS) as pool:
-        manifests = dict(zip(raw, pool.map(lake.require, raw), strict=True))
-    return Work(wanted, ingredients, manifests)
+    targets = {
+        _target(horizon, each + timedelta(days=horizon.day_offset)): horizon
+        for horizon in spec.horizons
+        for each in days_between(first, day)
+    }
+    made_from = {target: list(_ingredients(spec, horizon, target.day)) for target, horizon in targets.items()}
+    raw = _manifests(lake, {partition for partitions in made_from.values() for partition in partitions})
+    published = _manifests(lake, targets)
+    lacking = [
+        target
+        for target, partitions in made_from.items()
+        if target in forced or not _true(published.get(target), partitions, raw, code)
+    ]
+    ingredients = {target: made_from[target] for target in sorted(lacking, key=lambda one: (one.day, str(one)))}
+    needed = {partition for target in lacking for partition in made_from[target]}
+    for partition in sorted(needed - set(raw), key=str):
+        lake.require(partition)  # which is not there, and says so
+    wanted = {
+        horizon: [target.day for target in ingredients if targets[target] == horizon] for horizon in spec.horizons
+    }
+    manifests = {partition: raw[partition] for partition in sorted(needed, key=str)}
+    return Work(wanted, ingredients, manifests, code, frozenset(published.keys() & ingredients.keys()))
+
+
+def _manifests(lake: Lake, partitions: Iterable[Partition]) -> dict[Partition, Manifest]:
+    """The manifests of those of the partitions that are published."""
+    days: dict[Dataset, list[date]] = {}
+    for partition in partitions:
+        days.setdefault(partition.dataset, []).append(partition.day)
+    return {
+        dataset.on(day): manifest
+        for dataset, each in days.items()
+        for day, manifest in lake.manifests(dataset, each).items()
+    }
+
+
+def _true(
+    manifest: Manifest | None, made_from: Sequence[Partition], raw: Mapping[Partition, Manifest], code: str
+) -> bool:
+    """Whether a partition is what would be computed now; one whose raw data are gone cannot be judged, and stays."""
+    if manifest is None:
+        return False
+    return not set(made_from) <= set(raw) or manifest.inputs == _inputs(made_from, raw, code)
+
+
+def _inputs(made_from: Sequence[Partition], raw: Mapping[Partition, Manifest], code: str) -> dict[str, str]:
+    return {CODE: code} | {str(partition): raw[partition].sha256 for partition in made_from}
 
 
 def _ingredients(spec: UseCaseSpec, horizon: Horizon, day: date) -> Iterator[Partition]:
@@ -142,7 +186,7 @@ def _compute(context: Context, work: Work, arguments: Arguments) -> dict[str, fl
         clock = time.monotonic()
         started = _write(context, work, scratch)
         computed = time.monotonic()
-        _publish(context, work, scratch, force=arguments.force)
+        _publish(context, work, scratch)
         published = time.monotonic()
     finally:
         lake.store.clear(scratch)
@@ -200,7 +244,7 @@ def _spark_path(uri: str) -> str:
     return f"{parsed.scheme}://{parsed.netloc}" + re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
 
 
-def _publish(context: Context, work: Work, scratch: str, *, force: bool) -> None:
+def _publish(context: Context, work: Work, scratch: str) -> None:
     """Publish what lies in the scratch folder; a date without an example gets an empty partition.
 
     Every file is encoded again: what Java writes has the same rows, but its footer lists encodings in an order that
@@ -218,13 +262,12 @@ def _publish(context: Context, work: Work, scratch: str, *, force: bool) -> None
     def publish(target: Partition) -> None:
         name = written.get((target.dataset.name, target.day.isoformat()))
         rows = pq.read_table(io.BytesIO(lake.store.read(name))).cast(schema) if name else schema.empty_table()
-        lake.publish(target, {"features.parquet": rows}, inputs=work.inputs(target), force=force)
+        lake.publish(target, {"features.parquet": rows}, inputs=work.inputs(target), force=target in work.outdated)
 
-    targets = sorted(work.ingredients, key=lambda target: (target.day, str(target)))
     with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as pool:
-        for number, _ in enumerate(pool.map(publish, targets), start=1):
-            if number % 100 == 0 or number == len(targets):
-                log.info("features: %d/%d partitions published", number, len(targets))
+        for number, _ in enumerate(pool.map(publish, work.ingredients), start=1):
+            if number % 100 == 0 or number == len(work.ingredients):
+                log.info("features: %d/%d partitions published", number, len(work.ingredients))
 
 
 @contextmanager

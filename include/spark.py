@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -97,6 +98,7 @@ def spark_session(settings: Settings, name: str, *, quick: bool = False) -> Iter
         return
     with tempfile.TemporaryDirectory(prefix="nightshift-java-") as folder:
         chosen = configuration(settings) | (QUICK if quick else {})
+        logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells of every connection it closes
         session = _start(settings.spark_master, name, chosen, _launchable(find_java(), Path(folder)))
         driver = session.sparkContext._gateway.proc
         try:

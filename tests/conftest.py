@@ -69,6 +69,6 @@ def spark() -> Iterator[SparkSession]:
     from include.settings import Settings
     from include.spark import spark_session
 
-    with spark_session(Settings(spark_master="local[2]"), "tests", quick=True) as session:
+    with spark_session(Settings(spark_master="local[2]"), "tests") as session:
         session.conf.set("spark.sql.shuffle.partitions", 2)
         yield session

@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window, WindowSpec
 from pyspark.sql import functions as F  # noqa: N812
 
 from include.contract import Kind
-from include.use_cases.flight_delay.feature_contract import FEATURES, HISTORY, PRIOR_RATE, STATE
+from include.use_cases.flight_delay.feature_contract import FEATURES, HISTORY, PRIOR_RATE
 from include.use_cases.flight_delay.holidays import days_to_holiday
 from include.use_cases.flight_delay.spec import SPEC
 
@@ -99,11 +99,6 @@ def _calendar(spark: SparkSession, wanted: Mapping[str, Sequence[date]]) -> Data
 def _data_day(instant: Column) -> Column:
     wall = F.from_utc_timestamp(instant, SPEC.timezone) - F.expr(f"interval {SPEC.day_starts.hour} hours")
     return F.to_date(wall)
-
-
-def _minute(instant: Column) -> Column:
-    """The first whole minute at which an event is known, since 1970."""
-    return F.ceil(F.unix_micros(instant) / 60_000_000)
 
 
 def _legs(raw: Mapping[str, DataFrame]) -> DataFrame:
@@ -292,47 +287,40 @@ def _asked(legs: DataFrame) -> DataFrame:
 
 
 def _states(legs: DataFrame, asked: DataFrame) -> Iterator[tuple[DataFrame, tuple[str, ...]]]:
-    events = _events(legs)
     probes = asked.select("date", F.col("state_day").alias("day"), "clock", "origin", "carrier", "dest")
-    for of in STATE:
-        yield _running(of, events, probes), STATE_KEYS[of]
+    for of, keys in STATE_KEYS.items():
+        yield _running(of, keys, legs, probes), keys
 
 
-def _events(legs: DataFrame) -> DataFrame:
+def _events(legs: DataFrame, of: str, keys: Sequence[str]) -> DataFrame:
     """One row an event: the data day, the minute from which it was known, and what it adds to that day's counts."""
-    zero = F.lit(0).cast("long")
+    if of == "dest":
+        return _event(legs, keys, "arrived", delay="arr_delay")
+    gone = (F.col("departed_day") == F.col("date")) & (F.col("planned_day") == F.col("date"))
+    planned = _event(legs.withColumn("planned_at", F.col("scheduled_departure")), keys, "planned")
+    return planned.unionAll(_event(legs, keys, "departed", delay="dep_delay", gone=gone.cast("long")))
 
-    def event(what: str, day: str, instant: str, delay: Column = zero, gone: Column = zero) -> Column:
-        return F.struct(
-            F.lit(what).alias("what"),
-            F.col(day).alias("day"),
-            _minute(F.col(instant)).alias("clock"),
-            F.lit(int(what != "plan")).cast("long").alias("n"),
-            delay.alias("delay"),
-            (delay > LATE).cast("long").alias("late"),
-            F.lit(int(what == "plan")).cast("long").alias("planned"),
-            gone.alias("gone"),
-        )
 
-    gone = ((F.col("departed_day") == F.col("date")) & (F.col("planned_day") == F.col("date"))).cast("long")
-    events = F.array(
-        event("departure", "departed_day", "departed_at", F.col("dep_delay"), gone),
-        event("arrival", "arrived_day", "arrived_at", F.col("arr_delay")),
-        event("plan", "planned_day", "scheduled_departure"),
+def _event(legs: DataFrame, keys: Sequence[str], what: str, delay: str = "", gone: Column | None = None) -> DataFrame:
+    minutes = F.col(delay) if delay else F.lit(0)
+    return legs.where(F.datediff(f"{what}_day", "date").between(0, 1 if delay else 0)).select(
+        F.col(f"{what}_day").alias("day"),
+        *keys,
+        F.ceil(F.unix_micros(f"{what}_at") / 60_000_000).alias("clock"),
+        F.lit(None).cast("date").alias("date"),
+        F.lit(1 if delay else 0).alias("n"),
+        minutes.alias("delay"),
+        (minutes > LATE).cast("long").alias("late"),
+        F.lit(0 if delay else 1).alias("planned"),
+        (F.lit(0) if gone is None else gone).alias("gone"),
     )
-    flat = legs.select("date", "origin", "carrier", "dest", F.inline(events))
-    days = F.datediff("day", "date")
-    return flat.where(days.between(0, F.when(F.col("what") == "plan", 0).otherwise(1)))
 
 
-def _running(of: str, events: DataFrame, probes: DataFrame) -> DataFrame:
+def _running(of: str, keys: Sequence[str], legs: DataFrame, probes: DataFrame) -> DataFrame:
     """Counts of a day up to each minute that an example asks for, and over the two hours before it."""
-    keys = STATE_KEYS[of]
-    measures = ("n", "delay", "late", "planned", "gone")
-    known = events.where(F.col("what") == "arrival" if of == "dest" else F.col("what") != "arrival").select(
-        "day", *keys, "clock", F.lit(None).cast("date").alias("date"), *measures
-    )
-    asked = probes.select("day", *keys, "clock", "date", *(F.lit(0).cast("long").alias(name) for name in measures))
+    measures = COUNTS if of == "dest" else (*COUNTS, "planned", "gone")
+    known = _events(legs, of, keys).select("day", *keys, "clock", "date", *measures)
+    asked = probes.select("day", *keys, "clock", "date", *(F.lit(0).alias(name) for name in measures))
     rows = (
         known.unionAll(asked)
         .repartition("day")

@@ -50,14 +50,15 @@ DEFAULTS = {
 INTERPRETED_ROWS = 200_000
 QUICK_ROWS = 4_000_000
 
-QUICK = {
-    "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=192m",
-}
+QUICK = "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=192m"
 """For a job of up to a few million rows: it ends before Java's second compiler, which took half its time, pays."""
 
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 """For a night's rows, over before even generated code pays."""
 
+LOGGING = Path(__file__).parents[1] / "spark_jobs" / "log4j2.properties"
+
+LOCAL_ENVIRONMENT = {"SPARK_LOCAL_IP": "127.0.0.1"}
 LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 """A session within one machine opens no port to others and needs no resolvable host name."""
 
@@ -110,6 +111,7 @@ def spark_session(settings: Settings, name: str, *, rows: int = 0) -> Iterator[S
             session.stop()
         finally:
             # After an exception in the middle of a call the connection to Java is of no use: end the process itself.
+            logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what is let go of later finds nobody to tell
             _end(driver)
             _forget_session()
 
@@ -130,9 +132,9 @@ def configuration(settings: Settings) -> dict[str, str]:
 
 def sized(rows: int) -> dict[str, str]:
     """The settings that depend on how many rows a job reads."""
-    if rows > QUICK_ROWS:
-        return {}
-    return QUICK if rows > INTERPRETED_ROWS else QUICK | INTERPRETED
+    quiet = f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"
+    options = quiet if rows > QUICK_ROWS else f"{quiet} {QUICK}"
+    return {"spark.driver.extraJavaOptions": options} | (INTERPRETED if rows <= INTERPRETED_ROWS else {})
 
 
 def find_java() -> Java:
@@ -183,18 +185,20 @@ def _start(master: str, name: str, chosen: Mapping[str, str], java_home: Path) -
     builder = SparkSession.builder.appName(name).master(master)
     for key, value in chosen.items():
         builder = builder.config(key, value)
-    before = os.environ.get("JAVA_HOME")
-    os.environ["JAVA_HOME"] = str(java_home)
+    needed = {"JAVA_HOME": str(java_home)} | (LOCAL_ENVIRONMENT if master.startswith("local") else {})
+    before = {variable: os.environ.get(variable) for variable in needed}
+    os.environ.update(needed)
     try:
         return builder.getOrCreate()
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise FaultError(f"spark: no session at {master}: {reason}") from error
     finally:
-        if before is None:
-            del os.environ["JAVA_HOME"]
-        else:
-            os.environ["JAVA_HOME"] = before
+        for variable, value in before.items():
+            if value is None:
+                del os.environ[variable]
+            else:
+                os.environ[variable] = value
 
 
 def _end(driver: subprocess.Popen[bytes]) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from threading import Lock
+from time import perf_counter
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.errors import ModelError, NotReadyError, OtherUseCaseError, ServingError
@@ -17,6 +21,9 @@ from serving.model import PortableModel
 from serving.settings import ServingSettings
 
 CURRENT = "current.json"
+
+Answers = NDArray[np.float64]
+Probabilities = Sequence[float] | Answers
 
 log = logging.getLogger("serving")
 
@@ -47,10 +54,14 @@ class InService(BaseModel):
 
 @dataclass(frozen=True)
 class Served:
-    """A model in service; requests hold one while they run, so a swap never mixes two."""
+    """A model in service; requests hold one while they run, so a swap never mixes two.
+
+    `instead` is the proven version that answers where this one, still on trial, fails.
+    """
 
     entry: InService
     model: PortableModel
+    instead: Served | None = None
 
 
 class Service:
@@ -69,6 +80,39 @@ class Service:
         if self._served is None:
             raise NotReadyError(f"no model is served: {self._why_not}")
         return self._served
+
+    def pick(self, key: str | bytes) -> Served:
+        """What answers a request of that key: of one key, always the same side of a split; `NotReadyError` if none."""
+        return self.served
+
+    def observed(
+        self, served: Served, probabilities: Probabilities, seconds: float, failed: bool, asked: bytes = b""
+    ) -> None:
+        """Take note of how `served` answered a request; cheap, never raises.
+
+        `asked` is the JSON body `{"rows": […]}` of a request that was answered: a shadow scores some of them again.
+        """
+
+    def answer(
+        self, key: str | bytes, ask: Callable[[PortableModel], Answers], asked: bytes = b""
+    ) -> tuple[Served, Answers]:
+        """What `ask` has of the model picked for `key`, and which it was; observed, and timed.
+
+        When a version on trial fails, the proven one is asked instead, and the caller notices nothing.
+        """
+        served = self.pick(key)
+        while True:
+            started = perf_counter()
+            try:
+                answers = ask(served.model)
+            except Exception:
+                self.observed(served, (), perf_counter() - started, True)
+                if served.instead is None:
+                    raise
+                served = served.instead
+            else:
+                self.observed(served, answers, perf_counter() - started, False, asked)
+                return served, answers
 
     def restore(self) -> None:
         """Serve again what `current.json` names; if that cannot be, stay not ready and say why."""

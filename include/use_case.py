@@ -9,11 +9,13 @@ library, because DAG files read it. The other modules are imported by the step t
 - `label.py`: `labels(raw, known_by) -> pandas DataFrame`
 - `candidates.py`: `CANDIDATES: tuple[Recipe, ...]`
 - `gates.py`: `GATES: Gates`
+- `lookup.py`, which may be left out: `LOOKUP: Lookup`, what serving can look up of its predictions
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from types import ModuleType
@@ -104,6 +106,10 @@ class UseCase:
     def part(self, module: str) -> ModuleType:
         """One module of the package, such as `label`."""
         return importlib.import_module(f"{self.spec.package}.{module}")
+
+    def has_part(self, module: str) -> bool:
+        """Whether the package has that module."""
+        return importlib.util.find_spec(f"{self.spec.package}.{module}") is not None
 
 
 def load_use_case(package: str) -> UseCase:

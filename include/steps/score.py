@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 
 from include.errors import DataError
 from include.lake import Dataset, Lake, Layer, Manifest
+from include.lookup import FILE as LOOKUP
 from include.registry import Registry, Version
 from include.scoring import feature_partition, load_model, prediction_partition, raw_columns
 from include.step import Context, Result, StepArguments, main
-from include.use_case import Horizon, UseCaseSpec
+from include.use_case import Horizon, UseCase
 
 AS_OF = "as_of"
 PROBABILITY = "probability"
@@ -48,7 +49,7 @@ def score(context: Context, arguments: Arguments) -> Result:
     registry = Registry.open(context.settings, context.use_case.name)
     spec = context.use_case.spec
     found = {
-        horizon.name: _score(context.lake, spec, registry, horizon, arguments.date, force=arguments.force)
+        horizon.name: _score(context.lake, context.use_case, registry, horizon, arguments.date, force=arguments.force)
         for horizon in spec.horizons
     }
     scored = [one for one in found.values() if one is not None]
@@ -70,7 +71,7 @@ def score(context: Context, arguments: Arguments) -> Result:
 
 
 def _score(
-    lake: Lake, spec: UseCaseSpec, registry: Registry, horizon: Horizon, run_day: date, *, force: bool
+    lake: Lake, use_case: UseCase, registry: Registry, horizon: Horizon, run_day: date, *, force: bool
 ) -> Scored | None:
     day = run_day + timedelta(days=horizon.day_offset)
     partition = prediction_partition(horizon, day)
@@ -79,29 +80,40 @@ def _score(
     version = registry.newest_before(day)
     if version is None:
         return None
-    predictions = _predict(lake, spec, version, horizon, day)
-    examples = Dataset(Layer.RAW, spec.examples).on(day)
+    files = _predict(lake, use_case, version, horizon, day)
+    examples = Dataset(Layer.RAW, use_case.spec.examples).on(day)
     inputs = {
         str(feature_partition(horizon, day)): lake.require(feature_partition(horizon, day)).sha256,
         str(examples): lake.require(examples).sha256,
         f"models/{version.sha256}.onnx": version.sha256,
     }
-    manifest = lake.publish(partition, {FILE: predictions}, inputs=inputs, force=force)
+    manifest = lake.publish(partition, files, inputs=inputs, force=force)
     # Of two runs at once one publishes: the other reports what the winner published.
     return Scored(horizon, day, manifest, published_version(lake, horizon, day), made_now=True)
 
 
-def _predict(lake: Lake, spec: UseCaseSpec, version: Version, horizon: Horizon, day: date) -> pa.Table:
+def _predict(
+    lake: Lake, use_case: UseCase, version: Version, horizon: Horizon, day: date
+) -> dict[str, pa.Table | bytes]:
     """One row for each scheduled example, in its order: key, carried columns, as_of, probability, model_version."""
+    spec = use_case.spec
     examples = lake.read(Dataset(Layer.RAW, spec.examples).on(day), [spec.key, *spec.carried])
     features = _aligned(lake.read(feature_partition(horizon, day)), examples[spec.key], spec.key, horizon, day)
     model = load_model(lake, version.sha256)
     probabilities = model.probabilities(raw_columns(features, model.inputs))
-    return (
+    predictions = (
         examples.append_column(AS_OF, features[AS_OF])
         .append_column(PROBABILITY, pa.array(probabilities, pa.float64()))
         .append_column(MODEL_VERSION, pa.array([version.version] * examples.num_rows, pa.string()))
     )
+    return {FILE: predictions} | lookup_file(use_case, predictions, features)
+
+
+def lookup_file(use_case: UseCase, predictions: pa.Table, features: pa.Table) -> dict[str, pa.Table | bytes]:
+    """What serving looks up of these predictions, by the name of its file; nothing if the use case has no such part."""
+    if not use_case.has_part("lookup"):
+        return {}
+    return {LOOKUP: use_case.part("lookup").LOOKUP.to_json(predictions, features, use_case.spec.key)}
 
 
 def _aligned(features: pa.Table, keys: pa.ChunkedArray, key: str, horizon: Horizon, day: date) -> pa.Table:

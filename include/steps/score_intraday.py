@@ -13,7 +13,7 @@ from include.lake import Layer
 from include.registry import Registry
 from include.scoring import load_model, raw_columns
 from include.step import Context, Result, main
-from include.steps.score import AS_OF, FILE, MODEL_VERSION, PROBABILITY
+from include.steps.score import AS_OF, FILE, MODEL_VERSION, PROBABILITY, lookup_file
 
 log = logging.getLogger("nightshift")
 
@@ -46,7 +46,8 @@ def score_intraday(context: Context, arguments: Arguments) -> Result:
             .append_column(MODEL_VERSION, pa.array([version.version] * features.num_rows, pa.string()))
         )
         inputs = {str(made_from): lake.require(made_from).sha256, f"models/{version.sha256}.onnx": version.sha256}
-        published = lake.publish(target, {FILE: predictions}, inputs=inputs, force=arguments.force)
+        files = {FILE: predictions} | lookup_file(context.use_case, predictions, features)
+        published = lake.publish(target, files, inputs=inputs, force=arguments.force)
         log.info("score_intraday: %d rows by version %s", features.num_rows, version.version)
     name = str(arguments.dataset(Layer.PREDICTIONS))
     return Result(rows={name: published.rows}, uris={name: lake.uri(target)}, facts={"moment": arguments.moment})

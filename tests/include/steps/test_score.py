@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -86,6 +87,25 @@ def test_probabilities_are_the_model_files_for_each_flights_own_features(factory
     assert {row["flight_id"]: row["probability"] for row in predictions} == pytest.approx(expected, abs=1e-12)
     assert len({row["probability"] for row in predictions}) > ROWS / 2
     assert {row["as_of"] for row in predictions} == {datetime(2013, 10, 2, 5, tzinfo=UTC)}
+
+
+def test_what_serving_looks_up_is_published_beside_them(factory: Factory) -> None:
+    factory.day()
+    version = factory.version(DAY)
+
+    run(factory)
+
+    body = json.loads(factory.lake.read_file(NIGHTLY.on(TOMORROW), "lookup.json"))
+    table = factory.lake.read(NIGHTLY.on(TOMORROW))
+    assert [file.rows for file in factory.lake.require(NIGHTLY.on(TOMORROW)).files] == [0, ROWS]
+    assert body["predictions"]["flight_id"] == table["flight_id"].to_pylist()
+    assert body["predictions"]["probability"] == table["probability"].to_pylist()
+    assert set(body["predictions"]["model_version"]) == {version.version}
+    assert set(body["predictions"]["sensor_at"]) == {"2013-10-02T04:51:00Z"}
+    assert body["locations"]["code"] == ["BOS", "EWR", "JFK", "LGA"]
+    assert body["readings"]["location"] == ["EWR", "JFK", "LGA"]
+    assert body["readings"]["temperature"] == [60.0, 61.0, 62.0]
+    assert body["readings"]["wind_speed"] == [10.0, None, 10.0]
 
 
 def test_published_predictions_stay_until_forced(factory: Factory) -> None:

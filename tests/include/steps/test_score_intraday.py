@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -93,6 +94,18 @@ def test_the_columns_are_those_of_the_nights_predictions(factory: Factory) -> No
         "probability",
         "model_version",
     ]
+
+
+def test_what_serving_looks_up_is_published_beside_them(factory: Factory) -> None:
+    rows = due(factory)
+    factory.version(BEFORE)
+
+    run(factory)
+
+    body = json.loads(factory.lake.read_file(asked().partition(Layer.PREDICTIONS), "lookup.json"))
+    assert body["predictions"]["flight_id"] == rows["flight_id"].to_pylist()
+    assert body["predictions"]["probability"] == predictions(factory)["probability"].to_pylist()
+    assert body["readings"]["known_at"] == ["2013-10-01T04:51:00Z"] * 3
 
 
 def test_a_version_that_has_seen_the_day_does_not_predict_it(factory: Factory) -> None:

@@ -1,0 +1,91 @@
+"""What serving looks up: a partition's predictions, their places and the sensor readings they used, as one JSON file.
+
+serving reads no Parquet. `lookup.json` lies beside it in the same partition, under the same manifest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.errors import DataError
+
+FILE = "lookup.json"
+AS_OF = "as_of"
+SENSOR_AT = "sensor_at"
+LOCATION = ("code", "name", "latitude", "longitude", "time_zone")
+"""The columns of a location: text, text, degrees, degrees, IANA name."""
+
+_MICROSECONDS = 60_000_000
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Which of a use case's columns are places and sensor readings; the `LOOKUP` of its part `lookup`.
+
+    `places` are the example's columns that name a location, first the one whose sensor is read. `sensor` are the
+    feature columns of a reading, `sensor_age` the one that says how many minutes before as_of it became known.
+    `locations` answers all locations, with the columns `LOCATION`.
+    """
+
+    places: tuple[str, ...]
+    sensor: tuple[str, ...]
+    sensor_age: str
+    locations: Callable[[], pa.Table]
+
+    def to_json(self, predictions: pa.Table, features: pa.Table, key: str) -> bytes:
+        """A partition's lookup; `features` are the rows that the predictions were made from, in their order.
+
+        Canonical JSON: equal tables are equal bytes. Instants are UTC to the second. `DataError` when the features lack
+        a column of the sensor.
+        """
+        missing = [name for name in (*self.sensor, self.sensor_age) if name not in features.column_names]
+        if missing:
+            raise DataError(f"lookup: features lack {', '.join(missing)}; compute the features again with --force")
+        known = _known_at(features[AS_OF], features[self.sensor_age])
+        body = {
+            "key": key,
+            "location": self.places[0],
+            "predictions": _columns(predictions.append_column(SENSOR_AT, known)),
+            "locations": _columns(self._locations(predictions)),
+            "readings": _columns(self._readings(predictions[self.places[0]], known, features)),
+        }
+        return (json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
+
+    def _locations(self, predictions: pa.Table) -> pa.Table:
+        named = pa.chunked_array([chunk for place in self.places for chunk in predictions[place].chunks], pa.string())
+        locations = self.locations().select(list(LOCATION))
+        return locations.filter(pc.is_in(locations["code"], value_set=pc.unique(named))).sort_by("code")
+
+    def _readings(self, places: pa.ChunkedArray, known: pa.ChunkedArray, features: pa.Table) -> pa.Table:
+        names = ["location", "known_at"]
+        shown = pa.table([places, known, *(features[name] for name in self.sensor)], names=[*names, *self.sensor])
+        shown = shown.filter(pc.is_valid(shown["known_at"]))
+        # One thread: with several, which of equal rows is the first is a matter of luck.
+        grouped = shown.group_by(names, use_threads=False).aggregate([(name, "first") for name in self.sensor])
+        return grouped.rename_columns([*names, *self.sensor]).sort_by([(name, "ascending") for name in names])
+
+
+def _known_at(as_of: pa.ChunkedArray, age: pa.ChunkedArray) -> pa.ChunkedArray:
+    ago = pc.cast(pc.round(pc.multiply(pc.cast(age, pa.float64()), float(_MICROSECONDS))), pa.int64())
+    return pc.subtract(as_of, pc.cast(ago, pa.duration("us")))
+
+
+def _columns(table: pa.Table) -> dict[str, Sequence[Any]]:
+    return {name: _plain(table[name]) for name in table.column_names}
+
+
+def _plain(column: pa.ChunkedArray) -> list[Any]:
+    if pa.types.is_timestamp(column.type):
+        column = pc.strftime(pc.cast(column, pa.timestamp("s", "UTC"), safe=False), "%Y-%m-%dT%H:%M:%SZ")
+    elif pa.types.is_date(column.type):
+        column = pc.cast(column, pa.string())
+    elif pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_finite(column), column, None)
+    values: list[Any] = column.to_pylist()
+    return values

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from include.errors import DataError, LakeError
 from include.lake import Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
+from serving.card import InputKind, ModelInput
 from serving.errors import ModelError
-from serving.model import InputKind, ModelInput, PortableModel
+from serving.model import PortableModel
 
 
 def load_model(lake: Lake, sha256: str) -> PortableModel:

@@ -5,48 +5,33 @@ from __future__ import annotations
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 
+from serving import metrics, predict
 from serving.errors import ServingError
-from serving.rows import check_rows
+from serving.metrics import FOLDER, Telemetry
 from serving.service import Deployment, InService, Service
 from serving.settings import ServingSettings
-
-MAX_ROWS = 1000
-
-
-class PredictRequest(BaseModel):
-    """Rows of raw feature values, as the features partitions hold them."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    rows: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_ROWS)
-
-
-class PredictAnswer(BaseModel):
-    """One probability a row, in the order asked, and the version that answered."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    model_version: str
-    probabilities: list[float]
 
 
 def create_app(settings: ServingSettings) -> FastAPI:
     """The application; it loads what was last in service when it starts."""
     service = Service(settings)
+    telemetry = Telemetry(settings.state / FOLDER)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await telemetry.start()
         service.restore()
         yield
+        await telemetry.stop()
 
     app = FastAPI(title="nightshift serving", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.router.routes.insert(0, predict.route(service, telemetry))
     app.add_exception_handler(ServingError, _answer_serving_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid_request)
     app.add_exception_handler(Exception, _answer_surprise)
@@ -70,13 +55,6 @@ def create_app(settings: ServingSettings) -> FastAPI:
     def model() -> InService:
         return service.served.entry
 
-    @app.post("/v1/predict")
-    def predict(request: PredictRequest) -> PredictAnswer:
-        served = service.served
-        check_rows(request.rows, served.model.inputs)
-        probabilities = served.model.rows(request.rows).tolist()
-        return PredictAnswer(model_version=served.entry.version, probabilities=probabilities)
-
     @app.post("/admin/deployments", dependencies=[Depends(admin)])
     def deploy(wish: Deployment) -> InService:
         return service.deploy(wish)
@@ -85,6 +63,7 @@ def create_app(settings: ServingSettings) -> FastAPI:
     def withdraw() -> None:
         service.withdraw()
 
+    app.router.routes.append(metrics.route(telemetry))
     return app
 
 

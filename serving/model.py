@@ -6,52 +6,23 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from serving.card import InputKind, ModelCard, ModelInput
 from serving.errors import AnswerError, ModelError
+from serving.rows import RowReader
 
 METADATA_KEY = "nightshift"
 FEATURES = "features"
 PROBABILITY = "probability"
 
 Column = Sequence[Any] | NDArray[Any]
-
-
-class InputKind(StrEnum):
-    """How an input's raw values become the number the graph takes."""
-
-    NUMBER = "number"
-    CATEGORY = "category"
-
-
-class ModelInput(BaseModel):
-    """One raw feature column; `categories` lists a category's known values in the order of their codes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    kind: InputKind
-    categories: tuple[str, ...] = ()
-
-
-class ModelCard(BaseModel):
-    """What a model file says of itself, in its ONNX metadata under `nightshift`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    use_case: str
-    key: str
-    inputs: tuple[ModelInput, ...]
-    recipe: Any = None
-    trained_through: date | None = None
 
 
 class PortableModel:
@@ -64,6 +35,7 @@ class PortableModel:
         self.card = card
         self.sha256 = sha256
         self.name = name
+        self.reader = RowReader(card.inputs)
         self._session = session
         self._codes = {
             column.name: {value: float(code) for code, value in enumerate(column.categories)}
@@ -109,6 +81,10 @@ class PortableModel:
         """One probability a row, from rows of raw feature values; a field that is absent is a missing value."""
         return self.probabilities({column.name: [row.get(column.name) for row in rows] for column in self.inputs})
 
+    def answer(self, body: bytes) -> NDArray[np.float64]:
+        """One probability a row, from a request's body; `RowError` names the row and field that is wrong."""
+        return self._run(self.reader.read(body))
+
     def self_test(self) -> None:
         """Ask for a row of nulls and one of zeros and first categories; `ModelError` unless both answers make sense."""
         known = {column.name: column.categories[0] if column.categories else 0.0 for column in self.inputs}
@@ -131,7 +107,7 @@ class PortableModel:
         except Exception as error:  # the runtime's own exception types are not public
             raise AnswerError(f"model file {self.name} cannot answer: {_first_line(error)}") from None
         answers = np.asarray(found, dtype=np.float64)
-        if answers.shape != (len(features),) or not ((answers >= 0) & (answers <= 1)).all():
+        if answers.shape != (len(features),) or not _probable(answers):
             raise AnswerError(f"model file {self.name}: an answer is no probability in [0, 1]")
         return answers
 
@@ -168,6 +144,11 @@ def _check_graph(session: onnxruntime.InferenceSession, width: int, name: str) -
         raise ModelError(f"model file {name}: takes {takes}, expected {FEATURES} float64 [N, {width}]")
     if gives != [(PROBABILITY, "tensor(double)", 1)]:
         raise ModelError(f"model file {name}: gives {gives}, expected {PROBABILITY} float64 [N]")
+
+
+def _probable(answers: NDArray[np.float64]) -> bool:
+    # The least and the greatest of values with a NaN among them are NaN, which is in no range.
+    return bool(np.minimum.reduce(answers) >= 0 and np.maximum.reduce(answers) <= 1)
 
 
 def _first_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serving.errors import ModelError, NotReadyError, OtherUseCaseError, ServingError
+from serving.errors import ModelError, NotReadyError, OtherUseCaseError, RowError, ServingError
 from serving.fetch import fetch
 from serving.model import PortableModel
 from serving.settings import ServingSettings
@@ -105,6 +105,8 @@ class Service:
             started = perf_counter()
             try:
                 answers = ask(served.model)
+            except RowError:  # the caller's mistake, not the version's
+                raise
             except Exception:
                 self.observed(served, (), perf_counter() - started, True)
                 if served.instead is None:

@@ -23,6 +23,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from serving.logs import Log
+from serving.sampling import Sampler
 from serving.tally import Family, Kind, Tally
 
 FOLDER = "metrics"
@@ -64,6 +66,13 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
 
 
+class Fate(StrEnum):
+    """What became of a sample."""
+
+    WRITTEN = "written"
+    DROPPED = "dropped"
+
+
 @dataclass(frozen=True)
 class ModelState:
     """A version in service, its part in the rollout (such as `live`, `canary`), and its share of traffic in [0, 1]."""
@@ -78,7 +87,7 @@ class ModelState:
 class Telemetry(Collector):
     """What the rest of serving reports to. Calls are cheap, never raise, and come from the event loop's thread."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, sampler: Sampler | None = None, log: Log | None = None) -> None:
         self._seconds = Family(
             "serving_request_seconds", "Time to answer.", Kind.HISTOGRAM, ("route", "method", "status"), SECONDS
         )
@@ -97,6 +106,11 @@ class Telemetry(Collector):
             "serving_upstream_seconds", "Time of a call.", Kind.HISTOGRAM, ("upstream", "outcome"), SECONDS
         )
         self._open = _gauge("serving_upstream_open", "Workers that do not ask it for now.", "upstream")
+        self._samples = _counter("serving_samples", "Rows picked for the lake, by what became of them.", "outcome")
+        self._unsampled = _counter("serving_samples_skipped", "Requests not picked because enough rows were.")
+        self._lost_lines = _counter("serving_log_lines_dropped", "Log lines nobody took in time.")
+        self._sampler = sampler
+        self._log = log
         self._in_flight[()], self._queue[()], self._limited[()], self._workers[()] = [0.0], [0.0], [0.0], [1.0]
         self._flight = self._in_flight[()]
         self._waiting = self._queue[()]
@@ -107,6 +121,7 @@ class Telemetry(Collector):
             (
                 self._seconds, self._predictions, self._in_flight, self._queue, self._rss, self._workers, self._shed,
                 self._limited, self._lookups, self._entries, self._upstream, self._open,
+                self._samples, self._unsampled, self._lost_lines,
             ),
             folder,
         )  # fmt: skip
@@ -123,9 +138,13 @@ class Telemetry(Collector):
         cells[bisect_left(SECONDS, seconds)] += 1
         cells[-1] += seconds
 
-    def predicted(self, version: str, rows: bytes, probabilities: Probabilities, request_id: str = "") -> None:
-        """A version answered a request whose body was `rows`."""
+    def predicted(
+        self, version: str, body: bytes, probabilities: Probabilities, request_id: str = "", use_case: str = ""
+    ) -> None:
+        """A version answered a request with this JSON body, `{"rows": […]}`; some are kept as samples."""
         self._pending.append((version, probabilities))
+        if self._sampler is not None:
+            self._sampler.offer(use_case, version, request_id, body, probabilities)
         if len(self._pending) >= PENDING:
             self._sort_in()
 
@@ -169,15 +188,19 @@ class Telemetry(Collector):
 
     async def start(self) -> None:
         """Begin to show this process's counts to the others."""
+        if self._sampler is not None:
+            self._sampler.start()
         self._thread = threading.Thread(target=self._publish_often, name="telemetry", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:
-        """Leave the last counts behind."""
+        """Bring the last samples into the lake, and leave the last counts behind."""
+        if self._sampler is not None:
+            await asyncio.to_thread(self._sampler.stop)
         self._ended.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
-        self._sort_in()
+        self._gather()
         self.tally.publish()
 
     def page(self, accept: str = "") -> tuple[bytes, str]:
@@ -187,8 +210,7 @@ class Telemetry(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, added up over the processes."""
-        self._sort_in()
-        self._rss[()] = [float(_resident_bytes())]
+        self._gather()
         for metric in self.tally.collect():
             yield metric
             if metric.name == self._seconds.name:
@@ -208,9 +230,19 @@ class Telemetry(Collector):
 
     def _publish_often(self) -> None:
         while not self._ended.wait(PUBLISH_SECONDS):
-            self._sort_in()
-            self._rss[()] = [float(_resident_bytes())]
+            self._gather()
             self.tally.publish()
+
+    def _gather(self) -> None:
+        """Bring in what is counted elsewhere."""
+        self._sort_in()
+        self._rss[()] = [float(_resident_bytes())]
+        if self._log is not None:
+            self._lost_lines[()] = [float(self._log.dropped)]
+        if self._sampler is not None:
+            self._samples[(Fate.WRITTEN,)] = [float(self._sampler.written)]
+            self._samples[(Fate.DROPPED,)] = [float(self._sampler.dropped)]
+            self._unsampled[()] = [float(self._sampler.skipped)]
 
     def _sort_in(self) -> None:
         """Put the probabilities that wait into their version's buckets, all at once."""

@@ -1,0 +1,63 @@
+"""What happens around every request: it is given its trace, counted, timed, and noted in the access log."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving import trace, tracing
+from serving.logs import Log
+from serving.metrics import Telemetry
+
+UNMATCHED = "unmatched"
+"""Stands for every path that is no route: a path is what a caller sent, and there is no end of them."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+GAVE_UP = 499
+"""The status of a request whose caller left before its answer began, as nginx counts it."""
+
+
+class Observation:
+    """The outermost ASGI layer, so that what the inner ones refuse is seen as well; answers carry `x-request-id`."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, log: Log) -> None:
+        self._app = app
+        self._telemetry = telemetry
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and observe it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        who = trace.Trace.of(scope["headers"])
+        span = tracing.request(who)
+        status = GAVE_UP
+
+        async def observed_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", who.request_id.encode())]
+            await send(message)
+
+        token = trace.current.set(who)
+        self._telemetry.in_flight(1)
+        try:
+            await self._app(scope, receive, observed_send)
+        finally:
+            self._telemetry.in_flight(-1)
+            trace.current.reset(token)
+            seconds = perf_counter() - started
+            route, method = _route(scope), scope["method"] if scope["method"] in METHODS else "OTHER"
+            self._telemetry.request(route, method, status, seconds)
+            caller = scope.get("state", {}).get("caller", "")
+            self._log.request(who, method, route, status, seconds, caller=caller)
+            if span is not None:
+                span.end(method, route, status)
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that took the request."""
+    return getattr(scope.get("route"), "path", UNMATCHED)

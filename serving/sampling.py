@@ -1,0 +1,293 @@
+"""Some of what was asked and answered, kept in the lake for drift and quality.
+
+A sample is a line of JSON in `samples/<use case>/date=YYYY-MM-DD/<time>-<random>.jsonl.gz`, and its date is that of the
+answer in UTC. A segment appears whole, by a rename or one PUT, when it is large or old enough or its day is over.
+Nothing here is waited for by a request: what cannot be kept is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from random import random
+from typing import Any, Protocol
+from urllib.parse import quote, unquote, urlparse
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import FetchError
+
+QUEUE_BYTES = 8 * 2**20
+"""Bodies that may wait for the thread, together."""
+QUEUE_REQUESTS = 10_000
+"""Requests that may wait for the thread."""
+HELD_BYTES = 16 * 2**20
+"""Lines that may wait for a lake that does not take them; then the newest are dropped."""
+TICK_SECONDS = 0.25
+RETRY_SECONDS = 5.0
+DRAIN_SECONDS = 5.0
+
+log = logging.getLogger("serving")
+
+
+class Sample(msgspec.Struct, gc=False):
+    """One row that was asked, and its answer: the record of a segment.
+
+    `at` is when it was answered (UTC), `row` its place in the request from 0, `inputs` the raw values as sent.
+    """
+
+    at: datetime
+    version: str
+    request_id: str
+    row: int
+    inputs: dict[str, Any]
+    probability: float
+
+
+class Rows(msgspec.Struct):
+    """A prediction request's body."""
+
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A request that was picked to be kept."""
+
+    at: datetime
+    use_case: str
+    version: str
+    request_id: str
+    body: bytes
+    probabilities: Sequence[float] | NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """When a segment is full: bytes of JSON, or seconds since its first line."""
+
+    size: int = 4 * 2**20
+    age: float = 60.0
+
+
+class Bin(Protocol):
+    """Where segments are put."""
+
+    def put(self, name: str, content: bytes) -> None:
+        """Store a segment whole, or raise `OSError` or `FetchError`."""
+
+
+class FolderBin:
+    """A folder; a segment appears by a rename after it is on the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, name: str, content: bytes) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".part-{path.name}")
+        try:
+            with part.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+
+
+class S3Bin:
+    """A bucket and prefix; a PUT is atomic."""
+
+    def __init__(self, bucket: str, prefix: str, endpoint: str | None) -> None:
+        self._bucket, self._prefix, self._endpoint = bucket, f"{prefix}/" if prefix else "", endpoint
+        self._client: Any = None
+
+    def put(self, name: str, content: bytes) -> None:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            if self._client is None:
+                config = Config(connect_timeout=3, read_timeout=10, retries={"max_attempts": 2, "mode": "standard"})
+                self._client = boto3.client("s3", endpoint_url=self._endpoint, config=config)
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=content)
+        except (BotoCoreError, ClientError) as error:
+            raise FetchError(f"s3://{self._bucket}/{self._prefix}{name}: {error}") from None
+
+
+def open_bin(lake: str, s3_endpoint: str | None = None) -> Bin:
+    """Where samples go in a lake at a folder, `file://…` or `s3://bucket/prefix`."""
+    parsed = urlparse(lake)
+    if parsed.scheme == "s3":
+        return S3Bin(parsed.netloc, parsed.path.strip("/"), s3_endpoint)
+    return FolderBin(Path(unquote(parsed.path) if parsed.scheme == "file" else lake))
+
+
+class Segment:
+    """Lines of one use case and day, until they are published."""
+
+    def __init__(self, use_case: str, day: date) -> None:
+        self.use_case = use_case
+        self.day = day
+        self.lines: list[bytes] = []
+        self.size = 0
+        self.rows = 0
+        self.born = time.monotonic()
+
+    def add(self, content: bytes, rows: int) -> None:
+        """More lines."""
+        self.lines.append(content)
+        self.size += len(content)
+        self.rows += rows
+
+    def full(self, rotation: Rotation) -> bool:
+        """Whether it is time to publish it."""
+        return self.size >= rotation.size or time.monotonic() - self.born >= rotation.age
+
+    def name(self) -> str:
+        """A name that no other segment has, in order of time."""
+        now = datetime.now(UTC)
+        folder = f"samples/{quote(self.use_case, safe='')}/date={self.day.isoformat()}"
+        return f"{folder}/{now:%H%M%S%f}-{secrets.token_hex(4)}.jsonl.gz"
+
+    def content(self) -> bytes:
+        """The lines, compressed."""
+        return gzip.compress(b"".join(self.lines), compresslevel=1, mtime=0)
+
+
+class Sampler:
+    """Picks a share of the requests, up to a rate in rows, and brings them into the lake from a thread of its own."""
+
+    def __init__(self, bin: Bin, share: float, rows_per_second: float, rotation: Rotation | None = None) -> None:
+        self.written = 0
+        self.dropped = 0
+        """Rows picked that could not be kept: the queue was full, or the lake did not take them."""
+        self.skipped = 0
+        """Requests picked but not taken because the rate was reached."""
+        self._bin = bin
+        self._share = share
+        self._rate = rows_per_second
+        self._rotation = rotation or Rotation()
+        self._waiting: deque[Answered] = deque()
+        self._put_bytes = 0
+        self._taken_bytes = 0
+        self._granted = rows_per_second
+        self._picked = 0
+        self._segments: dict[tuple[str, date], Segment] = {}
+        self._retry_at = 0.0
+        self._failing = False
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def offer(
+        self,
+        use_case: str,
+        version: str,
+        request_id: str,
+        body: bytes,
+        probabilities: Sequence[float] | NDArray[np.float64],
+    ) -> None:
+        """Perhaps keep an answered request; never waits."""
+        if random() >= self._share:  # noqa: S311 (a sample, no secret)
+            return
+        if self._picked >= self._granted:
+            self.skipped += 1
+            return
+        if self._put_bytes - self._taken_bytes > QUEUE_BYTES or len(self._waiting) >= QUEUE_REQUESTS:
+            self.dropped += len(probabilities)
+            return
+        self._picked += len(probabilities)
+        self._put_bytes += len(body)
+        self._waiting.append(Answered(datetime.now(UTC), use_case, version, request_id, body, probabilities))
+
+    def start(self) -> None:
+        """Begin to write; before that, samples wait."""
+        self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish what waits, within `DRAIN_SECONDS`: a lake that hangs is not waited for."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(DRAIN_SECONDS)
+
+    def _run(self) -> None:
+        while not self._ended.wait(TICK_SECONDS):
+            self._granted = min(self._granted + self._rate * TICK_SECONDS, self._picked + self._rate)
+            self._take()
+            self._publish(everything=False)
+        self._take()
+        self._publish(everything=True)
+
+    def _take(self) -> None:
+        """Put what waits into segments."""
+        for _ in range(len(self._waiting)):
+            answered = self._waiting.popleft()
+            self._taken_bytes += len(answered.body)
+            rows = len(answered.probabilities)
+            if sum(segment.size for segment in self._segments.values()) > HELD_BYTES:
+                self.dropped += rows
+                continue
+            try:
+                lines = _lines(answered)
+            except (msgspec.MsgspecError, ValueError):
+                self.dropped += rows
+                continue
+            key = (answered.use_case, answered.at.date())
+            segment = self._segments.get(key) or self._segments.setdefault(key, Segment(*key))
+            segment.add(lines, rows)
+
+    def _publish(self, *, everything: bool) -> None:
+        if not everything and time.monotonic() < self._retry_at:
+            return
+        for key, segment in list(self._segments.items()):
+            if everything or segment.full(self._rotation):
+                if not self._put(segment):
+                    return
+                del self._segments[key]
+
+    def _put(self, segment: Segment) -> bool:
+        try:
+            self._bin.put(segment.name(), segment.content())
+        except (OSError, FetchError) as error:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            if not self._failing:
+                reason = error.strerror if isinstance(error, OSError) else str(error)
+                log.warning("samples cannot be kept, requests go on: %s; free or repair the lake", reason)
+            self._failing = True
+            return False
+        if self._failing:
+            log.info("samples are kept again")
+        self._failing = False
+        self.written += segment.rows
+        return True
+
+
+def _lines(answered: Answered) -> bytes:
+    inputs = _decode(answered.body).rows
+    probabilities = np.asarray(answered.probabilities).tolist()
+    return _encode(
+        [
+            Sample(answered.at, answered.version, answered.request_id, place, row, probability)
+            for place, (row, probability) in enumerate(zip(inputs, probabilities, strict=True))
+        ]
+    )
+
+
+_encode = msgspec.json.Encoder().encode_lines
+_decode = msgspec.json.Decoder(Rows).decode

@@ -24,7 +24,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving.logs import Log
-from serving.sampling import Sampler
+from serving.sampling import Rotation, Sampler, open_bin
+from serving.settings import ServingSettings
 from serving.tally import Family, Kind, Tally
 
 FOLDER = "metrics"
@@ -129,6 +130,16 @@ class Telemetry(Collector):
         self._registry.register(self)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+
+    @classmethod
+    def of(cls, settings: ServingSettings, log: Log | None = None) -> Telemetry:
+        """The telemetry that the settings ask for; samples are taken where there is a lake."""
+        sampler = None
+        if settings.lake and settings.sample_share > 0:
+            rotation = Rotation(age=settings.sample_seconds)
+            into = open_bin(settings.lake, settings.s3_endpoint)
+            sampler = Sampler(into, settings.sample_share, settings.sample_rows_per_second, rotation)
+        return cls(settings.state / FOLDER, sampler, log)
 
     # What the hot path reports
 

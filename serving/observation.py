@@ -15,6 +15,7 @@ UNMATCHED = "unmatched"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 GAVE_UP = 499
 """The status of a request whose caller left before its answer began, as nginx counts it."""
+FAILED = 500
 
 
 class Observation:
@@ -33,6 +34,7 @@ class Observation:
         started = perf_counter()
         who = trace.Trace.of(scope["headers"])
         span = tracing.request(who)
+        scope.setdefault("state", {})["request_id"] = who.request_id
         status = GAVE_UP
 
         async def observed_send(message: Message) -> None:
@@ -46,13 +48,16 @@ class Observation:
         self._telemetry.in_flight(1)
         try:
             await self._app(scope, receive, observed_send)
+        except Exception:
+            status = FAILED
+            raise
         finally:
             self._telemetry.in_flight(-1)
             trace.current.reset(token)
             seconds = perf_counter() - started
             route, method = _route(scope), scope["method"] if scope["method"] in METHODS else "OTHER"
             self._telemetry.request(route, method, status, seconds)
-            caller = scope.get("state", {}).get("caller", "")
+            caller = scope["state"].get("caller", "")
             self._log.request(who, method, route, status, seconds, caller=caller)
             if span is not None:
                 span.end(method, route, status)

@@ -68,8 +68,9 @@ def create_app(settings: ServingSettings) -> FastAPI:
 
 
 async def _answer_serving_error(_: Request, error: Exception) -> JSONResponse:
-    status = error.status if isinstance(error, ServingError) else 500
-    return JSONResponse({"detail": str(error)}, status)
+    known = error if isinstance(error, ServingError) else ServingError(str(error))
+    headers = {} if known.retry_after is None else {"Retry-After": str(known.retry_after)}
+    return JSONResponse({"detail": str(known)}, known.status, headers)
 
 
 async def _answer_invalid_request(_: Request, error: Exception) -> JSONResponse:

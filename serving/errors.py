@@ -4,9 +4,10 @@ from __future__ import annotations
 
 
 class ServingError(Exception):
-    """One clear line, and the HTTP status it is answered with."""
+    """One clear line, and the HTTP status it is answered with; `retry_after` seconds go into a header of that name."""
 
     status = 500
+    retry_after: int | None = None
 
 
 class ModelError(ServingError):
@@ -41,3 +42,26 @@ class NotReadyError(ServingError):
     """No model is in service."""
 
     status = 503
+
+
+class NotFoundError(ServingError):
+    """Nothing is known of what was asked for."""
+
+    status = 404
+
+
+class NotYetError(ServingError):
+    """There is no answer yet; there may be one after `retry_after` seconds."""
+
+    status = 503
+
+    def __init__(self, line: str, retry_after: int) -> None:
+        super().__init__(line)
+        self.retry_after = retry_after
+
+
+class UpstreamError(ServingError):
+    """An upstream gave no answer that can be used."""
+
+    status = 503
+    retry_after = 1

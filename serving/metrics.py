@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from serving import tracing
 from serving.logs import Log
 from serving.sampling import Rotation, Sampler, open_bin
 from serving.settings import ServingSettings
@@ -88,7 +89,13 @@ class ModelState:
 class Telemetry(Collector):
     """What the rest of serving reports to. Calls are cheap, never raise, and come from the event loop's thread."""
 
-    def __init__(self, folder: Path | None = None, sampler: Sampler | None = None, log: Log | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        sampler: Sampler | None = None,
+        log: Log | None = None,
+        collector: tracing.Destination | None = None,
+    ) -> None:
         self._seconds = Family(
             "serving_request_seconds", "Time to answer.", Kind.HISTOGRAM, ("route", "method", "status"), SECONDS
         )
@@ -112,6 +119,7 @@ class Telemetry(Collector):
         self._lost_lines = _counter("serving_log_lines_dropped", "Log lines nobody took in time.")
         self._sampler = sampler
         self._log = log
+        self._collector = collector
         self._in_flight[()], self._queue[()], self._limited[()], self._workers[()] = [0.0], [0.0], [0.0], [1.0]
         self._flight = self._in_flight[()]
         self._waiting = self._queue[()]
@@ -139,7 +147,10 @@ class Telemetry(Collector):
             rotation = Rotation(age=settings.sample_seconds)
             into = open_bin(settings.lake, settings.s3_endpoint)
             sampler = Sampler(into, settings.sample_share, settings.sample_rows_per_second, rotation)
-        return cls(settings.state / FOLDER, sampler, log)
+        collector = (
+            tracing.Destination(settings.otlp_endpoint, settings.trace_share) if settings.otlp_endpoint else None
+        )
+        return cls(settings.state / FOLDER, sampler, log, collector)
 
     # What the hot path reports
 
@@ -198,14 +209,17 @@ class Telemetry(Collector):
     # Its life
 
     async def start(self) -> None:
-        """Begin to show this process's counts to the others."""
+        """Begin to keep samples, to send spans, and to show this process's counts to the others."""
+        if self._collector is not None:
+            tracing.start(self._collector)
         if self._sampler is not None:
             self._sampler.start()
         self._thread = threading.Thread(target=self._publish_often, name="telemetry", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:
-        """Bring the last samples into the lake, and leave the last counts behind."""
+        """Send the last spans and samples, each within a deadline, and leave the last counts behind."""
+        await asyncio.to_thread(tracing.stop)
         if self._sampler is not None:
             await asyncio.to_thread(self._sampler.stop)
         self._ended.set()

@@ -233,6 +233,7 @@ class Sampler:
             self._publish(everything=False)
         self._take()
         self._publish(everything=True)
+        self.dropped += sum(segment.rows for segment in self._segments.values())
 
     def _take(self) -> None:
         """Put what waits into segments."""

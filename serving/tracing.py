@@ -5,7 +5,9 @@ A collector's credentials come from OpenTelemetry's own variables, such as OTEL_
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serving.trace import Trace, current
@@ -21,21 +23,29 @@ DRAIN_SECONDS = 2
 _NOTHING = nullcontext()
 
 
+@dataclass(frozen=True)
+class Destination:
+    """A collector's address, and the share of the traces beginning here that is recorded."""
+
+    endpoint: str
+    share: float
+
+
 class Tracing:
     """The spans of this process, sent to one collector in batches by a thread of their own; a full queue drops them."""
 
-    def __init__(self, endpoint: str, share: float) -> None:
+    def __init__(self, to: Destination) -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
-        url = endpoint if endpoint.endswith(TRACES) else endpoint.rstrip("/") + TRACES
+        url = to.endpoint if to.endpoint.endswith(TRACES) else to.endpoint.rstrip("/") + TRACES
         exporter = OTLPSpanExporter(endpoint=url, timeout=EXPORT_SECONDS)
         resource = Resource.create({"service.name": "nightshift-serving"})
         self._provider: TracerProvider = TracerProvider(
-            sampler=ParentBased(TraceIdRatioBased(share)), resource=resource, shutdown_on_exit=False
+            sampler=ParentBased(TraceIdRatioBased(to.share)), resource=resource, shutdown_on_exit=False
         )
         self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=QUEUE))
         self.tracer: Tracer = self._provider.get_tracer("serving")
@@ -73,10 +83,10 @@ class RequestSpan:
         context.detach(self._token)
 
 
-def start(endpoint: str, share: float) -> None:
-    """Record `share` of the requests that begin here (a caller's own decision is followed), and send their spans."""
+def start(to: Destination) -> None:
+    """Record requests, of those that continue a trace the ones their caller records, and send their spans."""
     global _tracing  # noqa: PLW0603 (one a process, as OpenTelemetry itself has it)
-    _tracing = Tracing(endpoint, share)
+    _tracing = Tracing(to)
 
 
 def stop() -> None:
@@ -96,7 +106,22 @@ def span(name: str, **attributes: str | int | float) -> AbstractContextManager[A
     """A span around a part of the request's work, such as the model's or an upstream's; nothing when tracing is off."""
     if _tracing is None:
         return _NOTHING
-    return _tracing.tracer.start_as_current_span(name, attributes=attributes, record_exception=False)
+    return _inner_span(_tracing.tracer, name, attributes)
+
+
+@contextmanager
+def _inner_span(tracer: Tracer, name: str, attributes: Mapping[str, str | int | float]) -> Iterator[None]:
+    from opentelemetry.trace import Status, StatusCode
+
+    # Left to itself the library would put the exception's text on the span, and that may be what a caller sent.
+    with tracer.start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as inner:
+        try:
+            yield
+        except Exception as error:
+            inner.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise
 
 
 def outgoing() -> dict[str, str]:

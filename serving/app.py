@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from serving import metrics, predict
+from serving.chain import Chain
 from serving.errors import ServingError
 from serving.metrics import FOLDER, Telemetry
 from serving.service import Deployment, InService, Service
@@ -22,12 +23,15 @@ def create_app(settings: ServingSettings) -> FastAPI:
     """The application; it loads what was last in service when it starts."""
     service = Service(settings)
     telemetry = Telemetry(settings.state / FOLDER)
+    chain = Chain(settings, telemetry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await telemetry.start()
+        await chain.start()
         service.restore()
         yield
+        await chain.stop()
         await telemetry.stop()
 
     app = FastAPI(title="nightshift serving", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -63,6 +67,7 @@ def create_app(settings: ServingSettings) -> FastAPI:
     def withdraw() -> None:
         service.withdraw()
 
+    app.include_router(chain.router)
     app.router.routes.append(metrics.route(telemetry))
     return app
 

@@ -44,6 +44,12 @@ class NotReadyError(ServingError):
     status = 503
 
 
+class QuestionError(ServingError):
+    """A question whose parts do not go together."""
+
+    status = 422
+
+
 class NotFoundError(ServingError):
     """Nothing is known of what was asked for."""
 
@@ -65,3 +71,31 @@ class UpstreamError(ServingError):
 
     status = 503
     retry_after = 1
+
+
+class UnderWayError(ServingError):
+    """A rollout is under way, and another one was asked for."""
+
+    status = 409
+
+
+class UnacknowledgedError(ServingError):
+    """A worker did not say in time that it has loaded a version."""
+
+    status = 503
+
+
+class TrialError(ServingError):
+    """The version on trial cannot go on, for a reason that is not in its answers."""
+
+    status = 422
+
+
+class EndedError(ServingError):
+    """A rollout was ended by someone else, so that whoever drives it has nothing left to do."""
+
+    status = 409
+
+
+class KeysError(ServingError):
+    """The file of API keys cannot be understood, or does not allow what was asked."""

@@ -12,6 +12,7 @@ from serving.errors import FetchError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+    from types_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
 MANIFEST = "_manifest.json"
 
@@ -108,13 +109,12 @@ class S3Lake:
         return self._made
 
     def folders(self, prefix: str) -> list[str]:
-        pages = self._list(Prefix=f"{self.prefix}{prefix}/", Delimiter="/")
-        return sorted(
-            folder["Prefix"].rstrip("/").rpartition("/")[2] for page in pages for folder in page.get("CommonPrefixes", [])
-        )
+        pages = self._list(prefix, delimiter="/")
+        found = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", [])]
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
 
     def manifests(self, prefix: str, after: str = "") -> dict[str, str]:
-        pages = self._list(Prefix=f"{self.prefix}{prefix}/", StartAfter=f"{self.prefix}{prefix}/{after}")
+        pages = self._list(prefix, after=after)
         return {
             entry["Key"].removeprefix(self.prefix): entry["ETag"]
             for page in pages
@@ -132,14 +132,15 @@ class S3Lake:
         except (BotoCoreError, ClientError) as error:
             raise FetchError(f"{uri}: {error}") from None
 
-    def _list(self, **about: str) -> list[dict[str, list[dict[str, str]]]]:
+    def _list(self, prefix: str, *, after: str = "", delimiter: str = "") -> list[ListObjectsV2OutputTypeDef]:
         from botocore.exceptions import BotoCoreError, ClientError
 
+        top = f"{self.prefix}{prefix}/"
         try:
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, **about)
-            return list(pages)  # type: ignore[arg-type]
+            pages = self._client.get_paginator("list_objects_v2")
+            return list(pages.paginate(Bucket=self.bucket, Prefix=top, StartAfter=f"{top}{after}", Delimiter=delimiter))
         except (BotoCoreError, ClientError) as error:
-            raise FetchError(f"s3://{self.bucket}/{about['Prefix']}: {error}") from None
+            raise FetchError(f"s3://{self.bucket}/{top}: {error}") from None
 
 
 def _within(content: bytes, limit: int, uri: str) -> bytes:

@@ -139,7 +139,7 @@ def open_services(stack: Stack) -> Services:
         postgres=postgres,
         airflow=Airflow(stack, airflow_url, settings_file, environment, processes),
         mlflow=Mlflow(stack, tracking_url, settings.artifacts, processes),
-        serving=Serving(stack, token, settings.serving_url, settings.s3_endpoint, processes),
+        serving=Serving(stack, token, settings.serving_url, settings.s3_endpoint, settings.lake, processes),
     )
 
 

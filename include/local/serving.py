@@ -13,6 +13,7 @@ from include.local.http import ask, is_up
 from include.local.ports import require_free
 from include.local.processes import Process, Processes
 from include.local.stack import Stack
+from include.use_case import load_use_case
 
 SERVER = "serving"
 
@@ -25,6 +26,7 @@ class Serving:
     token: str
     url: str
     s3_endpoint: str | None
+    lake: str
     processes: Processes
 
     def start(self) -> Process:
@@ -33,14 +35,21 @@ class Serving:
             return running
         port = self.stack.serving_port
         require_free(self.stack.host, port, service="serving", variable="NIGHTSHIFT_SERVING_PORT")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")} | {
-            "SERVING_HOST": self.stack.host,
-            "SERVING_PORT": str(port),
-            "SERVING_TOKEN": self.token,
-            "SERVING_STATE": str(self.stack.state / "serving"),
-            "PYTHONPATH": str(self.stack.root),
-            "PYTHONUNBUFFERED": "1",
-        }
+        package = self.stack.use_cases.split(",")[0].strip()
+        looked_up = {"SERVING_LAKE": self.lake, "SERVING_USE_CASE": load_use_case(package).name}
+        given = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
+        environment = (
+            looked_up
+            | given
+            | {
+                "SERVING_HOST": self.stack.host,
+                "SERVING_PORT": str(port),
+                "SERVING_TOKEN": self.token,
+                "SERVING_STATE": str(self.stack.state / "serving"),
+                "PYTHONPATH": str(self.stack.root),
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
         if self.s3_endpoint:
             environment["SERVING_S3_ENDPOINT"] = self.s3_endpoint
         return self.processes.start(

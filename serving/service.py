@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from pathlib import Path
-from threading import Lock
-from time import perf_counter
+import secrets
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from threading import Event as Flag
+from threading import RLock, Thread
+from time import monotonic, perf_counter
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serving.errors import ModelError, NotReadyError, OtherUseCaseError, RowError, ServingError
+from serving.conductor import Conductor
+from serving.deployments import Event, History, Record
+from serving.errors import (
+    EndedError,
+    ModelError,
+    NotReadyError,
+    OtherUseCaseError,
+    RowError,
+    ServingError,
+    UnderWayError,
+)
 from serving.fetch import fetch
 from serving.model import PortableModel
+from serving.recent import Recent
+from serving.rollout import InService, Phase, Plan, Rollout
+from serving.served import Answers, Probabilities, Served
 from serving.settings import ServingSettings
+from serving.shared_traffic import SharedTraffic
+from serving.state import CURRENT, Report, StateFolder
+from serving.trial import Trial, comparable
 
-CURRENT = "current.json"
-
-Answers = NDArray[np.float64]
-Probabilities = Sequence[float] | Answers
+WATCH_SECONDS = 0.2
+"""How soon a worker follows what another one has changed."""
+WORK_SECONDS = 0.002
+"""How long a shadow works at a stretch; it rests nine times as long, so requests lose a tenth of a core at most."""
+MAX_SAMPLES = 1000
+SAMPLES_AT_ONCE = 20
 
 log = logging.getLogger("serving")
 
 
 class Deployment(BaseModel):
-    """A wish: this model file, under this version's name, into service."""
+    """A wish: this model file, under this version's name, into service.
+
+    With a `rollout` it has to prove itself first (shadow, canary), unless nothing is served yet; `rows` are then scored
+    where there are no recent requests. Without one it serves at once. `by` says who wishes it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -37,42 +61,36 @@ class Deployment(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-fA-F]{64}$")
     version: str = Field(min_length=1)
     use_case: str = Field(min_length=1)
-
-
-class InService(BaseModel):
-    """What is served, and since when (UTC); the content of `current.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: str
-    sha256: str
-    uri: str
-    use_case: str
-    since: datetime
-    trained_through: date | None = None
-
-
-@dataclass(frozen=True)
-class Served:
-    """A model in service; requests hold one while they run, so a swap never mixes two.
-
-    `instead` is the proven version that answers where this one, still on trial, fails.
-    """
-
-    entry: InService
-    model: PortableModel
-    instead: Served | None = None
+    by: str = Field(default="", max_length=300)
+    rollout: Plan | None = None
+    rows: tuple[dict[str, float | str | None], ...] = Field(default=(), max_length=MAX_SAMPLES)
 
 
 class Service:
-    """Holds the model in service; swaps are one assignment, after everything that can fail."""
+    """Holds the model in service and the one on trial; swaps are one assignment, after everything that can fail.
+
+    All workers of a server have one each and follow the same state folder: `refresh` takes over what changed there.
+    """
 
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
-        self._file = settings.state / CURRENT
-        self._lock = Lock()
+        self.folder = StateFolder(settings.state)
+        self.history = History(self.folder)
+        self.worker = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._lock = RLock()
         self._served: Served | None = None
+        self._trial: Trial | None = None
+        self._prepared: Served | None = None
         self._why_not = "nothing was deployed yet"
+        self._stamp: tuple[int, ...] | None = None
+        self._report = Report(self.worker, -1)
+        self._recent = Recent()
+        self._samples: deque[Sequence[Mapping[str, Any]]] = deque()
+        self._leads: SharedTraffic | None = None
+        self._stopping = Flag()
+        self._threads: list[Thread] = []
+
+    # Requests
 
     @property
     def served(self) -> Served:
@@ -83,7 +101,8 @@ class Service:
 
     def pick(self, key: str | bytes) -> Served:
         """What answers a request of that key: of one key, always the same side of a split; `NotReadyError` if none."""
-        return self.served
+        trial = self._trial
+        return trial.served if trial is not None and trial.takes(key) else self.served
 
     def observed(
         self, served: Served, probabilities: Probabilities, seconds: float, failed: bool, asked: bytes = b""
@@ -92,6 +111,10 @@ class Service:
 
         `asked` is the JSON body `{"rows": […]}` of a request that was answered: a shadow scores some of them again.
         """
+        if asked:
+            self._recent.put(asked)
+        if self._trial is not None:
+            self._trial.note(served, probabilities, seconds, failed)
 
     def answer(
         self, key: str | bytes, ask: Callable[[PortableModel], Answers], asked: bytes = b""
@@ -116,51 +139,221 @@ class Service:
                 self.observed(served, answers, perf_counter() - started, False, asked)
                 return served, answers
 
+    # Life
+
+    async def start(self) -> None:
+        """Serve again what was served last, and follow the state folder from now on."""
+        await asyncio.to_thread(self.restore)
+        self._run(self._follow, "state")
+
+    async def stop(self) -> None:
+        """Follow no more; a rollout that this worker drives ends here."""
+        self._stopping.set()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+        if self._leads is not None:
+            self._abort(self._leads, "its worker was stopped")
+        self.folder.forget()
+
     def restore(self) -> None:
         """Serve again what `current.json` names; if that cannot be, stay not ready and say why."""
-        try:
-            entry = InService.model_validate_json(self._file.read_bytes())
-            self._served = Served(entry, self._load(entry.uri, entry.sha256, entry.use_case))
-        except FileNotFoundError:
-            return
-        except (OSError, ValidationError) as error:
-            self._why_not = f"{self._file} cannot be read ({type(error).__name__}); deploy again"
-        except ServingError as error:
-            self._why_not = f"version {entry.version} cannot be loaded again: {error}"
+        self.refresh()
+        self._recover()
         if self._served is None:
             log.warning("not ready: %s", self._why_not)
 
-    def deploy(self, wish: Deployment) -> InService:
-        """Put a model into service; on any error what was served before is served still."""
+    def refresh(self) -> None:
+        """Take over what the state folder says, if it changed, and acknowledge it."""
         with self._lock:
-            before = self._served.entry if self._served else None
-            if before and before.use_case != wish.use_case:
-                raise OtherUseCaseError(
-                    f"this server serves use case {before.use_case!r}; start another for {wish.use_case!r} "
-                    "(SERVING_PORT, SERVING_STATE)"
-                )
-            if before and (before.version, before.sha256, before.uri) == (wish.version, wish.sha256, wish.model_uri):
-                return before
-            model = self._load(wish.model_uri, wish.sha256, wish.use_case)
+            stamp = self.folder.stamp()
+            if stamp == self._stamp:
+                return
+            change = self.folder.change()
+            error = self._take_over(change.rollout)
+            self._stamp = stamp
+            self._report = Report(self.worker, change.serial, error)
+            self.folder.report(self._report)
+
+    # Deployments
+
+    def deploy(self, wish: Deployment, by: str = "") -> InService | Rollout:
+        """Put a model into service, or begin its rollout; on any error what was served before is served still.
+
+        At once: what is in service then. With a plan, and something to compare with: the rollout that has begun. While
+        one is under way another is refused (`UnderWayError`), the same wish joins it, and a deployment at once ends it.
+        """
+        with self.folder.locked("deploy"):
+            self.refresh()
+            self._recover()
+            before, active = self._current(), self._under_way()
+            _check_use_case(before, wish)
             entry = InService(
                 version=wish.version,
-                sha256=model.sha256,
+                sha256=wish.sha256.lower(),
                 uri=wish.model_uri,
                 use_case=wish.use_case,
                 since=datetime.now(UTC),
-                trained_through=model.card.trained_through,
+                by=wish.by or by,
             )
-            _write(self._file, entry.model_dump_json(indent=1).encode())
-            self._served = Served(entry, model)
-            log.info("in service: version %s of %s (%s)", entry.version, entry.use_case, entry.uri)
-            return entry
+            if wish.rollout is not None and active is not None:
+                return _joined(active, entry)
+            if before is not None and before.same_file(entry):
+                self._interrupt(active, f"version {before.version} was put into service at once")
+                return before
+            model = self._load(wish.model_uri, wish.sha256, wish.use_case)
+            entry = entry.model_copy(update={"trained_through": model.card.trained_through})
+            self._interrupt(active, f"version {wish.version} was put into service at once")
+            plan = wish.rollout if before is not None else None
+            traffic = self._begin(Served(entry, model), before, plan)
+            if plan is None:
+                traffic.promote({})
+                log.info("in service: version %s of %s (%s)", entry.version, entry.use_case, entry.uri)
+                return self.served.entry
+            self._samples = deque(_in_bites(wish.rows))
+            alike = comparable(self.served.model, model)
+            self._lead(Conductor(plan, traffic, comparable=alike, pause=self._pause), traffic)
+            return self._under_way() or self.served.entry
 
-    def withdraw(self) -> None:
+    def withdraw(self, by: str = "") -> None:
         """Serve nothing from now on, restarts included."""
-        with self._lock:
-            self._file.unlink(missing_ok=True)
-            self._served, self._why_not = None, "the last model was withdrawn"
+        with self.folder.locked("deploy"):
+            self._interrupt(self._under_way(), "what is in service was withdrawn")
+            with self.folder.locked():
+                before = self._current()
+                self.folder.serve(None)
+                serial = self.folder.write(self.folder.change().rollout)
+                if before is not None:
+                    self.history.add(Record.of(before, Event.WITHDRAWN, datetime.now(UTC), by=by))
+            self.refresh()
+            self.folder.wait(serial)
             log.info("withdrawn: nothing is in service")
+
+    def _begin(self, new: Served, before: InService | None, plan: Plan | None) -> SharedTraffic:
+        """Have every worker load a version; nothing that is served changes yet."""
+        now = datetime.now(UTC)
+        rollout = Rollout(
+            id=uuid.uuid4().hex,
+            worker=self.worker,
+            entry=new.entry,
+            instead_of=before.version if before else None,
+            plan=plan,
+            began=now,
+            changed=now,
+        )
+        traffic = SharedTraffic(self.folder, self.history, rollout, self.refresh)
+        self._prepared = new
+        with self.folder.locked():
+            serial = self.folder.write(rollout)
+        try:
+            traffic.settle(serial)
+        except ServingError as error:
+            self._abort(traffic, str(error))
+            raise
+        return traffic
+
+    def _lead(self, conductor: Conductor, traffic: SharedTraffic) -> None:
+        def lead() -> None:
+            try:
+                conductor.run()
+            except EndedError:
+                return
+            except Exception as error:
+                log.exception("a rollout broke")
+                self._abort(traffic, f"it broke ({type(error).__name__}); the server's log has more")
+            finally:
+                self._leads = None
+
+        self._leads = traffic
+        self._run(lead, "rollout")
+
+    def _pause(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
+            raise EndedError("the server stops")
+
+    def _interrupt(self, active: Rollout | None, reason: str) -> None:
+        if active is not None:
+            self._abort(SharedTraffic(self.folder, self.history, active, self.refresh), reason)
+
+    def _abort(self, traffic: SharedTraffic, reason: str) -> None:
+        try:
+            traffic.abort(reason)
+        except EndedError:
+            return
+
+    def _under_way(self) -> Rollout | None:
+        rollout = self.folder.change().rollout
+        return rollout if rollout is not None and rollout.under_way else None
+
+    def _current(self) -> InService | None:
+        try:
+            return self.folder.current()
+        except (OSError, ValidationError):
+            return None
+
+    def _recover(self) -> None:
+        """End a rollout whose worker has ended: what it had seen is lost, so the proven version stays.
+
+        It is not resumed, for a version is promoted on evidence only; whoever wanted it asks again.
+        """
+        rollout = self._under_way()
+        if rollout is None or rollout.worker == self.worker or self.folder.alive(rollout.worker):
+            return
+        traffic = SharedTraffic(self.folder, self.history, rollout, self.refresh)
+        if rollout.entry.same_file(self._current()):
+            traffic.promote(rollout.metrics, "its worker ended just after it was put into service")
+        else:
+            self._abort(traffic, "its worker ended in mid-rollout; deploy it again")
+
+    # Following the state folder
+
+    def _take_over(self, rollout: Rollout | None) -> str:
+        """Serve and try what the state folder says; what went wrong with that, empty if nothing did."""
+        active = rollout if rollout is not None and rollout.under_way else None
+        failed = self._serve()
+        if active is None:
+            self._trial = self._prepared = None
+            self._samples.clear()
+            return failed
+        return self._try(active)
+
+    def _serve(self) -> str:
+        try:
+            entry = self.folder.current()
+        except (OSError, ValidationError) as error:
+            self._why_not = f"{self.folder.path / CURRENT} cannot be read ({type(error).__name__}); deploy again"
+            return self._why_not
+        if entry is None:
+            if self._served is not None or self._stamp is not None:
+                self._why_not = "the last model was withdrawn"
+            self._served = None
+        elif self._served is None or entry != self._served.entry:
+            try:
+                self._served = Served(entry, self._model(entry))
+            except ServingError as error:
+                self._why_not = f"version {entry.version} cannot be loaded again: {error}"
+                return self._why_not
+        return ""
+
+    def _try(self, rollout: Rollout) -> str:
+        try:
+            model = self._model(rollout.entry)
+        except ServingError as error:
+            self._trial = None
+            return str(error)
+        self._prepared = Served(rollout.entry, model)
+        if self._served is None or rollout.entry.same_file(self._served.entry):
+            self._trial = None
+        elif self._trial is None or self._trial.rollout.id != rollout.id or self._trial.proven is not self._served:
+            self._trial = Trial(rollout, self._served, model)
+        else:
+            self._trial.enter(rollout)
+        return ""
+
+    def _model(self, entry: InService) -> PortableModel:
+        for known in (self._served, self._prepared):
+            if known is not None and known.entry.same_file(entry):
+                return known.model
+        return self._load(entry.uri, entry.sha256, entry.use_case)
 
     def _load(self, uri: str, sha256: str, use_case: str) -> PortableModel:
         content = fetch(uri, s3_endpoint=self.settings.s3_endpoint, limit=self.settings.model_bytes)
@@ -170,12 +363,68 @@ class Service:
         model.self_test()
         return model
 
+    def _run(self, work: Callable[[], None], name: str) -> None:
+        thread = Thread(target=work, name=name, daemon=True)
+        self._threads = [*(one for one in self._threads if one.is_alive()), thread]
+        thread.start()
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    def _follow(self) -> None:
+        rest = told = 0.0
+        while not self._stopping.wait(rest):
+            started = monotonic()
+            try:
+                self.refresh()
+                trial = self._trial
+                worked = self._shadow(trial) if trial is not None else 0.0
+                if started - told >= WATCH_SECONDS / 2:
+                    self._tell(trial)
+                    told = started
+            except Exception:
+                log.exception("the state folder cannot be followed")
+                worked, trial = 0.0, None
+            rest = WATCH_SECONDS if trial is None else max(9 * worked, 0.01)
+
+    def _tell(self, trial: Trial | None) -> None:
+        """Say what was seen of a version on trial, and look whether whoever drives its rollout lives."""
+        if trial is None:
+            return
+        with self._lock:
+            if trial is self._trial:
+                self._report.phase, self._report.tally = trial.phase, trial.tally
+                self.folder.report(self._report)
+        self._recover()
+
+    def _shadow(self, trial: Trial) -> float:
+        """Compare both versions on a few rows; for how many seconds that was."""
+        started = perf_counter()
+        while trial.wants_rows() and perf_counter() - started < WORK_SECONDS:
+            if (body := self._recent.take()) is not None:
+                trial.compare_body(body)
+            elif self._samples and trial.rollout.phase is Phase.SHADOW:
+                trial.compare_rows(self._samples.popleft())
+            else:
+                break
+        return perf_counter() - started
+
+
+def _check_use_case(before: InService | None, wish: Deployment) -> None:
+    if before is not None and before.use_case != wish.use_case:
+        raise OtherUseCaseError(
+            f"this server serves use case {before.use_case!r}; start another for {wish.use_case!r} "
+            "(SERVING_PORT, SERVING_STATE)"
+        )
+
+
+def _joined(active: Rollout, entry: InService) -> Rollout:
+    """The rollout under way, if it is of that very version."""
+    if active.plan is not None and active.entry.same_file(entry):
+        return active
+    raise UnderWayError(
+        f"a rollout of version {active.entry.version} is under way ({active.phase}); wait for its end "
+        "(GET /v1/deployments/current), or deploy without a rollout, which ends it"
+    )
+
+
+def _in_bites(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    for first in range(0, len(rows), SAMPLES_AT_ONCE):
+        yield rows[first : first + SAMPLES_AT_ONCE]

@@ -79,7 +79,22 @@ class ServingProcess:
     def predict(self, rows: Any) -> httpx.Response:
         return httpx.post(f"{self.url}/v1/predict", json={"rows": rows}, timeout=10)
 
-    def deploy(self, uri: str, sha256: str, version: str, *, use_case: str = "flight_delay") -> httpx.Response:
-        body = {"model_uri": uri, "sha256": sha256, "version": version, "use_case": use_case}
+    def deploy(
+        self, uri: str, sha256: str, version: str, *, use_case: str = "flight_delay", **more: Any
+    ) -> httpx.Response:
+        body = {"model_uri": uri, "sha256": sha256, "version": version, "use_case": use_case, **more}
         headers = {"Authorization": f"Bearer {TOKEN}"}
         return httpx.post(f"{self.url}/admin/deployments", json=body, headers=headers, timeout=30)
+
+    def rollout(self) -> dict[str, Any]:
+        """The last rollout, under way or ended."""
+        found: dict[str, Any] = self.get("/v1/deployments/current").raise_for_status().json()["rollout"]
+        return found
+
+    def ended(self, seconds: float = 30) -> dict[str, Any]:
+        """The last rollout, once it has ended."""
+        deadline = time.monotonic() + seconds
+        while (found := self.rollout())["phase"] not in ("promoted", "rolled_back", "aborted"):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+        return found

@@ -99,3 +99,16 @@ class EndedError(ServingError):
 
 class KeysError(ServingError):
     """The file of API keys cannot be understood, or does not allow what was asked."""
+
+
+class OverloadError(ServingError):
+    """More work waits than can be done soon."""
+
+    status = 503
+    retry_after = 1
+
+
+class DrainingError(ServingError):
+    """This process is being stopped, and takes no new work."""
+
+    status = 503

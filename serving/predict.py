@@ -11,11 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from serving.metrics import Telemetry
+from serving.answer import send_json
+from serving.errors import OverloadError
+from serving.metrics import Shed, Telemetry
 from serving.model import PortableModel
-from serving.service import Answers, Served, Service
+from serving.served import Answers, Served
+from serving.service import Service
 
 PATH = "/v1/predict"
 INLINE_BYTES = 65_536
@@ -30,11 +33,13 @@ class PredictAnswer(msgspec.Struct, frozen=True):
 
 
 class Predict:
-    """The endpoint; large requests are answered by one thread, in the order they come."""
+    """The endpoint; large requests are answered by one thread, in the order they come, and a bounded number waits."""
 
-    def __init__(self, service: Service, telemetry: Telemetry) -> None:
+    def __init__(self, service: Service, telemetry: Telemetry, queue: int) -> None:
         self._service = service
         self._telemetry = telemetry
+        self._queue = queue
+        self._large = 0
         self._thread = ThreadPoolExecutor(1, "predict")
         self._encode = msgspec.json.Encoder().encode
 
@@ -45,10 +50,22 @@ class Predict:
         if len(body) <= INLINE_BYTES:
             served, answers = self._answer(key, body)
         else:
-            served, answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, key, body)
+            served, answers = await self._in_turn(key, body)
         probabilities = answers.tolist()
-        await _send(send, self._encode(PredictAnswer(served.entry.version, probabilities)))
-        self._telemetry.predicted(served.entry.version, body, probabilities, key)
+        await send_json(send, 200, self._encode(PredictAnswer(served.entry.version, probabilities)))
+        self._telemetry.predicted(served.entry.version, body, probabilities, key, served.entry.use_case)
+
+    async def _in_turn(self, key: str, body: bytes) -> tuple[Served, Answers]:
+        if self._large > self._queue:
+            self._telemetry.shed(Shed.QUEUE_FULL)
+            raise OverloadError("too many large predictions wait; try again")
+        self._large += 1
+        self._telemetry.queue(self._large - 1)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, key, body)
+        finally:
+            self._large -= 1
+            self._telemetry.queue(max(self._large - 1, 0))
 
     def _answer(self, key: str, body: bytes) -> tuple[Served, Answers]:
         def ask(model: PortableModel) -> Answers:
@@ -57,9 +74,9 @@ class Predict:
         return self._service.answer(key, ask, body)
 
 
-def route(service: Service, telemetry: Telemetry) -> Route:
-    """The endpoint at its path."""
-    return Route(PATH, Predict(service, telemetry), methods=["POST"], include_in_schema=False)
+def route(service: Service, telemetry: Telemetry, queue: int) -> Route:
+    """The endpoint at its path; `queue` large requests may wait."""
+    return Route(PATH, Predict(service, telemetry, queue), methods=["POST"], include_in_schema=False)
 
 
 async def _body(receive: Receive) -> bytes:
@@ -69,13 +86,3 @@ async def _body(receive: Receive) -> bytes:
         message = await receive()
         body += message.get("body", b"")
     return body
-
-
-async def _send(send: Send, content: bytes) -> None:
-    start: Message = {
-        "type": "http.response.start",
-        "status": 200,
-        "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))],
-    }
-    await send(start)
-    await send({"type": "http.response.body", "body": content})

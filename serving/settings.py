@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from serving.caller import Algorithm
 from serving.fetch import MODEL_BYTES
 
 
@@ -20,10 +22,52 @@ class ServingSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8890, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that share the port; with more than one, a parent process watches over them."""
     token: SecretStr | None = None
     state: Path = Path(".nightshift/serving")
     s3_endpoint: str | None = None
     model_bytes: int = MODEL_BYTES
+
+    # Access
+
+    keys: Path | None = None
+    """A file of API keys (`python -m serving.keys new`); once set, each request needs a credential."""
+    jwks_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Where an identity provider publishes its keys; once set, its tokens are credentials too."""
+    jwt_issuer: str | None = None
+    """What a token's `iss` must be."""
+    jwt_audience: str | None = None
+    """What a token's `aud` must name."""
+    jwt_algorithms: Annotated[tuple[Algorithm, ...], NoDecode] = (Algorithm.RS256, Algorithm.ES256)
+    """Signatures that are accepted, separated by commas."""
+
+    # Limits, of each worker process
+
+    rate: float | None = Field(default=None, gt=0)
+    """Requests a second each caller may make on average, by default; none: no limit. A key may have its own."""
+    rate_burst_seconds: float = Field(default=2.0, gt=0)
+    """A caller that was quiet may make this many seconds' worth of requests at once."""
+    body_bytes: int = Field(default=4 * 2**20, gt=0)
+    """The largest body that is read: 1,000 rows of 100 inputs have room."""
+    head_seconds: float = Field(default=10.0, gt=0)
+    """How long a client may take to send a request's head."""
+    head_bytes: int = Field(default=32_768, gt=0)
+    """The largest head that is read."""
+    body_seconds: float = Field(default=10.0, gt=0)
+    """How long a client may take to send a body."""
+    request_seconds: float = Field(default=10.0, gt=0)
+    """How long an answer may take once the request is read; then it is 504."""
+    keep_alive_seconds: float = Field(default=75.0, gt=0)
+    """How long an idle connection is kept: longer than a proxy in front (60 s usually) keeps its side."""
+    connections: int = Field(default=2_000, gt=0)
+    """Connections held at once; further ones are told 503."""
+    in_flight: int = Field(default=512, gt=0)
+    """Requests worked on at once, waiting for an upstream included; further ones are told 503 at once."""
+    queue: int = Field(default=128, ge=0)
+    """Large predictions that may wait for their turn; further ones are told 503 at once."""
+    drain_seconds: float = Field(default=10.0, gt=0)
+    """How long requests under way have to end when the server is told to stop."""
 
     # Published predictions
 
@@ -49,3 +93,19 @@ class ServingSettings(BaseSettings):
     """An OpenTelemetry collector, such as `http://collector:4318`; none: tracing is off and not even imported."""
     trace_share: float = Field(default=1.0, ge=0, le=1)
     """The share of the traces beginning here that is recorded; a caller's own decision is followed."""
+
+    @property
+    def secured(self) -> bool:
+        """Whether every request needs a credential, not only those that deploy."""
+        return self.keys is not None or self.jwks_url is not None
+
+    @field_validator("jwt_algorithms", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.jwks_url and not (self.jwt_issuer and self.jwt_audience):
+            raise ValueError("SERVING_JWKS_URL needs SERVING_JWT_ISSUER and SERVING_JWT_AUDIENCE")
+        return self

@@ -70,7 +70,7 @@ def test_without_the_token_nothing_is_deployed(ready: ServingProcess, tmp_path: 
     answer = httpx.post(f"{ready.url}/admin/deployments", json=body, headers=headers)
 
     assert answer.status_code == 401
-    assert answer.json() == {"detail": "wrong or missing bearer token"}
+    assert answer.json() == {"detail": "wrong or missing bearer token or API key"}
     assert ready.get("/v1/model").json()["version"] == "7"
 
 

@@ -1,0 +1,79 @@
+"""Answers made outside FastAPI's own way: JSON bodies as they are, and every error as `{"detail": "one line"}`."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.errors import ServingError
+
+Headers = list[tuple[bytes, bytes]]
+
+log = logging.getLogger("serving")
+
+
+async def send_json(send: Send, status: int, content: bytes, headers: Headers | None = None) -> None:
+    """Answer a body that is JSON already."""
+    always = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+    await send({"type": "http.response.start", "status": status, "headers": always + (headers or [])})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def refuse(send: Send, status: int, detail: str, headers: Headers | None = None) -> None:
+    """Answer one line that says why not."""
+    await send_json(send, status, msgspec.json.encode({"detail": detail}), headers)
+
+
+async def serving_error(_: Request, error: Exception) -> JSONResponse:
+    """The answer to an error that has a status and a line for whoever asked."""
+    if not isinstance(error, ServingError):
+        raise error
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return JSONResponse({"detail": str(error)}, error.status, headers)
+
+
+async def invalid_request(_: Request, error: Exception) -> JSONResponse:
+    """The answer to what pydantic refuses: its first complaint and where, never the value."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
+
+
+class Shield:
+    """Lets no exception out: a surprise is one line in the log, without what it says, and 500 for whoever asked."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def noted_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted_send)
+        except Exception as error:
+            log.error("internal error: %s at %s", type(error).__name__, _place(error))  # noqa: TRY400 (no stack trace)
+            if not started:
+                await refuse(send, 500, "internal error; the server's log has more")
+
+
+def _place(error: BaseException) -> str:
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return "?" if step is None else f"{step.tb_frame.f_globals.get('__name__')}:{step.tb_lineno}"

@@ -1,0 +1,48 @@
+"""Whether the server lives, is ready, and what it serves."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving.errors import DrainingError
+from serving.rollout import InService
+from serving.service import Service
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: str = Field(examples=["alive"])
+
+
+class Ready(BaseModel):
+    """The version in service answered its self-test just now."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "version": "7"}]})
+
+    status: str
+    version: str
+
+
+def router(service: Service) -> APIRouter:
+    """`/healthz`, `/readyz` and `/v1/model`."""
+    found = APIRouter()
+
+    @found.get("/healthz", summary="Whether the process lives")
+    async def healthz() -> Alive:
+        return Alive(status="alive")
+
+    @found.get("/readyz", summary="Whether requests should be sent here")
+    async def readyz(request: Request) -> Ready:
+        if request.app.state.draining:
+            raise DrainingError("this server is being stopped")
+        served = service.served
+        served.model.self_test()
+        return Ready(status="ready", version=served.entry.version)
+
+    @found.get("/v1/model", summary="What is in service")
+    async def model() -> InService:
+        return service.served.entry
+
+    return found

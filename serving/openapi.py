@@ -1,0 +1,162 @@
+"""The OpenAPI document: what FastAPI makes of the routes, and an entry for the hot route that it does not know.
+
+That entry is made from the types the route decodes with, which are made from the card of the model in service. So the
+document names the features while a model is served, and leaves them open before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from serving.card import InputKind, ModelInput
+from serving.errors import NotReadyError
+from serving.predict import PATH, PredictAnswer
+from serving.rows import MAX_ROWS, RowReader
+from serving.service import Service
+from serving.settings import ServingSettings
+
+_COMPONENTS = "#/components/schemas/{name}"
+_JSON = "application/json"
+_METHODS = frozenset({"get", "post", "put", "delete"})
+_OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
+_VERSION = "7"
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why a request was not answered, in one line."""
+
+    detail: str
+
+
+def install(app: FastAPI, service: Service, settings: ServingSettings) -> None:
+    """Have the application answer `/openapi.json` with its whole document, made anew when another model serves."""
+    made: dict[str, dict[str, Any]] = {}
+
+    def document() -> dict[str, Any]:
+        try:
+            served = service.served
+        except NotReadyError:
+            reader, key = None, ""
+        else:
+            reader, key = served.model.reader, served.model.sha256
+        if key not in made:
+            made.clear()
+            made[key] = build(app, reader, secured=settings.secured)
+        return made[key]
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def build(app: FastAPI, reader: RowReader | None, *, secured: bool) -> dict[str, Any]:
+    """The document, with the features that `reader` takes (none: any), and credentials if they are asked for."""
+    found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    schemas = found.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which no answer here has
+        schemas.pop(name, None)
+    schemas |= _schemas(reader)
+    found["paths"][PATH] = {"post": _predict(reader)}
+    found["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, a token, or the deploy step's own."},
+        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for path, methods in found["paths"].items():
+        for method, operation in methods.items():
+            if method in _METHODS:
+                _complete(path, method, operation, secured=secured)
+    return found
+
+
+def _schemas(reader: RowReader | None) -> dict[str, Any]:
+    types = [PredictAnswer, Problem] + ([reader.type] if reader is not None else [])
+    _, found = msgspec.json.schema_components(types, ref_template=_COMPONENTS)
+    if reader is None:
+        rows = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": {"type": "object"}}
+        found["PredictRequest"] = {"type": "object", "properties": {"rows": rows}, "required": ["rows"]}
+    found["PredictAnswer"]["examples"] = [{"model_version": _VERSION, "probabilities": [0.21]}]
+    found["PredictRequest"]["examples"] = [{"rows": [example(reader.inputs)]}] if reader is not None else []
+    return dict(found)
+
+
+def example(inputs: tuple[ModelInput, ...]) -> dict[str, Any]:
+    """A row that the route takes."""
+    return {column.name: _value(column) for column in inputs}
+
+
+def _value(column: ModelInput) -> Any:
+    if column.kind is InputKind.CATEGORY:
+        return column.categories[0] if column.categories else None
+    return 1.0
+
+
+def _predict(reader: RowReader | None) -> dict[str, Any]:
+    about = (
+        "1 to 1,000 rows, each with exactly the features the model takes. A feature whose value is not known is null; "
+        "a category that the model never saw counts as null, as when it was trained."
+    )
+    return {
+        "tags": ["predictions"],
+        "summary": "One probability a row",
+        "description": about,
+        "operationId": "predict",
+        "requestBody": {"required": True, "content": {_JSON: {"schema": _reference("PredictRequest")}}},
+        "responses": {
+            "200": {"description": "One probability a row, in order", "content": _content("PredictAnswer")},
+            "422": _problem(
+                "The body is not what the model takes", "row 3, field 'distance': expected a number or null, got text"
+            ),
+        },
+    }
+
+
+def _complete(path: str, method: str, operation: dict[str, Any], *, secured: bool) -> None:
+    """Put in what every route has: what the layers around it may answer, and which credential it asks for."""
+    answers = operation["responses"]
+    if "422" in answers and path != PATH:
+        answers["422"] = _problem("The request is not what this takes", "limit: Input should be a valid integer")
+    if path not in _OPEN:
+        more = dict(_ALWAYS)
+        if method in ("post", "put"):
+            more |= _BODIES
+        if path.startswith("/admin") or secured:
+            more |= _REFUSED
+            operation["security"] = [{"bearer": []}, {"key": []}]
+        for status, answer in more.items():
+            answers.setdefault(status, answer)
+    else:
+        answers.setdefault("503", _ALWAYS["503"])
+    operation["responses"] = dict(sorted(answers.items()))
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": _COMPONENTS.format(name=name)}
+
+
+def _content(name: str) -> dict[str, Any]:
+    return {_JSON: {"schema": _reference(name)}}
+
+
+def _problem(description: str, detail: str, *, retry: bool = False) -> dict[str, Any]:
+    content = {_JSON: {"schema": _reference("Problem"), "example": {"detail": detail}}}
+    headers = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
+    return {"description": description, "content": content} | ({"headers": headers} if retry else {})
+
+
+_ALWAYS: Mapping[str, Any] = {
+    "429": _problem("Too many requests of this caller", "more requests than this caller may make", retry=True),
+    "500": _problem("A fault of the server", "internal error; the server's log has more"),
+    "503": _problem("No answer now", "no model is served: nothing was deployed yet", retry=True),
+    "504": _problem("No answer in time", "no answer within 10 s"),
+}
+_BODIES: Mapping[str, Any] = {
+    "408": _problem("The body came too slowly", "the body did not come within 10 s"),
+    "413": _problem("The body is too large", "the body is larger than 4194304 bytes"),
+}
+_REFUSED: Mapping[str, Any] = {
+    "401": _problem("No good credential", "wrong or missing bearer token or API key"),
+    "403": _problem("The credential may not do this", "this credential does not have the scope 'admin'"),
+}

@@ -13,11 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.errors import DataError, LakeError
+from include.inputs import Input, encode
+from include.inputs import InputKind as Kind
 from include.lake import Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
 from serving.card import InputKind, ModelInput
-from serving.errors import ModelError
+from serving.errors import AnswerError, ModelError
 from serving.model import PortableModel
+
+ROWS_AT_ONCE = 65_536
+"""Rows encoded together: enough that no time is lost between batches, few enough that memory stays level."""
 
 
 def load_model(lake: Lake, sha256: str) -> PortableModel:
@@ -39,6 +44,22 @@ def feature_partition(horizon: Horizon, day: date) -> Partition:
 def prediction_partition(horizon: Horizon, day: date) -> Partition:
     """Where the predictions of a horizon's examples of a day lie."""
     return Dataset(Layer.PREDICTIONS, horizon.name).on(day)
+
+
+def probabilities(model: PortableModel, features: pa.Table) -> npt.NDArray[np.float64]:
+    """The model's answer to each row of raw features, in order: float64 [rows].
+
+    Encoded column by column in Arrow, as training does. Raises `DataError` when a column is missing or the model fails.
+    """
+    inputs = [Input(column.name, Kind(column.kind), column.categories) for column in model.inputs]
+    answers = np.empty(features.num_rows)
+    try:
+        for start in range(0, features.num_rows, ROWS_AT_ONCE):
+            part = features.slice(start, ROWS_AT_ONCE)
+            answers[start : start + part.num_rows] = model.encoded(encode(part, inputs))
+    except AnswerError as error:
+        raise DataError(f"lake: {error}; restore it, or register its night again") from None
+    return answers
 
 
 def raw_columns(features: pa.Table, inputs: Sequence[ModelInput]) -> dict[str, npt.NDArray[Any]]:

@@ -77,6 +77,10 @@ class PortableModel:
         encoded = [self._encode(column, columns[column.name]) for column in self.inputs]
         return self._run(np.column_stack(encoded))
 
+    def encoded(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """One probability a row, from inputs encoded as the card says: float64 [N, F], NaN where there is no value."""
+        return self._run(features)
+
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         """One probability a row, from rows of raw feature values; a field that is absent is a missing value."""
         return self.probabilities({column.name: [row.get(column.name) for row in rows] for column in self.inputs})

@@ -13,7 +13,7 @@ from include.errors import DataError
 from include.lake import Dataset, Lake, Layer, Manifest
 from include.lookup import FILE as LOOKUP
 from include.registry import Registry, Version
-from include.scoring import feature_partition, load_model, prediction_partition, raw_columns
+from include.scoring import feature_partition, load_model, prediction_partition, probabilities
 from include.step import Context, Result, StepArguments, main
 from include.use_case import Horizon, UseCase
 
@@ -99,11 +99,10 @@ def _predict(
     spec = use_case.spec
     examples = lake.read(Dataset(Layer.RAW, spec.examples).on(day), [spec.key, *spec.carried])
     features = _aligned(lake.read(feature_partition(horizon, day)), examples[spec.key], spec.key, horizon, day)
-    model = load_model(lake, version.sha256)
-    probabilities = model.probabilities(raw_columns(features, model.inputs))
+    answers = probabilities(load_model(lake, version.sha256), features)
     predictions = (
         examples.append_column(AS_OF, features[AS_OF])
-        .append_column(PROBABILITY, pa.array(probabilities, pa.float64()))
+        .append_column(PROBABILITY, pa.array(answers, pa.float64()))
         .append_column(MODEL_VERSION, pa.array([version.version] * examples.num_rows, pa.string()))
     )
     return {FILE: predictions} | lookup_file(use_case, predictions, features)

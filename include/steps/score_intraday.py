@@ -11,7 +11,7 @@ from include.errors import SkippedError
 from include.intraday import IntradayArguments
 from include.lake import Layer
 from include.registry import Registry
-from include.scoring import load_model, raw_columns
+from include.scoring import load_model, probabilities
 from include.step import Context, Result, main
 from include.steps.score import AS_OF, FILE, MODEL_VERSION, PROBABILITY, lookup_file
 
@@ -40,9 +40,7 @@ def score_intraday(context: Context, arguments: Arguments) -> Result:
         model = load_model(lake, version.sha256)
         predictions = (
             features.select([spec.key, *spec.carried, AS_OF])
-            .append_column(
-                PROBABILITY, pa.array(model.probabilities(raw_columns(features, model.inputs)), pa.float64())
-            )
+            .append_column(PROBABILITY, pa.array(probabilities(model, features), pa.float64()))
             .append_column(MODEL_VERSION, pa.array([version.version] * features.num_rows, pa.string()))
         )
         inputs = {str(made_from): lake.require(made_from).sha256, f"models/{version.sha256}.onnx": version.sha256}

@@ -15,7 +15,7 @@ from include.deployments import Deployments, Target
 from include.errors import DataError, FaultError, StepError
 from include.lake import Lake
 from include.reversal import put_into_service, tell_registry
-from include.scoring import feature_partition, load_model, prediction_partition, raw_columns, raw_rows
+from include.scoring import feature_partition, load_model, prediction_partition, probabilities, raw_rows
 from include.serving_api import ServingApi
 from include.settings import Settings
 from include.step import Context, Result, StepArguments, main
@@ -93,7 +93,7 @@ def _samples(context: Context, model: PortableModel, version: str, run_day: date
         day = run_day + timedelta(days=horizon.day_offset)
         features = _evenly(context.lake.read(feature_partition(horizon, day)))
         published = _published(context.lake, horizon, day, features[context.use_case.spec.key], version)
-        expected = published or model.probabilities(raw_columns(features, model.inputs)).tolist()
+        expected = published or probabilities(model, features).tolist()
         yield Sample(horizon, day, features, expected, published is not None)
 
 

@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include import portable
+from include import portable, scoring
 from include.errors import DataError, LakeError
 from include.estimators import fit
 from include.inputs import Input, InputKind, encode
 from include.lake import Lake
 from include.recipe import Estimator, Recipe
-from include.scoring import load_model, raw_columns, raw_rows
+from include.scoring import load_model, probabilities, raw_columns, raw_rows
 from include.store import FileStore
 from serving.model import PortableModel
+from tests.portable_files import portable_bytes
 
 INPUTS = (
     Input("carrier", InputKind.CATEGORY, ("AA", "B6", "UA")),
@@ -92,10 +93,12 @@ def test_training_scoring_and_serving_encode_a_row_alike(estimator: Estimator, r
     model = PortableModel.load(content)
     trained = portable.run(content, encode(features, INPUTS)) if rows else np.empty(0)
 
-    scored = model.probabilities(raw_columns(features, model.inputs))
+    scored = probabilities(model, features)
+    by_column = model.probabilities(raw_columns(features, model.inputs))
     served = model.rows(raw_rows(features, model.inputs))
 
     np.testing.assert_allclose(scored, trained, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(by_column, scored)
     np.testing.assert_array_equal(served, scored)
 
 
@@ -114,6 +117,35 @@ def test_a_missing_feature_column_is_named() -> None:
         raw_columns(
             table([]).drop_columns(["hour", "holiday"]), PortableModel.load(fitted(Estimator.HISTORICAL_RATES)).inputs
         )
+
+
+def test_scoring_names_a_missing_column_too() -> None:
+    model = PortableModel.load(fitted(Estimator.HISTORICAL_RATES))
+    features = table([{"carrier": "AA", "gate": 1, "distance": 0.5, "hour": 3, "holiday": True}])
+
+    with pytest.raises(DataError, match="features: column hour is missing; compute the features again"):
+        probabilities(model, features.drop_columns(["hour"]))
+
+
+def test_many_rows_are_scored_in_parts_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = PortableModel.load(fitted(Estimator.HIST_GRADIENT_BOOSTING))
+    rows = [
+        {"carrier": "AA", "gate": 1, "distance": float(place), "hour": place % 24, "holiday": False}
+        for place in range(23)
+    ]
+    whole = probabilities(model, table(rows))
+
+    monkeypatch.setattr(scoring, "ROWS_AT_ONCE", 5)
+
+    np.testing.assert_array_equal(probabilities(model, table(rows)), whole)
+    assert len(set(whole)) > 1
+
+
+def test_a_model_that_answers_no_probabilities_is_refused_in_one_line() -> None:
+    model = PortableModel.load(portable_bytes(output="Identity", bias=7.0))
+
+    with pytest.raises(DataError, match="an answer is no probability"):
+        probabilities(model, pa.table({"distance": [1.0], "hour": [2.0], "carrier": ["AA"]}))
 
 
 def test_rows_hold_null_where_a_value_is_not_known() -> None:

@@ -1,54 +1,84 @@
-"""`python -m serving`: serve until SIGTERM, then answer what is under way and leave."""
+"""`python -m serving [--workers N]`: serve until SIGTERM, then answer what is under way and leave."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import socket
-import sys
+from collections.abc import Sequence
 
-import uvicorn
 from pydantic import ValidationError
 
-from serving.app import create_app
+from serving import listener, tally
+from serving.errors import KeysError
+from serving.logs import Log
 from serving.settings import ServingSettings
+from serving.workers import BAD_SETTINGS, Parent
 
-BAD_SETTINGS = 78  # EX_CONFIG of BSD sysexits.h
-DRAIN_SECONDS = 10
+logger = logging.getLogger("serving")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Listen where the settings say; a bad setting or a taken port is one line and exit code 78."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    parsed = _parser().parse_args(arguments)
     try:
-        settings = ServingSettings()
-        listener = _listen(settings)
+        settings = ServingSettings() if parsed.workers is None else ServingSettings(workers=parsed.workers)
+        complaint = ""
     except ValidationError as error:
-        first = error.errors()[0]
-        _give_up(f"SERVING_{str(first['loc'][0]).upper()}: {first['msg']}")
+        complaint = _complaint(error)
+    log = Log(access=not complaint and settings.access_log)
+    log.start()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would note every call to an upstream
+    try:
+        raise SystemExit(_give_up(complaint) if complaint else _run(parsed, settings, log))
+    finally:
+        log.stop()
+
+
+def _run(parsed: argparse.Namespace, settings: ServingSettings, log: Log) -> int:
+    if parsed.fd is not None:
+        return _serve(settings, listener.inherited(parsed.fd), log, child=True)
+    try:
+        opened = listener.listen(settings.host, settings.port)
     except OSError as error:
-        _give_up(
-            f"serving cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
-            "free the port or set SERVING_PORT"
-        )
-    config = uvicorn.Config(
-        create_app(settings), access_log=False, log_level="warning", timeout_graceful_shutdown=DRAIN_SECONDS
-    )
-    logging.info("serving on http://%s:%s", *listener.getsockname()[:2])
-    uvicorn.Server(config).run(sockets=[listener])
+        where = f"{settings.host}:{settings.port}"
+        return _give_up(f"serving cannot listen on {where}: {error.strerror}; free the port or set SERVING_PORT")
+    logger.info("serving on http://%s:%s", *opened.getsockname()[:2])
+    tally.clear(settings.state / tally.FOLDER)
+    if settings.workers > 1:
+        return Parent(settings, opened).run()
+    return _serve(settings, opened, log, child=False)
 
 
-def _listen(settings: ServingSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((settings.host, settings.port))
-    listener.listen(128)
-    return listener
+def _serve(settings: ServingSettings, opened: socket.socket, log: Log, *, child: bool) -> int:
+    # Only here: a parent process needs none of it.
+    from serving.app import create_app
+    from serving.server import Server
+
+    try:
+        app = create_app(settings, log)
+    except KeysError as error:
+        return _give_up(f"SERVING_KEYS: {error}")
+    Server(app, settings, opened, child=child).serve_until_told()
+    return 0
 
 
-def _give_up(line: str) -> None:
-    logging.error("%s", line)
-    raise SystemExit(BAD_SETTINGS)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m serving", description="The prediction API; settings: SERVING_*.")
+    parser.add_argument("--workers", type=int, help="processes that share the port; default: SERVING_WORKERS, or 1")
+    parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)  # what a parent gives its workers to listen on
+    return parser
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = f"SERVING_{str(first['loc'][0]).upper()}: " if first["loc"] else ""
+    return f"{name}{first['msg'].removeprefix('Value error, ')}"
+
+
+def _give_up(line: str) -> int:
+    logger.error("%s", line)
+    return BAD_SETTINGS
 
 
 if __name__ == "__main__":

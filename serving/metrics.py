@@ -27,10 +27,8 @@ from serving import tracing
 from serving.logs import Log
 from serving.sampling import Rotation, Sampler, open_bin
 from serving.settings import ServingSettings
-from serving.tally import Family, Kind, Tally
+from serving.tally import FOLDER, Family, Kind, Tally
 
-FOLDER = "metrics"
-"""Where in the state folder processes leave their counts for each other."""
 PUBLISH_SECONDS = 0.25
 PENDING = 4_096
 """Answers whose probabilities wait to be put into buckets; then the next one does it at once."""

@@ -21,6 +21,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+FOLDER = "metrics"
+"""Where in the state folder processes leave their counts for each other."""
 RETIRED = "retired"
 SUFFIX = ".counts"
 

@@ -1,0 +1,11 @@
+"""Headers that every answer has: what a browser may do with it (nothing), and that nobody keeps it."""
+
+from __future__ import annotations
+
+SECURITY = [
+    ("x-content-type-options", "nosniff"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-store"),
+]
+"""As https://cheatsheetseries.owasp.org (REST security) has them; HTTPS and its own header are for a proxy in front."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.errors import NotFoundError
 from serving.published import FlightDelay, Instant, Published
-from serving.refusal import REFUSALS
+from serving.refusal import NOT_FOUND
 
 CODE = r"^[A-Z0-9]{2,4}$"
 MOST = 500
@@ -39,7 +39,7 @@ class AirportDelays(BaseModel):
 
 def router(published: Published) -> APIRouter:
     """`GET /v1/airports/{code}/delays`."""
-    routes = APIRouter(tags=["lookups"], responses=REFUSALS)
+    routes = APIRouter(tags=["lookups"], responses=NOT_FOUND)
 
     @routes.get("/v1/airports/{code}/delays", summary="Published predictions of an airport's departures")
     async def delays(

@@ -1,27 +1,49 @@
-"""The chain location → sensor → prediction and what it stands on, as the app mounts it."""
+"""The chain location → sensor → prediction, the forecast over it, and the lookups below it, as the app mounts them."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import TypeVar
 
-from serving import airports, flights, location, prediction, sensor
+import httpx
+from fastapi import APIRouter, FastAPI
+from pydantic import HttpUrl
+
+from serving import airports, answer, flights, forecast, location, prediction, sensor
+from serving.errors import ServingError
+from serving.forecast import Forecasts, Upstreams
 from serving.metrics import Telemetry
-from serving.published import Published
+from serving.prediction import Prediction
+from serving.published import Location, Published, Reading
 from serving.settings import ServingSettings
+from serving.upstream import Upstream
+
+T = TypeVar("T")
+
+OWN = "http://own"
+"""Where the client finds this server's own links: in this process, past the network and the checks at the door."""
+CONNECT_SECONDS = 1.0
 
 
 class Chain:
-    """Published predictions and the routes over them; started and stopped with the app."""
+    """Published predictions, forecasts, and the routes over them; started and stopped with the app."""
 
     def __init__(self, settings: ServingSettings, telemetry: Telemetry) -> None:
         self.published = Published(settings)
+        self._client = _client(settings, self._links())
+        upstreams = Upstreams(
+            self._upstream("location", settings.location_url, Location, settings, telemetry),
+            self._upstream("sensor", settings.sensor_url, Reading, settings, telemetry),
+            self._upstream("prediction", settings.prediction_url, Prediction, settings, telemetry),
+        )
+        self.forecasts = Forecasts(self.published, upstreams, settings, telemetry)
 
     @property
     def router(self) -> APIRouter:
         """All routes."""
-        routes = APIRouter()
-        for part in (flights, airports, location, sensor, prediction):
-            routes.include_router(part.router(self.published))
+        routes = self._links()
+        routes.include_router(flights.router(self.published))
+        routes.include_router(airports.router(self.published))
+        routes.include_router(forecast.router(self.forecasts))
         return routes
 
     async def start(self) -> None:
@@ -29,5 +51,33 @@ class Chain:
         await self.published.start()
 
     async def stop(self) -> None:
-        """End it."""
+        """End that, and whatever is being asked."""
         await self.published.stop()
+        await self.forecasts.stop()
+        await self._client.aclose()
+
+    def _links(self) -> APIRouter:
+        routes = APIRouter()
+        for part in (location, sensor, prediction):
+            routes.include_router(part.router(self.published))
+        return routes
+
+    def _upstream(
+        self, name: str, url: HttpUrl | None, kind: type[T], settings: ServingSettings, telemetry: Telemetry
+    ) -> Upstream[T]:
+        address = str(url) if url else f"{OWN}/v1/{name}"
+        return Upstream(name, self._client, address, kind, telemetry, seconds=settings.upstream_seconds)
+
+
+def _client(settings: ServingSettings, links: APIRouter) -> httpx.AsyncClient:
+    own = FastAPI(exception_handlers={ServingError: answer.serving_error}, openapi_url=None)
+    own.include_router(links)
+    token = settings.upstream_token
+    return httpx.AsyncClient(
+        # An upstream says itself how long a call may take; here is only what a call cannot know.
+        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+        # A call and its hedge for each forecast being made; they are bounded, so none waits for a connection.
+        limits=httpx.Limits(max_connections=4 * settings.forecast_loads, max_keepalive_connections=64),
+        headers={"Authorization": f"Bearer {token.get_secret_value()}"} if token else {},
+        mounts={OWN: httpx.ASGITransport(own)},
+    )

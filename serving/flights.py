@@ -8,14 +8,14 @@ from fastapi import APIRouter, Path
 
 from serving.errors import NotFoundError
 from serving.published import FlightDelay, Published
-from serving.refusal import REFUSALS
+from serving.refusal import NOT_FOUND
 
 FLIGHT_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
 
 
 def router(published: Published) -> APIRouter:
     """`GET /v1/flights/{flight_id}/delay`."""
-    routes = APIRouter(tags=["lookups"], responses=REFUSALS)
+    routes = APIRouter(tags=["lookups"], responses=NOT_FOUND)
 
     @routes.get("/v1/flights/{flight_id}/delay", summary="A flight's newest published prediction")
     async def delay(

@@ -10,12 +10,12 @@ from serving.airports import CODE
 from serving.errors import NotFoundError, QuestionError
 from serving.flights import FLIGHT_ID, flight
 from serving.published import Location, Published
-from serving.refusal import REFUSALS
+from serving.refusal import NOT_FOUND
 
 
 def router(published: Published) -> APIRouter:
     """`GET /v1/location`."""
-    routes = APIRouter(tags=["chain"], responses=REFUSALS)
+    routes = APIRouter(tags=["chain"], responses=NOT_FOUND)
 
     @routes.get("/v1/location", summary="Where a flight leaves from, or an airport by its code")
     async def location(
@@ -23,7 +23,7 @@ def router(published: Published) -> APIRouter:
         code: Annotated[str | None, Query(pattern=CODE, examples=["JFK"])] = None,
     ) -> Location:
         if (flight_id is None) == (code is None):
-            raise QuestionError("query: give either flight_id or code")
+            raise QuestionError("give either flight_id or code")
         code = flight(published, flight_id).origin if flight_id is not None else code
         found = published.snapshot.locations.get(code or "")
         if found is None:

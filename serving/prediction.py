@@ -12,7 +12,7 @@ from serving.airports import CODE
 from serving.errors import NotFoundError
 from serving.flights import FLIGHT_ID
 from serving.published import FlightDelay, Instant, Probability, Published
-from serving.refusal import REFUSALS
+from serving.refusal import NOT_FOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Prediction:
 
 def router(published: Published) -> APIRouter:
     """`GET /v1/prediction`."""
-    routes = APIRouter(tags=["chain"], responses=REFUSALS)
+    routes = APIRouter(tags=["chain"], responses=NOT_FOUND)
 
     @routes.get("/v1/prediction", summary="A flight's newest published prediction, as the chain asks for it")
     async def prediction(

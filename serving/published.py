@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -90,6 +91,12 @@ class Snapshot:
     locations: Mapping[str, Location] = field(default_factory=dict)
     readings: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
     days: Sequence[date] = ()
+
+    def reading(self, location: str, known_at: datetime | None) -> Reading | None:
+        """What a location's station said at exactly that moment."""
+        readings = self.readings.get(location, ())
+        place = bisect_left(readings, known_at, key=lambda one: one.known_at) if known_at else len(readings)
+        return readings[place] if place < len(readings) and readings[place].known_at == known_at else None
 
 
 class _File(msgspec.Struct):

@@ -1,27 +1,18 @@
-"""How an answer looks that is none: one line, in `detail`."""
+"""The answer, in OpenAPI, of a lookup that finds nothing."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field
-
-
-class Refusal(BaseModel):
-    """Why there is no answer, in one line."""
-
-    detail: Annotated[str, Field(examples=["flight 2013-10-02-AA-1-JFK: no prediction is published"])]
-
-
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    404: {"model": Refusal, "description": "Nothing is known of it"},
-    422: {"model": Refusal, "description": "The question cannot be understood"},
-    503: {
-        "model": Refusal,
-        "description": "No answer yet",
-        "headers": {
-            "Retry-After": {"description": "Seconds until it is worth asking again", "schema": {"type": "integer"}}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {
+        "description": "Nothing is known of it",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "example": {"detail": "flight 2013-10-02-AA-1-JFK: no prediction is published"},
+            }
         },
-    },
+    }
 }
-"""The answers in OpenAPI that every lookup may give besides its own."""
+"""Whatever else may be answered is the same for all routes, and put in by `serving.openapi`."""

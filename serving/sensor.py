@@ -11,12 +11,12 @@ from pydantic import AwareDatetime
 from serving.airports import CODE
 from serving.errors import NotFoundError
 from serving.published import Published, Reading
-from serving.refusal import REFUSALS
+from serving.refusal import NOT_FOUND
 
 
 def router(published: Published) -> APIRouter:
     """`GET /v1/sensor`."""
-    routes = APIRouter(tags=["chain"], responses=REFUSALS)
+    routes = APIRouter(tags=["chain"], responses=NOT_FOUND)
 
     @routes.get("/v1/sensor", summary="The newest published reading of a location")
     async def sensor(

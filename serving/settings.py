@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serving.caller import Algorithm
@@ -78,6 +78,33 @@ class ServingSettings(BaseSettings):
     published_days: int = Field(default=7, ge=1, le=400)
     """How many of the newest published days are held in memory (about 1 MB a day of 1,000 flights)."""
     published_poll_seconds: float = Field(default=5.0, gt=0)
+
+    # The chain location → sensor → prediction, and the forecast over it (times in seconds)
+
+    location_url: HttpUrl | None = None
+    """Answers `?flight_id=` as /v1/location does; none: this server's own. Likewise the next two."""
+    sensor_url: HttpUrl | None = None
+    """Answers `?location=` as /v1/sensor does."""
+    prediction_url: HttpUrl | None = None
+    """Answers `?flight_id=&location=&known_at=` as /v1/prediction does."""
+    upstream_token: SecretStr | None = None
+    """Sent to these URLs as a bearer token."""
+    upstream_seconds: float = Field(default=15.0, gt=0)
+    """How long one of them may take, hedged call included."""
+    forecast_seconds: float = Field(default=1.5, gt=0)
+    """How long a forecast is waited for; the app that asks has 2 s."""
+    forecast_refresh_seconds: float = Field(default=30.0, gt=0)
+    """A forecast this old is made again when it is asked for."""
+    forecast_fresh_seconds: float = Field(default=60.0, gt=0)
+    """An older one is answered as stale."""
+    forecast_keep_seconds: float = Field(default=6 * 3600.0, gt=0)
+    """An older one is not answered at all."""
+    forecast_missing_seconds: float = Field(default=15.0, gt=0)
+    """How long it is believed that there is none."""
+    forecast_entries: int = Field(default=10_000, ge=1)
+    """How many are held, least recently asked for out first (about 2 kB each)."""
+    forecast_loads: int = Field(default=128, ge=1)
+    """How many are being made at the same time."""
 
     # Telemetry
 

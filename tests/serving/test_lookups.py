@@ -80,7 +80,7 @@ def test_a_flights_newest_prediction_is_answered_with_as_of_and_version(server: 
         ("/v1/airports/JFK/delays?offset=99", 404, "airport JFK: offset 99 is past the 2 flights of 2013-10-02"),
         ("/v1/airports/JFK/delays?limit=501", 422, "limit: Input should be less than or equal to 500"),
         ("/v1/airports/jfk/delays", 422, "code: String should match pattern"),
-        ("/v1/location", 422, "query: give either flight_id or code"),
+        ("/v1/location", 422, "give either flight_id or code"),
         ("/v1/location?code=ZZZ", 404, "airport ZZZ: no flight of the published days goes there"),
         ("/v1/sensor?location=BOS", 404, "location BOS: no reading is published"),
         ("/v1/sensor?location=JFK&as_of=2012-01-01T00:00:00Z", 404, "location JFK: no reading is published as of 2012"),

@@ -107,15 +107,20 @@ class Pair(msgspec.Struct):
 
 
 class Tally(msgspec.Struct):
-    """What was seen in one phase: both versions on the same rows, and each on the requests it answered."""
+    """What was seen in one phase: both versions on the same rows, and each on the requests it answered.
+
+    `waiting` counts the requests and samples that are still to be compared.
+    """
 
     compared: Pair = msgspec.field(default_factory=Pair)
     answered: Pair = msgspec.field(default_factory=Pair)
+    waiting: int = 0
 
     def add(self, other: Tally) -> None:
         """Count what another process saw, too."""
         self.compared.add(other.compared)
         self.answered.add(other.answered)
+        self.waiting += other.waiting
 
 
 def psi(pair: Pair) -> float:

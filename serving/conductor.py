@@ -96,5 +96,5 @@ class Conductor:
         return tally
 
     def _idle(self, tally: Tally, seconds: float) -> bool:
-        nobody = not tally.answered.proven.requests and not tally.answered.trial.requests
-        return nobody and seconds >= self._plan.idle_seconds
+        asked = tally.answered.proven.requests + tally.answered.trial.requests
+        return not asked and not tally.waiting and seconds >= self._plan.idle_seconds

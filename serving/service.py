@@ -312,7 +312,7 @@ class Service:
         failed = self._serve()
         if active is None:
             self._trial = self._prepared = None
-            self._samples.clear()
+            self._samples = deque()
             return failed
         return self._try(active)
 
@@ -390,6 +390,7 @@ class Service:
             return
         with self._lock:
             if trial is self._trial:
+                trial.tally.waiting = self._waiting(trial)
                 self._report.phase, self._report.tally = trial.phase, trial.tally
                 self.folder.report(self._report)
         self._recover()
@@ -397,14 +398,23 @@ class Service:
     def _shadow(self, trial: Trial) -> float:
         """Compare both versions on a few rows; for how many seconds that was."""
         started = perf_counter()
-        while trial.wants_rows() and perf_counter() - started < WORK_SECONDS:
-            if (body := self._recent.take()) is not None:
+        samples = self._samples
+        while self._waiting(trial) and perf_counter() - started < WORK_SECONDS:
+            body = self._recent.take() if trial.comparable else None
+            if body is not None:
                 trial.compare_body(body)
-            elif self._samples and trial.rollout.phase is Phase.SHADOW:
-                trial.compare_rows(self._samples.popleft())
+            elif samples:
+                trial.compare_rows(samples.popleft())
             else:
                 break
         return perf_counter() - started
+
+    def _waiting(self, trial: Trial) -> int:
+        """How many requests and bites of samples are to be compared in this phase."""
+        if not trial.wants_rows():
+            return 0
+        samples = len(self._samples) if trial.rollout.phase is Phase.SHADOW else 0
+        return samples + (len(self._recent) if trial.comparable else 0)
 
 
 def _check_use_case(before: InService | None, wish: Deployment) -> None:

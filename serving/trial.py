@@ -19,13 +19,17 @@ from serving.traffic import takes_part
 
 
 class Trial:
-    """The version on trial beside the proven one; counts begin anew with each phase."""
+    """The version on trial beside the proven one; counts begin anew with each phase.
+
+    `comparable`: whether both take the same inputs, so that a request made for one is one for the other, too.
+    """
 
     def __init__(self, rollout: Rollout, proven: Served, model: PortableModel) -> None:
         self.served = Served(rollout.entry, model, instead=proven)
         self.proven = proven
         self.rollout = rollout
         self.tally = Tally()
+        self.comparable = comparable(proven.model, model)
         self._lock = Lock()
         self._turn = 0
 
@@ -66,9 +70,8 @@ class Trial:
         return watched and plan is not None and self.tally.compared.proven.rows < plan.shadow_rows
 
     def compare_body(self, body: bytes) -> None:
-        """Let both versions answer a request again."""
-        if comparable(self.proven.model, self.served.model):
-            self._compare(lambda model: model.answer(body))
+        """Let both versions answer a request again; they must be `comparable`."""
+        self._compare(lambda model: model.answer(body))
 
     def compare_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Let both versions answer sample rows; of a row, each takes the fields it knows."""

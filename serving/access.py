@@ -13,7 +13,7 @@ from starlette.types import Scope as Connection
 from serving.answer import refuse
 from serving.caller import ANONYMOUS, Caller, Scope
 from serving.errors import KeysError
-from serving.keys import KeyRing
+from serving.keys import PREFIX, KeyRing
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
@@ -24,65 +24,38 @@ PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 ADMIN = "/admin"
 
 _BEARER = b"bearer "
+_KEY = f"{PREFIX}_".encode()
 _DEPLOYER = "deployer"
 _CHALLENGE = [(b"www-authenticate", b"Bearer")]
 
 log = logging.getLogger("serving")
 
 
-class Access:
-    """Lets a request through when its credential allows it, and notes its caller in the request's state.
+class Credentials:
+    """All credentials that this server knows; `KeysError` when the file of keys cannot be understood at the start."""
 
-    A credential is `Authorization: Bearer …` or `X-API-Key: …`. Paths under `/admin` need the scope admin, `PROBES`
-    nothing, all others predict; those are open too while neither keys nor tokens are set up.
-    """
-
-    def __init__(self, app: ASGIApp, settings: ServingSettings) -> None:
-        self._app = app
+    def __init__(self, settings: ServingSettings) -> None:
         token = settings.token.get_secret_value() if settings.token else None
+        self.needed = settings.secured
+        self.deploying = self.needed or token is not None
         self._token = token.encode() if token else None
         self._deployer = Caller(_DEPLOYER, frozenset(Scope))
-        self._ring = KeyRing(settings.keys) if settings.keys else None
         self._tokens = _tokens(settings)
-        self._needed = settings.secured
+        self._ring = KeyRing(settings.keys) if settings.keys else None
         self._refused = ""
         if self._ring is not None:
             self._ring.look(0)
             if self._ring.refused:
                 raise KeysError(self._ring.refused)
 
-    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
-        """Check one request; 401 for no or a wrong credential, 403 for one that may not do this."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        path: str = scope["path"]
-        admin = path.startswith(ADMIN)
-        if not admin and (not self._needed or path in PROBES):
-            caller: Caller | None = ANONYMOUS
-        elif admin and not self._needed and self._token is None:
-            await refuse(send, 403, "deploying is off: SERVING_TOKEN is not set")
-            return
-        else:
-            caller = await self._caller(_credential(scope))
-        if caller is None:
-            await refuse(send, 401, "wrong or missing bearer token or API key", _CHALLENGE)
-            return
-        state = scope.setdefault("state", {})
-        state["caller"], state["rate"] = caller.name, caller.rate
-        needed = Scope.ADMIN if admin else Scope.PREDICT
-        if needed not in caller.scopes:
-            await refuse(send, 403, f"this credential does not have the scope {needed.value!r}")
-            return
-        await self._app(scope, receive, send)
-
-    async def _caller(self, credential: bytes) -> Caller | None:
+    async def caller(self, credential: bytes) -> Caller | None:
+        """Whose credential that is, None if it is none that is good now."""
         if not credential:
             return None
         if self._token is not None and hmac.compare_digest(credential, self._token):
             return self._deployer
         now = time.time()
-        if self._ring is not None and credential.startswith(b"ns_"):
+        if self._ring is not None and credential.startswith(_KEY):
             self._look(self._ring, now)
             return self._ring.caller(credential.decode("latin-1"), now)
         if self._tokens is not None:
@@ -95,6 +68,43 @@ class Access:
             self._refused = ring.refused
             if ring.refused:
                 log.error("%s; the keys of before stay valid", ring.refused)
+
+
+class Access:
+    """Lets a request through when its credential allows it, and notes its caller in the request's state.
+
+    A credential is `Authorization: Bearer …` or `X-API-Key: …`. Paths under `/admin` need the scope admin, `PROBES`
+    nothing, all others predict; those are open too while neither keys nor tokens are set up.
+    """
+
+    def __init__(self, app: ASGIApp, credentials: Credentials) -> None:
+        self._app = app
+        self._credentials = credentials
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Check one request; 401 for no or a wrong credential, 403 for one that may not do this."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        admin = path.startswith(ADMIN)
+        if admin and not self._credentials.deploying:
+            await refuse(send, 403, "deploying is off: SERVING_TOKEN is not set")
+            return
+        if admin or (self._credentials.needed and path not in PROBES):
+            caller = await self._credentials.caller(_credential(scope))
+        else:
+            caller = ANONYMOUS
+        if caller is None:
+            await refuse(send, 401, "wrong or missing bearer token or API key", _CHALLENGE)
+            return
+        state = scope.setdefault("state", {})
+        state["caller"], state["rate"] = caller.name, caller.rate
+        needed = Scope.ADMIN if admin else Scope.PREDICT
+        if needed not in caller.scopes:
+            await refuse(send, 403, f"this credential does not have the scope {needed.value!r}")
+            return
+        await self._app(scope, receive, send)
 
 
 def _credential(scope: Connection) -> bytes:

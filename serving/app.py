@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
 from serving import admin, answer, deployments, health, metrics, openapi, predict
-from serving.access import Access
+from serving.access import Access, Credentials
 from serving.answer import Shield
 from serving.chain import Chain
 from serving.errors import ServingError
@@ -25,6 +25,7 @@ from serving.settings import ServingSettings
 def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
     """The application; it serves what was last in service when it starts. `KeysError` for a bad file of API keys."""
     log = log or Log(access=settings.access_log)
+    credentials = Credentials(settings)
     service = Service(settings)
     telemetry = Telemetry.of(settings, log)
     chain = Chain(settings, telemetry)
@@ -59,7 +60,7 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, answer.invalid_request)
     # From the innermost to the outermost.
     app.add_middleware(Limits, settings=settings, telemetry=telemetry)
-    app.add_middleware(Access, settings=settings)
+    app.add_middleware(Access, credentials=credentials)
     app.add_middleware(Shield)
     app.add_middleware(Observation, telemetry=telemetry, log=log)
     return app

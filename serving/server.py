@@ -35,6 +35,7 @@ class Server(uvicorn.Server):
                 app,
                 http=cast(Any, partial(Connection, self._crowd)),
                 ws="none",
+                lifespan="on",
                 loop="uvloop",
                 log_config=None,
                 log_level="warning",

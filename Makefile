@@ -7,7 +7,7 @@ STAMP := .venv/installed
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install run up down status rollback airflow test lint lock bench bench-parse bench-quality picture timetable clean
+.PHONY: help install run up down status rollback airflow test lint lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -53,6 +53,12 @@ bench-parse: $(STAMP) ## parse time of the DAG files beside a bare pod operator'
 
 bench-quality: $(STAMP) ## AUC and Brier over October to December
 	@$(PYTHON) -m benchmarks.quality
+
+bench-serving: $(STAMP) ## serving beside mlflow's server and a bare spike; writes docs/benchmarks.md
+	@$(PYTHON) -m benchmarks.serving $(ARGS)
+
+bench-scoring: $(STAMP) ## batch scoring in rows/s beside scikit-learn's predict_proba
+	@$(PYTHON) -m benchmarks.scoring $(ARGS)
 
 picture: $(STAMP) ## take the pictures of docs/ from a running `make up` (needs Chromium)
 	@$(PYTHON) docs/pictures/take.py

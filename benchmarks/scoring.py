@@ -6,7 +6,8 @@ Ours is what the `score` step does: features read from the lake (hash checked), 
 predictions published to the lake as Parquet. Beside it `predict_proba` alone, on a matrix that is encoded already, and
 the plain script: Parquet in, the same encoding, `predict_proba`, Parquet out. The three take turns; seconds are the
 process's own, so that a busy machine does not blur them, and everything runs on one thread. The model has 200 trees and
-14 raw features, the rows are all flights of 2013, several times over. The last line is JSON.
+14 raw features, the rows are all flights of 2013, several times over. Writes its section of docs/benchmarks.md, unless
+--no-page is given; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.flight_model import FlightModel, flights, train
+from benchmarks.page import write_section
 from include.inputs import encode
 from include.lake import Dataset, Lake, Layer
 from include.scoring import probabilities
@@ -83,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--copies", type=int, default=2)
+    parser.add_argument("--no-page", action="store_true")
     given = parser.parse_args()
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
@@ -91,10 +95,13 @@ def main() -> None:
     ids = pa.array([f"flight-{number}" for number in range(year.num_rows)])
     rows = pa.concat_tables([year.drop_columns(["late"]).append_column("flight_id", ids)] * given.copies)
     with tempfile.TemporaryDirectory(prefix="nightshift-bench-") as name:
-        report(Sides(Path(name), fitted, rows), given.rounds)
+        figures = compare(Sides(Path(name), fitted, rows), given.rounds)
+    if not given.no_page:
+        write_section("scoring", "Batch scoring", "make bench-scoring", page(figures))
+    print(json.dumps(figures))
 
 
-def report(sides: Sides, rounds: int) -> None:
+def compare(sides: Sides, rounds: int) -> dict[str, Any]:
     """The rounds, their median ratios, and how far the answers are apart."""
     ways: dict[str, Callable[[], object]] = {
         "ours": sides.ours, "predict_proba": sides.predict_proba, "script": sides.script,
@@ -105,7 +112,7 @@ def report(sides: Sides, rounds: int) -> None:
             found[name].append(sides.rows / _cpu_seconds(way))
         print(f"round {number + 1}: " + ", ".join(f"{name} {found[name][-1]:,.0f} rows/s" for name in ways), flush=True)
     apart = np.abs(np.subtract(sides.ours()[PROBABILITY].to_numpy(), sides.script()[PROBABILITY].to_numpy())).max()
-    figures = {
+    return {
         "bench": "scoring",
         "rows": sides.rows,
         "rounds": rounds,
@@ -114,7 +121,25 @@ def report(sides: Sides, rounds: int) -> None:
         "ratio_script": _ratio(found, "script"),
         "greatest_difference": float(apart),
     }
-    print(json.dumps(figures))
+
+
+def page(figures: Mapping[str, Any]) -> str:
+    """The section: rows a second of CPU time, and the ratios."""
+    return "\n".join(
+        [
+            f"{figures['rows']:,} rows, 200 trees, 14 raw features, one thread, CPU time, medians of "
+            f"{figures['rounds']} interleaved rounds. Greatest difference of a probability: "
+            f"{figures['greatest_difference']:.0e}.",
+            "",
+            "| | rows/s | ours beside it |",
+            "| --- | --- | --- |",
+            f"| ours, Parquet in, scored Parquet out | {figures['ours_rows_per_second']:,} | |",
+            f"| scikit-learn's `predict_proba` alone | {figures['predict_proba_rows_per_second']:,} "
+            f"| {figures['ratio_predict_proba']:.2f} (aim ≥ 1.5) |",
+            f"| a script with it, Parquet to Parquet | {figures['script_rows_per_second']:,} "
+            f"| {figures['ratio_script']:.2f} |",
+        ]
+    )
 
 
 def _ratio(found: dict[str, list[float]], other: str) -> float:

@@ -28,6 +28,7 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
     credentials = Credentials(settings)
     service = Service(settings)
     telemetry = Telemetry.of(settings, log)
+    telemetry.watch_models(service.states)
     chain = Chain(settings, telemetry)
 
     @asynccontextmanager

@@ -66,6 +66,13 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
 
 
+class Role(StrEnum):
+    """What a version does: it serves, or it is on trial (shadow or canary)."""
+
+    IN_SERVICE = "in_service"
+    ON_TRIAL = "on_trial"
+
+
 class Fate(StrEnum):
     """What became of a sample."""
 
@@ -75,12 +82,12 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True)
 class ModelState:
-    """A version in service, its part in the rollout (such as `live`, `canary`), and its share of traffic in [0, 1]."""
+    """A version, its role, and its share of the traffic in [0, 1]."""
 
     version: str
     use_case: str
     sha256: str
-    role: str
+    role: Role
     share: float
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 
 import msgspec
 from starlette.routing import Route
@@ -53,7 +55,7 @@ class Predict:
             served, answers = await self._in_turn(key, body)
         probabilities = answers.tolist()
         await send_json(send, 200, self._encode(PredictAnswer(served.entry.version, probabilities)))
-        self._telemetry.predicted(served.entry.version, body, probabilities, key, served.entry.use_case)
+        self._telemetry.predicted(served.entry.version, body, answers, key, served.entry.use_case)
 
     async def _in_turn(self, key: str, body: bytes) -> tuple[Served, Answers]:
         if self._large > self._queue:
@@ -62,7 +64,9 @@ class Predict:
         self._large += 1
         self._telemetry.queue(self._large - 1)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, key, body)
+            # The thread sees the request's context: which trace it is part of.
+            answer = partial(copy_context().run, self._answer, key, body)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
         finally:
             self._large -= 1
             self._telemetry.queue(max(self._large - 1, 0))

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from serving import tracing
 from serving.conductor import Conductor
 from serving.deployments import Event, History, Record
 from serving.errors import (
@@ -29,6 +30,7 @@ from serving.errors import (
     UnderWayError,
 )
 from serving.fetch import fetch
+from serving.metrics import ModelState, Role
 from serving.model import PortableModel
 from serving.recent import Recent
 from serving.rollout import InService, Phase, Plan, Rollout
@@ -127,7 +129,8 @@ class Service:
         while True:
             started = perf_counter()
             try:
-                answers = ask(served.model)
+                with tracing.span("model", version=served.entry.version):
+                    answers = ask(served.model)
             except RowError:  # the caller's mistake, not the version's
                 raise
             except Exception:
@@ -138,6 +141,13 @@ class Service:
             else:
                 self.observed(served, answers, perf_counter() - started, False, asked)
                 return served, answers
+
+    def states(self) -> list[ModelState]:
+        """What is in service and what is on trial, for the metrics."""
+        served, trial = self._served, self._trial
+        share = trial.rollout.share if trial else 0.0
+        states = [_state(served.entry, Role.IN_SERVICE, 1 - share)] if served else []
+        return states + ([_state(trial.rollout.entry, Role.ON_TRIAL, share)] if trial else [])
 
     # Life
 
@@ -438,3 +448,7 @@ def _joined(active: Rollout, entry: InService) -> Rollout:
 def _in_bites(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
     for first in range(0, len(rows), SAMPLES_AT_ONCE):
         yield rows[first : first + SAMPLES_AT_ONCE]
+
+
+def _state(entry: InService, role: Role, share: float) -> ModelState:
+    return ModelState(entry.version, entry.use_case, entry.sha256, role, share)

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import httpx
 import msgspec
 
+from serving import tracing
 from serving.circuit import Circuit
 from serving.errors import NotFoundError, UpstreamError
 from serving.metrics import Outcome, Telemetry
@@ -119,8 +120,10 @@ class Upstream(Generic[T]):
 
     async def _answer(self, query: Mapping[str, str]) -> T:
         try:
-            async with self._client.stream("GET", self._url, params=dict(query)) as answer:
-                content = await self._content(answer)
+            with tracing.span("upstream", upstream=self.name):
+                asking = self._client.stream("GET", self._url, params=dict(query), headers=tracing.outgoing())
+                async with asking as answer:
+                    content = await self._content(answer)
             return self._decoder.decode(content)
         except httpx.HTTPError as error:
             raise UpstreamError(f"upstream {self.name} cannot be reached ({type(error).__name__})") from None

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import metrics
-from serving.metrics import Lookup, ModelState, Outcome, Shed, Telemetry
+from serving.metrics import Lookup, ModelState, Outcome, Role, Shed, Telemetry
 
 
 def page(telemetry: Telemetry) -> dict[str, float]:
@@ -117,11 +117,11 @@ def test_what_is_in_service_is_asked_when_prometheus_asks() -> None:
     telemetry = Telemetry()
     assert not [name for name in page(telemetry) if name.startswith("serving_model")]
 
-    telemetry.watch_models(lambda: [ModelState("8", "flight_delay", "ab" * 32, "canary", 0.1)])
+    telemetry.watch_models(lambda: [ModelState("8", "flight_delay", "ab" * 32, Role.ON_TRIAL, 0.1)])
 
     found = page(telemetry)
-    assert found[f'serving_model_info{{role="canary",sha256="{"ab" * 32}",use_case="flight_delay",version="8"}}'] == 1
-    assert found['serving_model_share{role="canary",version="8"}'] == 0.1
+    assert found[f'serving_model_info{{role="on_trial",sha256="{"ab" * 32}",use_case="flight_delay",version="8"}}'] == 1
+    assert found['serving_model_share{role="on_trial",version="8"}'] == 0.1
 
 
 def test_openmetrics_is_answered_to_who_asks_for_it() -> None:

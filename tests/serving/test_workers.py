@@ -17,6 +17,7 @@ import pytest
 from serving import roster
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import TOKEN, ServingProcess
+from tests.waiting import until
 
 ROW = b'{"rows":[{"distance":1,"hour":2,"carrier":"B6"}]}'
 PREDICT = b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(ROW), ROW)
@@ -83,15 +84,6 @@ def load(port: int, clients: int) -> Iterator[list[Client]]:
         stop.set()
         for thread in threads:
             thread.join(timeout=15)
-
-
-def until(true: object, seconds: float = 20) -> None:
-    """Wait until a function says so."""
-    assert callable(true)
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def _replaced(server: ServingProcess, victim: int) -> bool:

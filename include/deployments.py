@@ -119,6 +119,11 @@ class Deployments:
             self._end(session, State.SERVING, ended, datetime.now(UTC), detail)
             session.execute(_row(deployment).values(state=State.SERVING))
 
+    def rolled_out(self, deployment: Deployment, rollout: Mapping[str, Any]) -> None:
+        """Note what was seen in its rollout."""
+        with self.tables.session() as session:
+            session.execute(_row(deployment).values(rollout=dict(rollout)))
+
     def end(self, deployment: Deployment, state: State, detail: str) -> None:
         """Note how and why a deployment ended, with nothing put in its place."""
         with self.tables.session() as session:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from include.deployments import Deployments, Target
 from include.errors import DataError, SettingsError, StepError
-from include.serving_api import ServingApi
+from include.serving_api import Outcome, ServingApi
 from include.settings import Settings
 from include.tables import Deployment, Reason, State
+from serving.rollout import Phase, Plan
 
 log = logging.getLogger("nightshift")
+
+
+class RejectedError(DataError):
+    """A version did not hold its limits in its rollout; what served before serves on."""
 
 
 def put_into_service(
@@ -28,12 +35,34 @@ def put_into_service(
     """
     deployment = history.begin(target, reason)
     try:
-        api.deploy(target)
+        api.deploy(target, history.actor)
     except (DataError, SettingsError) as error:
         history.end(deployment, State.REFUSED, str(error))
         raise
     history.confirm(deployment, ended=ended, detail=detail)
     return deployment
+
+
+def roll_out(
+    api: ServingApi, history: Deployments, target: Target, plan: Plan, rows: Sequence[Mapping[str, Any]]
+) -> Outcome | None:
+    """Let a version prove itself beside the served one, and note how that ended; None if it served at once.
+
+    Raises `RejectedError` when it did not hold its limits, and as `put_into_service` does.
+    """
+    deployment = history.begin(target, Reason.NIGHTLY)
+    try:
+        outcome = api.roll_out(target, plan, rows, history.actor)
+    except (DataError, SettingsError) as error:
+        history.end(deployment, State.REFUSED, str(error))
+        raise
+    if outcome is not None:
+        history.rolled_out(deployment, outcome.facts)
+        if outcome.phase is Phase.ROLLED_BACK:
+            history.end(deployment, State.REJECTED, outcome.reason)
+            raise RejectedError(outcome.reason)
+    history.confirm(deployment)
+    return outcome
 
 
 def tell_registry(settings: Settings, use_case: str, *, out: Target, back: Target | None, reason: str) -> str:

@@ -15,11 +15,18 @@ from typing import Any
 from include.deployments import Target
 from include.errors import DataError, FaultError, SettingsError
 from include.settings import Settings
+from serving.rollout import NEXT, Phase, Plan
 
 ATTEMPTS = 4
 PAUSE_SECONDS = 0.5
 TIMEOUT_SECONDS = 60
 
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 60
+"""How much longer than planned a rollout may take: loading in every worker, a machine that is busy."""
+
+_BEGUN = 202
+_UNDER_WAY = 409
 _NOTHING_SERVED = 503
 _WRONG_SETTINGS = (401, 403, 409)
 _REFUSED = 422
@@ -35,6 +42,23 @@ class Served:
     use_case: str
     since: str
     trained_through: date | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a rollout stands or ended: its phase, why, and what was seen."""
+
+    id: str
+    version: str
+    sha256: str
+    phase: Phase
+    reason: str
+    metrics: dict[str, Any]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the history keeps of it."""
+        return {"phase": str(self.phase), "reason": self.reason, "metrics": self.metrics}
 
 
 @dataclass(frozen=True)
@@ -71,19 +95,34 @@ class ServingApi:
             )
         return served
 
-    def deploy(self, target: Target) -> Served:
-        """Put a model file into service.
+    def deploy(self, target: Target, by: str = "") -> Served:
+        """Put a model file into service at once.
 
         Raises `DataError` when the server refuses the file, `SettingsError` when it refuses us, `FaultError` when it
         could not try. In each case it serves on what it served before.
         """
-        wish = {
-            "model_uri": target.model_uri,
-            "sha256": target.sha256,
-            "version": target.version,
-            "use_case": self.use_case,
-        }
-        return self._served(*self._call("POST", "/admin/deployments", wish))
+        return self._served(*self._call("POST", "/admin/deployments", self._wish(target, by)))
+
+    def roll_out(self, target: Target, plan: Plan, rows: Sequence[Mapping[str, Any]], by: str = "") -> Outcome | None:
+        """Let a version prove itself, and wait for the end: promoted, or rolled back; None if it serves at once.
+
+        Raises as `deploy` does, and `FaultError` when the rollout was cut short or another one is under way.
+        """
+        wish = self._wish(target, by) | {"rollout": plan.model_dump(), "rows": list(rows)}
+        status, body = self._call("POST", "/admin/deployments", wish)
+        if status == _UNDER_WAY and (other := self.rollout()) is not None and other.phase in NEXT:
+            raise FaultError(f"serving at {self.url} is busy with the rollout of version {other.version}; try again")
+        if status != _BEGUN:
+            self._served(status, body)
+            return None
+        return self._ended(self._outcome(body), plan.shadow_seconds + plan.watch_seconds + GRACE_SECONDS)
+
+    def rollout(self) -> Outcome | None:
+        """The last rollout, under way or ended; None if there was none."""
+        body = self._checked(*self._call("GET", "/v1/deployments/current"))
+        if not isinstance(body, dict) or "rollout" not in body:
+            raise self._strange()
+        return None if body["rollout"] is None else self._outcome(body["rollout"])
 
     def withdraw(self) -> None:
         """Take whatever is in service out of it."""
@@ -94,6 +133,38 @@ class ServingApi:
         body = self._checked(*self._call("POST", "/v1/predict", {"rows": list(rows)}))
         try:
             return Answer(str(body["model_version"]), [float(value) for value in body["probabilities"]])
+        except (KeyError, TypeError, ValueError):
+            raise self._strange() from None
+
+    def _ended(self, begun: Outcome, seconds: float) -> Outcome:
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.rollout()
+            if found is None or found.id != begun.id or found.phase is Phase.ABORTED:
+                why = (
+                    found.reason if found is not None and found.id == begun.id else "another deployment came in between"
+                )
+                raise FaultError(f"the rollout of version {begun.version} was cut short: {why}")
+            if found.phase not in NEXT:
+                return found
+            if time.monotonic() > deadline:
+                raise FaultError(f"the rollout of version {begun.version} did not end within {seconds:g} s")
+            time.sleep(POLL_SECONDS)
+
+    def _wish(self, target: Target, by: str) -> dict[str, Any]:
+        return {
+            "model_uri": target.model_uri,
+            "sha256": target.sha256,
+            "version": target.version,
+            "use_case": self.use_case,
+            "by": by,
+        }
+
+    def _outcome(self, body: Any) -> Outcome:
+        try:
+            entry = body["entry"]
+            phase = Phase(body["phase"])
+            return Outcome(body["id"], entry["version"], entry["sha256"], phase, body["reason"], dict(body["metrics"]))
         except (KeyError, TypeError, ValueError):
             raise self._strange() from None
 

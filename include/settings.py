@@ -65,6 +65,10 @@ class Settings(BaseModel):
     artifacts: str = ".nightshift/mlflow"
     serving_url: str = "http://127.0.0.1:8890"
     serving_token: SecretStr | None = None
+    rollout_share: float | None = Field(None, ge=0, le=1)
+    """Share of the requests that a new version answers before it is promoted (0: none); none: the use case's plan."""
+    rollout_watch_seconds: float | None = Field(None, ge=0)
+    """How long it is watched meanwhile, where there are requests; none: the use case's plan."""
     spark_master: str = "local[*]"
     spark_packages: str = ""
     replay: bool = False

@@ -50,6 +50,8 @@ class State(StrEnum):
     """The server would not load it."""
     INTERRUPTED = "interrupted"
     """Its step was killed before anyone knew."""
+    REJECTED = "rejected"
+    """It did not hold its limits in its rollout; the version before it serves on."""
 
 
 def _named(kind: type[StrEnum], name: str) -> Enum:
@@ -81,6 +83,7 @@ class Deployment(Base):
     replaces: Mapped[int | None] = mapped_column(BigInteger)
     detail: Mapped[str | None]
     smoke: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    rollout: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
 
 
 class Tables:

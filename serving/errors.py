@@ -88,7 +88,7 @@ class UnacknowledgedError(ServingError):
 class TrialError(ServingError):
     """The version on trial cannot go on, for a reason that is not in its answers."""
 
-    status = 422
+    status = 424
 
 
 class EndedError(ServingError):

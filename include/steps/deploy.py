@@ -1,4 +1,7 @@
-"""deploy: the champion's model file into service, unless this run is about older days than what is served."""
+"""deploy: the champion into service, once it has proved itself beside what is served.
+
+Unless this run is about older days than what is served.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ from datetime import date
 from include.deployments import Deployments, Target
 from include.errors import DataError
 from include.registry import Registry
-from include.reversal import put_into_service, tell_registry
+from include.reversal import RejectedError, roll_out, tell_registry
+from include.sampled_rows import sampled_rows
 from include.serving_api import Served, ServingApi
 from include.settings import Settings
 from include.step import Context, Result, StepArguments, main
 from include.tables import Reason, State
+from serving.rollout import Plan
 
 log = logging.getLogger("nightshift")
 
@@ -22,20 +27,22 @@ class Arguments(StepArguments):
 
 
 def deploy(context: Context, arguments: Arguments) -> Result:
-    """Put the champion into service if it is not there yet, and note it in the history.
+    """Roll the champion out if it is not in service yet, wait for the end, and note it in the history.
 
-    What is served stays when there is no champion, when it serves already, when it was rolled back or failed its
-    smoke test, or when the run's day is older than what the served model has seen. Raises `DataError` when the server
-    refuses the model file, `FaultError` when server, registry or tables do not answer.
+    What is served stays when there is no champion, when it serves already, when it was rolled back, rejected or failed
+    its smoke test, or when the run's day is older than what the served model has seen. Raises `DataError` when the
+    server refuses the model file, `RejectedError` when it does not hold its limits in the rollout, `FaultError` when
+    server, registry or tables do not answer.
     """
     history = Deployments.open(context.settings, context.use_case.name)
     api = ServingApi.open(context.settings, context.use_case.name)
     # All that is decided on is read under the lock: a run of older days may be at work at the same time.
     with history.locked():
-        return _deploy(context.settings, api, history, arguments.date)
+        return _deploy(context, api, history, arguments.date)
 
 
-def _deploy(settings: Settings, api: ServingApi, history: Deployments, day: date) -> Result:
+def _deploy(context: Context, api: ServingApi, history: Deployments, day: date) -> Result:
+    settings = context.settings
     served = api.served()
     if served and served.trained_through and day < served.trained_through:
         return _stays(api, served, f"the run of {day} is a backfill; what is served has seen later days")
@@ -46,36 +53,62 @@ def _deploy(settings: Settings, api: ServingApi, history: Deployments, day: date
     if state := _taken_out(settings, history, champion):
         return _stays(api, served, f"champion version {champion.version} was taken out of service ({state})")
     if served is not None and (served.version, served.sha256) == (champion.version, champion.sha256):
-        _note_unnoted(history, champion)
+        _note_unnoted(api, history, champion)
         return _stays(api, served, "the champion serves already")
+    stays = f"version {served.version} stays in service" if served else "nothing is in service"
+    plan = _plan(context)
+    rows = sampled_rows(context, [champion.sha256, served.sha256], day, plan.shadow_rows) if served else []
     try:
-        put_into_service(api, history, champion, Reason.NIGHTLY)
+        outcome = roll_out(api, history, champion, plan, rows)
+    except RejectedError as error:
+        told = _tell(settings, history, champion, str(error))
+        raise RejectedError(
+            f"version {champion.version} is rolled back, {stays}: {error} (registry: {told}); "
+            "if it is meant to be so, widen the limits of ROLLOUT in the use case's gates.py"
+        ) from None
     except DataError as error:
-        stays = f"version {served.version} stays in service" if served else "nothing is in service"
         raise DataError(f"version {champion.version} is not deployed, {stays}: {error}") from None
     log.info("deploy: version %s is in service at %s", champion.version, api.url)
     return Result(
         uris={"serving": api.url, "model": champion.model_uri},
-        facts={"deployed": True, "version": champion.version, "before": served.version if served else None},
+        facts={"deployed": True, "version": champion.version, "before": served.version if served else None}
+        | ({"rollout": outcome.metrics, "remark": outcome.reason} if outcome else {}),
     )
+
+
+def _plan(context: Context) -> Plan:
+    """The use case's plan (`ROLLOUT` in its gates.py), with what the deployment's settings say otherwise."""
+    plan: Plan = getattr(context.use_case.part("gates"), "ROLLOUT", Plan())
+    told = {"share": context.settings.rollout_share, "watch_seconds": context.settings.rollout_watch_seconds}
+    return plan.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 
 def _taken_out(settings: Settings, history: Deployments, champion: Target) -> str:
     """How the champion left service for good, empty if it did not; the registry, which does not know, is told."""
     before = history.served(champion.version)
-    if before is None or before.state not in (State.ROLLED_BACK, State.FAILED):
+    if before is None or before.state not in (State.ROLLED_BACK, State.FAILED, State.REJECTED):
         return ""
-    current = history.current()
-    back = Target.of(current) if current else None
-    tell_registry(settings, history.use_case, out=champion, back=back, reason=before.detail or str(before.state))
+    _tell(settings, history, champion, before.detail or str(before.state))
     return before.state.replace("_", " ")
 
 
-def _note_unnoted(history: Deployments, target: Target) -> None:
+def _tell(settings: Settings, history: Deployments, out: Target, reason: str) -> str:
+    """Let the registry know that a version is out, and what serves instead."""
+    current = history.current()
+    back = Target.of(current) if current else None
+    return tell_registry(settings, history.use_case, out=out, back=back, reason=reason)
+
+
+def _note_unnoted(api: ServingApi, history: Deployments, target: Target) -> None:
     """Bring the history up to date when an earlier try was killed between the swap and the note of it."""
     current = history.current()
-    if current is None or (current.version, current.sha256) != (target.version, target.sha256):
-        history.confirm(history.begin(target, Reason.NIGHTLY))
+    if current is not None and (current.version, current.sha256) == (target.version, target.sha256):
+        return
+    deployment = history.begin(target, Reason.NIGHTLY)
+    rollout = api.rollout()
+    if rollout is not None and (rollout.version, rollout.sha256) == (target.version, target.sha256):
+        history.rolled_out(deployment, rollout.facts)
+    history.confirm(deployment)
 
 
 def _stays(api: ServingApi, served: Served | None, why: str) -> Result:

@@ -15,6 +15,7 @@ from include.deployments import Deployments, Target
 from include.errors import DataError, FaultError, StepError
 from include.lake import Lake
 from include.reversal import put_into_service, tell_registry
+from include.sampled_rows import evenly
 from include.scoring import feature_partition, load_model, prediction_partition, probabilities, raw_rows
 from include.serving_api import ServingApi
 from include.settings import Settings
@@ -91,16 +92,10 @@ def _nothing_to_test(api: ServingApi) -> Result:
 def _samples(context: Context, model: PortableModel, version: str, run_day: date) -> Iterator[Sample]:
     for horizon in context.use_case.spec.horizons:
         day = run_day + timedelta(days=horizon.day_offset)
-        features = _evenly(context.lake.read(feature_partition(horizon, day)))
+        features = evenly(context.lake.read(feature_partition(horizon, day)), SAMPLE_ROWS)
         published = _published(context.lake, horizon, day, features[context.use_case.spec.key], version)
         expected = published or probabilities(model, features).tolist()
         yield Sample(horizon, day, features, expected, published is not None)
-
-
-def _evenly(table: pa.Table) -> pa.Table:
-    """At most `SAMPLE_ROWS` rows, evenly spread: the same ones each time."""
-    places = np.unique(np.linspace(0, table.num_rows - 1, min(SAMPLE_ROWS, table.num_rows)).round().astype(np.int64))
-    return table.take(pa.array(places))
 
 
 def _published(lake: Lake, horizon: Horizon, day: date, keys: pa.ChunkedArray, version: str) -> list[float] | None:

@@ -54,6 +54,22 @@ def test_migrations_go_forwards_backwards_and_forwards_again(database_url: str) 
     assert seen == [((True,), migrate.head()), ((False,), None), ((True,), migrate.head())]
 
 
+def test_going_back_a_revision_keeps_what_was_noted_of_a_rejected_version(
+    history: Deployments, database_url: str
+) -> None:
+    rejected = history.begin(target("1"), Reason.NIGHTLY)
+    history.rolled_out(rejected, {"phase": "rolled_back"})
+    history.end(rejected, State.REJECTED, "shadow: its answers lie otherwise")
+
+    migrate.downgrade(database_url, "0002")
+    with psycopg.connect(database_url) as session:
+        kept = session.execute("SELECT version, state, detail FROM deployments").fetchall()
+    migrate.upgrade(database_url)
+
+    assert kept == [("1", "refused", "shadow: its answers lie otherwise")]
+    assert states(history) == [("1", "refused")]
+
+
 def test_the_migrated_tables_are_the_models_tables(database_url: str) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
@@ -248,6 +264,17 @@ def test_a_smoke_tests_figures_are_kept(history: Deployments) -> None:
     current = history.current()
     assert current is not None
     assert current.smoke == {"rows": 50, "worst": 0.0}
+
+
+def test_what_was_seen_in_a_rollout_is_kept(history: Deployments) -> None:
+    deployment = history.begin(target("1"), Reason.NIGHTLY)
+
+    history.rolled_out(deployment, {"phase": "promoted", "metrics": {"shadow": {"psi": 0.01}}})
+    history.confirm(deployment)
+
+    current = history.current()
+    assert current is not None
+    assert current.rollout == {"phase": "promoted", "metrics": {"shadow": {"psi": 0.01}}}
 
 
 def test_the_database_itself_allows_one_in_service(history: Deployments, database_url: str) -> None:

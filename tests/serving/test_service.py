@@ -357,5 +357,5 @@ def test_a_version_that_one_worker_cannot_load_serves_nowhere(
         os.kill(second.process.pid, signal.SIGCONT)
 
     # Then it is refused in one line, and both serve on what they served
-    assert (said[0].status_code, said[0].json()["detail"].startswith("a worker cannot load it: file://")) == (422, True)
+    assert (said[0].status_code, said[0].json()["detail"].startswith("a worker cannot load it: file://")) == (424, True)
     assert [one.predict(ROWS[:1]).json()["model_version"] for one in (ready, second)] == ["7", "7"]

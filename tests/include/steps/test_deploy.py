@@ -23,7 +23,8 @@ from include.serving_api import ServingApi
 from include.step import Context, Result
 from include.steps.deploy import Arguments, deploy
 from include.tables import Reason, State
-from tests.factory import DAY, USE_CASE, Factory
+from serving.rollout import Plan
+from tests.factory import DAY, ROWS, USE_CASE, Factory
 from tests.portable_files import portable_bytes
 from tests.serving_process import free_port
 
@@ -63,6 +64,163 @@ def test_the_next_champion_replaces_it(factory: Factory) -> None:
     assert (result.facts["version"], result.facts["before"]) == ("2", "1")
     assert factory.served() == "2"
     assert factory.told() == [("1", "nightly", "replaced"), ("2", "nightly", "serving")]
+
+
+def test_the_next_champion_proves_itself_first_and_the_history_tells_how(factory: Factory) -> None:
+    # Given a version in service that nobody asks, and the day's features
+    factory.day()
+    factory.version(DAY)
+    run(factory)
+    factory.version(DAY + timedelta(days=1))
+
+    # When the next one is deployed
+    clock = time.monotonic()
+    result = run(factory, DAY)
+    seconds = time.monotonic() - clock
+
+    # Then it was compared on the day's rows, watched for a moment, and promoted
+    shadow, canary = result.facts["rollout"]["shadow"], result.facts["rollout"]["canary"]
+    assert shadow["rows"] == 2 * ROWS
+    assert shadow["psi"] < 0.5
+    assert canary == {"rows": 0, "share": 0.1}
+    assert seconds < 15  # 1.5 s on a machine that is idle
+    newest = factory.history.current()
+    assert newest is not None
+    assert newest.version == "2"
+    assert newest.rollout is not None
+    assert newest.rollout["phase"] == "promoted"
+    assert newest.rollout["metrics"] == result.facts["rollout"]
+    assert len(result.to_json()) < 4096
+
+
+def test_a_champion_that_answers_otherwise_is_rolled_back_and_stays_out(factory: Factory) -> None:
+    # Given a version in service, and a champion that answers every row alike
+    factory.day()
+    first = factory.version(DAY)
+    run(factory)
+    factory.version(DAY + timedelta(days=1), content=portable_bytes(weights=(0.0, 0.0, 0.0)))
+
+    # When it is deployed, Then the task fails in one line that says what serves
+    with pytest.raises(
+        DataError,
+        match=r"version 2 is rolled back, version 1 stays in service: shadow: .*hardly tells rows apart.*gates",
+    ) as rejected:
+        run(factory)
+    assert "\n" not in str(rejected.value)
+    assert factory.served() == "1"
+    assert factory.told() == [("1", "nightly", "serving"), ("2", "nightly", "rejected")]
+    noted = factory.history.all()[0]
+    assert noted.rollout is not None
+    assert noted.rollout["phase"] == "rolled_back"
+    assert noted.ended_at is not None
+
+    # And no later night tries it again
+    champion = factory.registry.champion()
+    assert champion is not None
+    assert champion.version == first.version
+    assert factory.registry.versions()[-1].rejected
+    assert run(factory, DAY + timedelta(days=1)).facts["why"] == "the champion serves already"
+
+
+def test_the_plan_is_the_use_cases_unless_the_settings_say_otherwise(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory.day()
+    factory.version(DAY)
+    run(factory)
+
+    factory.version(DAY + timedelta(days=1))
+    without_canary = run(factory, rollout_share=0.0)
+    gates = factory.context.use_case.part("gates")
+    monkeypatch.setattr(gates, "ROLLOUT", Plan(shadow_rows=20, idle_seconds=0.2, share=0.3), raising=False)
+    factory.version(DAY + timedelta(days=2))
+    by_the_use_case = run(factory, DAY + timedelta(days=1))
+
+    assert list(without_canary.facts["rollout"]) == ["shadow"]
+    assert by_the_use_case.facts["rollout"]["canary"]["share"] == 0.3
+    # The two horizons share twenty rows, and only one has features that late.
+    assert by_the_use_case.facts["rollout"]["shadow"]["rows"] == 10
+
+
+def test_without_features_a_version_is_tried_on_requests_only(factory: Factory) -> None:
+    factory.version(DAY)
+    run(factory)
+    factory.version(DAY + timedelta(days=1))
+
+    result = run(factory)
+
+    assert result.facts["rollout"]["shadow"] == {"rows": 0}
+    assert factory.served() == "2"
+
+
+def test_a_deploy_killed_in_mid_rollout_is_joined_by_its_retry(factory: Factory) -> None:
+    # Given a deploy process that is killed while its version is on trial
+    factory.day()
+    factory.version(DAY)
+    run(factory)
+    factory.version(DAY + timedelta(days=1))
+    process = command(factory)
+    while factory.server.rollout()["entry"]["version"] == "1" and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    begun = factory.server.rollout()["id"]
+
+    # When it is tried again
+    run(factory)
+
+    # Then the same rollout has come to its end, and the history is whole
+    assert factory.server.rollout()["id"] == begun
+    assert factory.served() == "2"
+    assert factory.told() == [
+        ("1", "nightly", "replaced"),
+        ("2", "nightly", "interrupted"),
+        ("2", "nightly", "serving"),
+    ]
+    current = factory.history.current()
+    assert current is not None
+    assert current.rollout is not None
+    assert current.rollout["phase"] == "promoted"
+
+
+def test_a_server_that_dies_in_mid_rollout_is_a_fault_that_a_retry_heals(factory: Factory) -> None:
+    # Given a rollout under way
+    factory.day()
+    factory.version(DAY)
+    run(factory)
+    factory.version(DAY + timedelta(days=1))
+    with ThreadPoolExecutor(1) as pool:
+        deploying = pool.submit(run, factory)
+        while factory.server.rollout()["entry"]["version"] == "1":
+            time.sleep(0.01)
+
+        # When the server is killed, and started again
+        factory.server.stop(signal.SIGKILL)
+        factory.server.start()
+
+        # Then the task fails in a way that is tried again, the old version serves, and the retry succeeds
+        with pytest.raises(FaultError, match="the rollout of version 2 was cut short: its worker ended in mid-rollout"):
+            deploying.result(timeout=60)
+    assert factory.served() == "1"
+    assert run(factory).facts["version"] == "2"
+    assert factory.told() == [
+        ("1", "nightly", "replaced"),
+        ("2", "nightly", "interrupted"),
+        ("2", "nightly", "serving"),
+    ]
+
+
+def test_a_rollout_of_another_version_is_a_fault_that_a_retry_heals(factory: Factory) -> None:
+    factory.day()
+    factory.version(DAY)
+    run(factory)
+    other = factory.version(DAY + timedelta(days=1))
+    factory.server.deploy(other.model_uri, other.sha256, "99", rollout={"idle_seconds": 60, "watch_seconds": 60})
+
+    with pytest.raises(FaultError, match="is busy with the rollout of version 99"):
+        run(factory)
+
+    assert factory.served() == "1"
 
 
 def test_without_a_champion_what_is_served_stays_and_that_is_said(factory: Factory) -> None:
@@ -170,7 +328,7 @@ def test_two_deploys_at_once_are_one(factory: Factory) -> None:
     assert factory.told() == [("1", "nightly", "serving")]
 
 
-@pytest.mark.parametrize("state", [State.ROLLED_BACK, State.FAILED])
+@pytest.mark.parametrize("state", [State.ROLLED_BACK, State.FAILED, State.REJECTED])
 def test_a_version_taken_out_is_not_deployed_again_though_the_registry_does_not_know_yet(
     factory: Factory, state: State
 ) -> None:
@@ -236,7 +394,7 @@ def test_a_wrong_token_is_a_setting_to_correct(factory: Factory) -> None:
     factory.version(DAY)
 
     with pytest.raises(
-        SettingsError, match="answered 401: wrong or missing bearer token; see NIGHTSHIFT_SERVING_TOKEN"
+        SettingsError, match=r"answered 401: wrong or missing bearer token.*; see NIGHTSHIFT_SERVING_TOKEN"
     ):
         run(factory, serving_token=SecretStr("wrong"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -40,6 +41,8 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
             yield
             for part in (service, chain, telemetry):
                 await part.stop()
+            # Not later: uvicorn ends the process by the signal that it was told to end by.
+            await asyncio.to_thread(log.stop)
 
     app = FastAPI(
         title="nightshift serving",
@@ -51,10 +54,10 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
     app.state.draining = False
     # First, for it is asked for most, and routes are tried in turn.
     app.router.routes.insert(0, predict.route(service, telemetry, settings.queue))
+    app.include_router(chain.router)
     app.include_router(health.router(service))
     app.include_router(admin.router(service))
     app.include_router(deployments.router(service.folder, service.history))
-    app.include_router(chain.router)
     app.router.routes.append(metrics.route(telemetry))
     openapi.install(app, service, settings)
     app.add_exception_handler(ServingError, answer.serving_error)

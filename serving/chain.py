@@ -40,10 +40,12 @@ class Chain:
     @property
     def router(self) -> APIRouter:
         """All routes."""
-        routes = self._links()
+        routes = APIRouter()
+        # First, for it is asked for most, and routes are tried in turn.
+        routes.include_router(forecast.router(self.forecasts))
         routes.include_router(flights.router(self.published))
         routes.include_router(airports.router(self.published))
-        routes.include_router(forecast.router(self.forecasts))
+        routes.include_router(self._links())
         return routes
 
     async def start(self) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from serving.access import ADMIN, PROBES
 from serving.card import InputKind, ModelInput
 from serving.errors import NotReadyError
 from serving.predict import PATH, PredictAnswer
@@ -23,7 +24,6 @@ from serving.settings import ServingSettings
 _COMPONENTS = "#/components/schemas/{name}"
 _JSON = "application/json"
 _METHODS = frozenset({"get", "post", "put", "delete"})
-_OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 _VERSION = "7"
 
 
@@ -59,7 +59,9 @@ def build(app: FastAPI, reader: RowReader | None, *, secured: bool) -> dict[str,
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which no answer here has
         schemas.pop(name, None)
     schemas |= _schemas(reader)
-    found["paths"][PATH] = {"post": _predict(reader)}
+    for name, value in _EXAMPLES.items():
+        schemas[name]["examples"] = [value]
+    found["paths"] |= {PATH: {"post": _predict()}, "/metrics": {"get": _METRICS}}
     found["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, a token, or the deploy step's own."},
         "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -93,7 +95,7 @@ def _value(column: ModelInput) -> Any:
     return 1.0
 
 
-def _predict(reader: RowReader | None) -> dict[str, Any]:
+def _predict() -> dict[str, Any]:
     about = (
         "1 to 1,000 rows, each with exactly the features the model takes. A feature whose value is not known is null; "
         "a category that the model never saw counts as null, as when it was trained."
@@ -118,11 +120,13 @@ def _complete(path: str, method: str, operation: dict[str, Any], *, secured: boo
     answers = operation["responses"]
     if "422" in answers and path != PATH:
         answers["422"] = _problem("The request is not what this takes", "limit: Input should be a valid integer")
-    if path not in _OPEN:
+    if path not in PROBES:
         more = dict(_ALWAYS)
         if method in ("post", "put"):
             more |= _BODIES
-        if path.startswith("/admin") or secured:
+        if path.startswith(ADMIN) and method == "post":
+            more |= _DEPLOYING
+        if path.startswith(ADMIN) or secured:
             more |= _REFUSED
             operation["security"] = [{"bearer": []}, {"key": []}]
         for status, answer in more.items():
@@ -156,7 +160,52 @@ _BODIES: Mapping[str, Any] = {
     "408": _problem("The body came too slowly", "the body did not come within 10 s"),
     "413": _problem("The body is too large", "the body is larger than 4194304 bytes"),
 }
+_DEPLOYING: Mapping[str, Any] = {
+    "400": _problem("The body is no text", "There was an error parsing the body"),
+    "409": _problem("Something else is served, or on its way", "this server serves use case 'flight_delay'"),
+    "424": _problem("The model file cannot be had", "file:///models/7.onnx: No such file or directory"),
+}
 _REFUSED: Mapping[str, Any] = {
     "401": _problem("No good credential", "wrong or missing bearer token or API key"),
     "403": _problem("The credential may not do this", "this credential does not have the scope 'admin'"),
+}
+_METRICS: dict[str, Any] = {
+    "tags": ["operations"],
+    "summary": "What Prometheus reads",
+    "description": "Counts of all workers, in the text format or OpenMetrics, as the `Accept` header wants them.",
+    "operationId": "metrics",
+    "responses": {
+        "200": {
+            "description": "The metrics",
+            "content": {
+                "text/plain": {"schema": {"type": "string"}, "example": "serving_requests_in_flight 1.0"},
+                "application/openmetrics-text": {"schema": {"type": "string"}},
+            },
+        }
+    },
+}
+
+_AT = "2026-11-21T01:30:00Z"
+_FILE: Mapping[str, Any] = {"sha256": "0" * 64, "use_case": "flight_delay"}
+_SERVED: Mapping[str, Any] = {"version": _VERSION, "uri": "s3://models/7.onnx", **_FILE, "since": _AT, "by": "nightly"}
+_ROLLOUT: Mapping[str, Any] = {
+    "id": "3f0c9a52b1d84c6e9a7d1f4e2b6c8d90",
+    "worker": "41-9af03b1c",
+    "entry": {**_SERVED, "version": "8", "uri": "s3://models/8.onnx"},
+    "instead_of": _VERSION,
+    "phase": "canary",
+    "share": 0.1,
+    "began": _AT,
+    "changed": _AT,
+}
+_EXAMPLES: Mapping[str, Any] = {
+    "Deployment": {"model_uri": "s3://models/8.onnx", "version": "8", **_FILE, "rollout": {"share": 0.1}},
+    "InService": _SERVED,
+    "Rollout": _ROLLOUT,
+    "Current": {"serving": _SERVED, "rollout": _ROLLOUT},
+    "Deployments": {
+        "deployments": [
+            {"at": _AT, "event": "promoted", "version": _VERSION, "uri": "s3://models/7.onnx", **_FILE, "by": "nightly"}
+        ]
+    },
 }

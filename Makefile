@@ -54,7 +54,9 @@ bench-parse: $(STAMP) ## parse time of the DAG files beside a bare pod operator'
 bench-quality: $(STAMP) ## AUC and Brier over October to December
 	@$(PYTHON) -m benchmarks.quality
 
-bench-serving: $(STAMP) ## serving beside mlflow's server and a bare spike; writes docs/benchmarks.md
+# The forecast first: the last line is the comparison's.
+bench-serving: $(STAMP) ## forecasts with slow upstreams; serving beside mlflow's server and a bare spike; writes docs/benchmarks.md
+	@$(PYTHON) -m benchmarks.forecast
 	@$(PYTHON) -m benchmarks.serving $(ARGS)
 
 bench-scoring: $(STAMP) ## batch scoring in rows/s beside scikit-learn's predict_proba

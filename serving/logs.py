@@ -79,10 +79,15 @@ class LineWriter:
             self._thread.start()
 
     def stop(self) -> None:
-        """Write what waits, within `DRAIN_SECONDS`: a reader that has stalled is not waited for."""
+        """Write what waits, within `DRAIN_SECONDS`: a reader that has stalled is not waited for.
+
+        It may be called again, for lines that came since.
+        """
         self._ended.set()
         if self._thread is not None:
             self._thread.join(DRAIN_SECONDS)
+            if not self._thread.is_alive():
+                self._flush()
 
     def _run(self) -> None:
         while not self._ended.wait(PAUSE_SECONDS):

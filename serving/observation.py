@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import trace, tracing
@@ -64,5 +65,10 @@ class Observation:
 
 
 def _route(scope: Scope) -> str:
-    """The template of the route that took the request."""
-    return getattr(scope.get("route"), "path", UNMATCHED)
+    """The template of the route that took the request, or would have, had it not been refused before."""
+    route = scope.get("route") or next((one for one in scope["app"].routes if _matches(one, scope)), None)
+    return getattr(route, "path", UNMATCHED)
+
+
+def _matches(route: BaseRoute, scope: Scope) -> bool:
+    return route.matches(scope)[0] is not Match.NONE

@@ -44,7 +44,8 @@ log = logging.getLogger("serving")
 class Sample(msgspec.Struct, gc=False):
     """One row that was asked, and its answer: the record of a segment.
 
-    `at` is when it was answered (UTC), `row` its place in the request from 0, `inputs` the raw values as sent.
+    `at` is when it was answered (UTC), `row` its place in the request from 0, `inputs` the raw values as sent, except
+    that true and false are 1 and 0, as they are to the model: a column of mixed kinds is hard to read.
     """
 
     at: datetime
@@ -284,10 +285,14 @@ def _lines(answered: Answered) -> bytes:
     probabilities = np.asarray(answered.probabilities).tolist()
     return _encode(
         [
-            Sample(answered.at, answered.version, answered.request_id, place, row, probability)
+            Sample(answered.at, answered.version, answered.request_id, place, _numbered(row), probability)
             for place, (row, probability) in enumerate(zip(inputs, probabilities, strict=True))
         ]
     )
+
+
+def _numbered(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: int(value) if isinstance(value, bool) else value for name, value in row.items()}
 
 
 _encode = msgspec.json.Encoder().encode_lines

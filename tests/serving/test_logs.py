@@ -65,6 +65,15 @@ def test_a_request_is_one_line_that_can_be_followed(log: Log, path: Path) -> Non
     }
 
 
+def test_a_line_that_comes_after_the_end_is_written_by_a_second_end(log: Log, path: Path) -> None:
+    log.start()
+    log.stop()
+    LOGGER.warning("ended by SIGTERM")
+    log.stop()
+
+    assert [line["message"] for line in lines(path)] == ["ended by SIGTERM"]
+
+
 def test_the_access_log_can_be_off(path: Path) -> None:
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
     log = Log(access=False, descriptor=descriptor)

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving import metrics, trace, tracing
 from serving.logs import Log
@@ -25,6 +26,17 @@ async def flight(request: Request) -> Response:
 
 async def failing(_: Request) -> Response:
     raise ValueError("what the caller sent")
+
+
+class Door:
+    """Lets nobody through who is closed out, as a limit would."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        closed = (b"x-closed", b"1") in scope["headers"]
+        await (Response(status_code=503) if closed else self.app)(scope, receive, send)
 
 
 class Server:
@@ -42,7 +54,9 @@ class Server:
                 metrics.route(self.telemetry),
             ]
         )
-        transport = httpx.ASGITransport(Observation(inner, self.telemetry, self.log), raise_app_exceptions=False)
+        inner.add_middleware(Door)
+        inner.add_middleware(Observation, telemetry=self.telemetry, log=self.log)
+        transport = httpx.ASGITransport(inner, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://serving")
 
     async def ask(self, method: str, path: str, **headers: str) -> httpx.Response:
@@ -93,6 +107,18 @@ def test_requests_are_counted_by_route_never_by_what_the_path_holds(server: Serv
     assert "serving_requests_in_flight 1.0" in page
     assert "secret" not in page.lower()
     assert "secret" not in server.logged().lower()
+
+
+def test_what_is_refused_before_it_finds_its_route_is_counted_for_it_all_the_same(server: Server) -> None:
+    async def everything() -> str:
+        await server.ask("GET", "/v1/flights/UA1/delay", x_closed="1")
+        await server.ask("GET", "/no/such", x_closed="1")
+        return (await server.ask("GET", "/metrics")).text
+
+    page = asyncio.run(everything())
+
+    assert 'serving_requests_total{method="GET",route="/v1/flights/{flight_id}/delay",status="503"} 1.0' in page
+    assert 'serving_requests_total{method="GET",route="unmatched",status="503"} 1.0' in page
 
 
 def test_a_failure_counts_as_one_and_its_text_is_not_logged(server: Server) -> None:

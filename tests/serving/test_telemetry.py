@@ -1,0 +1,145 @@
+"""Telemetry of real servers: two workers, real signals, a real lake."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from include.lake import Lake
+from include.samples import samples
+from include.settings import Settings
+from include.store import open_store
+from serving import roster
+from tests.portable_files import portable_bytes, write
+from tests.serving_process import ServingProcess
+from tests.waiting import until
+
+ROW = {"distance": 1.0, "hour": 2, "carrier": "B6"}
+SECRET = "a-secret-value"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServingProcess]:
+    """Two workers that serve version 7 and keep every request as a sample."""
+    server = ServingProcess(
+        tmp_path / "state",
+        SERVING_WORKERS="2",
+        SERVING_LAKE=str(tmp_path / "lake"),
+        SERVING_SAMPLE_SHARE="1",
+        SERVING_SAMPLE_ROWS_PER_SECOND="1000000",
+    ).start()
+    until(lambda: len(roster.live(server.state)) == 2)
+    server.deploy(*write(tmp_path, portable_bytes()), "7").raise_for_status()
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+def metric(server: ServingProcess, name: str) -> float:
+    """The value of `name{labels}` as any of the workers tells it; 0 if it is not there yet."""
+    found = re.search(rf"^{re.escape(name)} (\S+)$", server.get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+PREDICTED = 'serving_requests_total{method="POST",route="/v1/predict",status="200"}'
+ANSWERED = 'serving_prediction_probability_count{version="7"}'
+
+
+def ask(server: ServingProcess, times: int, rows: int = 1) -> None:
+    """Each time over a connection of its own, so that both workers are asked."""
+    for _ in range(times):
+        server.predict([ROW] * rows).raise_for_status()
+
+
+def test_any_worker_tells_what_all_of_them_did_and_a_killed_ones_share_is_not_lost(server: ServingProcess) -> None:
+    # Given requests that both workers answered
+    ask(server, 40, rows=3)
+    until(lambda: metric(server, PREDICTED) == 40)
+    assert all(metric(server, ANSWERED) == 120 for _ in range(6))
+    assert metric(server, "serving_workers") == 2
+
+    # When one is killed, and replaced
+    time.sleep(0.5)  # what a worker counted in its last quarter second dies with it
+    before = roster.live(server.state)
+    os.kill(min(before), signal.SIGKILL)
+    until(lambda: len(roster.live(server.state) - {min(before)}) == 2)
+
+    # Then nothing is forgotten, nothing is counted twice, and there are two workers again
+    until(lambda: metric(server, "serving_workers") == 2)
+    assert all(metric(server, PREDICTED) == 40 for _ in range(6))
+    ask(server, 5)
+    until(lambda: metric(server, PREDICTED) == 45)
+    assert not (server.state / "metrics" / f"{min(before)}.counts").exists()
+
+
+def test_the_version_in_service_is_on_the_page(server: ServingProcess) -> None:
+    page = server.get("/metrics").text
+
+    assert re.search(
+        r'serving_model_info\{role="in_service",sha256="[0-9a-f]{64}",use_case="flight_delay",version="7"\} 1.0', page
+    )
+    assert 'serving_model_share{role="in_service",version="7"} 1.0' in page
+
+
+def test_what_was_asked_is_in_the_lake_once_the_server_has_ended(server: ServingProcess, tmp_path: Path) -> None:
+    ask(server, 10, rows=2)
+    answer = httpx.post(
+        f"{server.url}/v1/predict", json={"rows": [ROW]}, headers={"x-request-id": "order-17"}, timeout=10
+    )
+
+    assert server.stop() == 0
+
+    lake = Lake(open_store(Settings(lake=str(tmp_path / "lake")).lake), "flight_delay")
+    found = samples(lake, datetime.now(UTC).date())
+    assert found.num_rows == 21
+    (mine,) = (row for row in found.to_pylist() if row["request_id"] == "order-17")
+    assert (mine["version"], mine["row"], mine["inputs"]) == ("7", 0, ROW)
+    assert mine["probability"] == answer.json()["probabilities"][0]
+
+
+def test_a_lake_that_cannot_be_written_fails_no_request_and_holds_up_no_end(
+    server: ServingProcess, tmp_path: Path
+) -> None:
+    # Given a file where the lake's folder of samples should be
+    (tmp_path / "lake").mkdir(exist_ok=True)
+    (tmp_path / "lake" / "samples").write_text("in the way")
+
+    # When requests are answered and the server is told to end
+    ask(server, 20)
+    started = time.monotonic()
+    ended = server.stop()
+
+    # Then nobody noticed, but the log did
+    assert ended == 0
+    assert time.monotonic() - started < 10
+    assert "samples cannot be kept, requests go on" in server.log.read_text()
+
+
+def test_every_line_of_the_log_is_json_and_none_holds_what_was_sent(server: ServingProcess) -> None:
+    httpx.post(f"{server.url}/v1/predict?key={SECRET}", json={"rows": [ROW | {"carrier": SECRET}]}, timeout=10)
+    httpx.post(f"{server.url}/v1/predict", json={"rows": [{SECRET: SECRET}]}, timeout=10)
+    httpx.post(f"{server.url}/v1/predict", content=b'{"rows": "' + SECRET.encode(), timeout=10)
+    server.get(f"/v1/flights/{SECRET}/delay")
+    server.get(f"/{SECRET}")
+    httpx.delete(f"{server.url}/admin/deployments", headers={"Authorization": f"Bearer {SECRET}"}, timeout=10)
+
+    server.stop()
+
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    requests = [line for line in lines if line["message"] == "request"]
+    assert {(line["route"], line["status"]) for line in requests} >= {
+        ("/v1/predict", 200),
+        ("/v1/predict", 422),
+        ("/v1/flights/{flight_id}/delay", 404),
+        ("unmatched", 404),
+        ("/admin/deployments", 401),
+    }
+    assert SECRET not in server.log.read_text()

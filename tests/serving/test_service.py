@@ -63,7 +63,7 @@ def test_a_good_version_is_promoted_on_sample_rows_and_the_history_tells(ready: 
 
     assert (begun.status_code, begun.json()["id"]) == (202, ended["id"])
     assert (ended["phase"], ended["entry"]["version"], ended["instead_of"]) == ("promoted", "8", "7")
-    assert ended["metrics"]["shadow"]["rows"] == len(ROWS)
+    assert ended["metrics"]["shadow"]["rows"] >= 50
     assert ready.get("/v1/model").json()["version"] == "8"
     newest = ready.get(
         "/v1/deployments",

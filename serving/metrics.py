@@ -115,6 +115,9 @@ class Telemetry(Collector):
         self._limited = _counter("serving_rate_limited", "Requests over their caller's rate.")
         self._lookups = _counter("serving_cache_lookups", "Cache lookups.", "cache", "outcome")
         self._entries = _gauge("serving_cache_entries", "Entries held, over all workers.", "cache")
+        self._loading = _gauge("serving_cache_loads_in_flight", "Answers being asked for.", "cache")
+        self._loaded = _counter("serving_cache_loads", "Answers that were asked for.", "cache", "outcome")
+        self._hedges = _counter("serving_upstream_hedges", "Calls asked a second time.", "upstream")
         self._upstream = Family(
             "serving_upstream_seconds", "Time of a call.", Kind.HISTOGRAM, ("upstream", "outcome"), SECONDS
         )
@@ -125,6 +128,8 @@ class Telemetry(Collector):
         self._sampler = sampler
         self._log = log
         self._collector = collector
+        for reason in Shed:
+            self._shed[(reason,)] = [0.0]  # there from the beginning, so that the first one is an increase
         self._in_flight[()], self._queue[()], self._limited[()], self._workers[()] = [0.0], [0.0], [0.0], [1.0]
         self._flight = self._in_flight[()]
         self._waiting = self._queue[()]
@@ -134,7 +139,7 @@ class Telemetry(Collector):
         self.tally = Tally(
             (
                 self._seconds, self._predictions, self._in_flight, self._queue, self._rss, self._workers, self._shed,
-                self._limited, self._lookups, self._entries, self._upstream, self._open,
+                self._limited, self._lookups, self._entries, self._loading, self._loaded, self._hedges, self._upstream, self._open,
                 self._samples, self._unsampled, self._lost_lines,
             ),
             folder,
@@ -198,6 +203,18 @@ class Telemetry(Collector):
         self._lookups[name, outcome][0] += 1
         if entries is not None:
             self._entries[(name,)][0] = entries
+
+    def loading(self, name: str, under_way: int) -> None:
+        """So many answers are being asked for, for this cache."""
+        self._loading[(name,)][0] = under_way
+
+    def loaded(self, name: str, outcome: Outcome) -> None:
+        """Asking for an answer ended."""
+        self._loaded[name, outcome][0] += 1
+
+    def hedged(self, name: str) -> None:
+        """An upstream was asked a second time, since it was slow or failed."""
+        self._hedges[(name,)][0] += 1
 
     def upstream(self, name: str, outcome: Outcome, seconds: float) -> None:
         """A call to an upstream ended."""

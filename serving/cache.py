@@ -13,7 +13,7 @@ from statistics import median
 from typing import Generic, TypeVar
 
 from serving.errors import NotFoundError, NotYetError, ServingError
-from serving.metrics import Lookup, Telemetry
+from serving.metrics import Lookup, Outcome, Telemetry
 
 V = TypeVar("V")
 
@@ -138,6 +138,7 @@ class Cache(Generic[V]):
             return None
         task = asyncio.create_task(self._run(key, self._clock()), name=f"{self.name} {key}")
         self._loads[key] = _Load(task, self._clock())
+        self._telemetry.loading(self.name, len(self._loads))
         return task
 
     def remaining(self, key: str, *, at_best: bool = False) -> float | None:
@@ -180,8 +181,10 @@ class Cache(Generic[V]):
             self._fail(key, ServingError(f"{self.name}: {type(error).__name__}"))
         finally:
             del self._loads[key]
+            self._telemetry.loading(self.name, len(self._loads))
 
     def _put(self, key: str, value: V | None, since: float, due: float) -> None:
+        self._telemetry.loaded(self.name, Outcome.OK)
         self._entries[key] = _Entry(value, since, due)
         self._entries.move_to_end(key)
         self._failures.pop(key, None)
@@ -189,6 +192,7 @@ class Cache(Generic[V]):
             self._entries.popitem(last=False)
 
     def _fail(self, key: str, error: ServingError) -> None:
+        self._telemetry.loaded(self.name, Outcome.ERROR)
         self._failures[key] = (self._clock() + max(PAUSE_SECONDS, error.retry_after or 0), error)
         self._failures.move_to_end(key)
         while len(self._failures) > self.terms.entries:

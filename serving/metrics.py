@@ -139,8 +139,8 @@ class Telemetry(Collector):
         self.tally = Tally(
             (
                 self._seconds, self._predictions, self._in_flight, self._queue, self._rss, self._workers, self._shed,
-                self._limited, self._lookups, self._entries, self._loading, self._loaded, self._hedges, self._upstream, self._open,
-                self._samples, self._unsampled, self._lost_lines,
+                self._limited, self._lookups, self._entries, self._loading, self._loaded, self._hedges, self._upstream,
+                self._open, self._samples, self._unsampled, self._lost_lines,
             ),
             folder,
         )  # fmt: skip

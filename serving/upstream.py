@@ -92,6 +92,7 @@ class Upstream(Generic[T]):
             done, _ = await asyncio.wait(calls, timeout=self.patience)
             if all(_failed(call) for call in done) and self._hedges >= 1:
                 self._hedges -= 1
+                self._telemetry.hedged(self.name)
                 calls.add(asyncio.create_task(self._call(query)))
             waiting = set(calls)
             while True:

@@ -293,6 +293,27 @@ def test_a_place_without_a_sensor_has_a_forecast_without_a_reading(start: Start,
     assert (asked.status, asked.body["sensor"], asked.body["prediction"]["probability"]) == (200, None, 0.19)
 
 
+def test_metrics_say_how_caches_and_upstreams_do(start: Start, upstreams: UpstreamProcess) -> None:
+    server = start()
+    assert [Asked(server).status for _ in range(3)] == [200] * 3
+    upstreams.behave("prediction", mode=Mode.FAIL)
+    assert Asked(server, "2013-10-01-B6-3-JFK").status == 503
+
+    page = server.get("/metrics").text
+
+    for line in (
+        'serving_cache_lookups_total{cache="forecast",outcome="hit"} 2.0',
+        'serving_cache_loads_total{cache="forecast",outcome="ok"} 1.0',
+        'serving_cache_loads_total{cache="forecast",outcome="error"} 1.0',
+        'serving_cache_loads_in_flight{cache="forecast"} 0.0',
+        'serving_cache_entries{cache="sensor"} 1.0',
+        'serving_upstream_seconds_count{outcome="ok",upstream="location"} 2.0',
+        'serving_upstream_seconds_count{outcome="error",upstream="prediction"} 2.0',
+        'serving_upstream_hedges_total{upstream="prediction"} 1.0',
+    ):
+        assert line in page
+
+
 def test_more_flights_than_may_be_made_at_once_are_told_so(start: Start, upstreams: UpstreamProcess) -> None:
     server = start(SERVING_FORECAST_LOADS="4", SERVING_FORECAST_SECONDS="0.3", SERVING_UPSTREAM_SECONDS="3")
     before = upstreams.counts()

@@ -14,7 +14,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.logs import Log
-from serving.metrics import Lookup, ModelState, Outcome, Role, Shed, Telemetryfrom serving.sampling import FolderBin, Sampler
+from serving.metrics import Lookup, ModelState, Outcome, Role, Shed, Telemetry
+from serving.sampling import FolderBin, Sampler
 
 MONITORING = Path(__file__).parents[2] / "infra" / "monitoring"
 PROMETHEUS_OWN = {"up": {"job", "instance"}}
@@ -31,6 +32,9 @@ def served() -> dict[str, set[str]]:
     telemetry.predicted("7", b"", [0.5])
     telemetry.shed(Shed.QUEUE_FULL)
     telemetry.cache("forecast", Lookup.HIT, entries=1)
+    telemetry.loading("forecast", 1)
+    telemetry.loaded("forecast", Outcome.OK)
+    telemetry.hedged("sensor")
     telemetry.upstream("sensor", Outcome.OK, 0.1)
     telemetry.upstream_open("sensor", False)
     telemetry.watch_models(lambda: [ModelState("7", "flight_delay", "ab", Role.IN_SERVICE, 1.0)])

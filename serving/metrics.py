@@ -47,7 +47,6 @@ class Shed(StrEnum):
 
     QUEUE_FULL = "queue_full"
     TIMEOUT = "timeout"
-    DRAINING = "draining"
 
 
 class Lookup(StrEnum):

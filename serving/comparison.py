@@ -17,6 +17,8 @@ BINS = 10
 BOUNDS = tuple(1e-6 * 2 ** (step / 4) for step in range(100))
 """Upper bounds of durations in seconds, each 19 % above the last: 1 µs to 28 s."""
 JUDGED_QUANTILES = (0.5, 0.95)
+ALIKE = 0.02
+"""Answers that differ by no more than this, as probability and on average, are alike however the bins fall."""
 
 
 class Side(msgspec.Struct):
@@ -77,21 +79,33 @@ class Side(msgspec.Struct):
 
 
 class Pair(msgspec.Struct):
-    """The proven version and the one on trial."""
+    """The proven version and the one on trial.
+
+    `moved` adds up how far apart their answers to the same rows are; 0 where they were not asked the same.
+    """
 
     proven: Side = msgspec.field(default_factory=Side)
     trial: Side = msgspec.field(default_factory=Side)
+    moved: float = 0.0
 
     def add(self, other: Pair) -> None:
         """Count what another process saw, too."""
         self.proven.add(other.proven)
         self.trial.add(other.trial)
+        self.moved += other.moved
+
+    @property
+    def difference(self) -> float:
+        """The mean distance of both answers to a row."""
+        return self.moved / self.trial.rows if self.trial.rows else 0.0
 
     def figures(self) -> dict[str, float | int]:
         """What a person wants to know of it; durations in milliseconds, their ratio at the median."""
         if not self.proven.requests and not self.trial.requests:
             return {"rows": 0}
         figures: dict[str, float | int] = {"rows": self.trial.rows, "psi": round(psi(self), 4)}
+        if self.moved:
+            figures["mean_difference"] = round(self.difference, 5)
         if before := self.proven.seconds(0.5):
             figures["latency_ratio"] = round(self.trial.seconds(0.5) / before, 2)
         for name, side in (("proven", self.proven), ("trial", self.trial)):
@@ -152,7 +166,9 @@ def failures(side: Side, limits: Limits, fewest: int) -> list[str]:
 
 def distribution(pair: Pair, limits: Limits) -> list[str]:
     """What is wrong with the probabilities of the version on trial, on rows that both have scored."""
-    found = []
+    found: list[str] = []
+    if pair.difference <= ALIKE:
+        return found
     if (index := psi(pair)) > limits.psi:
         found.append(f"its answers lie otherwise: PSI {index:.2f}, at most {limits.psi:g}")
     if (shift := abs(pair.trial.mean - pair.proven.mean)) > limits.mean_shift:

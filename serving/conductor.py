@@ -64,8 +64,10 @@ class Conductor:
         tally = self._watch(seen_enough)
         self._metrics["shadow"] = tally.compared.figures()
         wrong = comparison.failures(tally.compared.trial, plan.limits, 1)
-        wrong = wrong or comparison.distribution(tally.compared, plan.limits)
-        wrong = wrong or comparison.latency(tally.compared, plan.limits)
+        if tally.compared.trial.rows >= plan.min_requests:
+            wrong = wrong or comparison.distribution(tally.compared, plan.limits)
+            # Of the few bites of a shadow, the slowest tell more about the machine than about the model.
+            wrong = wrong or comparison.latency(tally.compared, plan.limits, [0.5])
         return f"shadow: {'; '.join(wrong)}" if wrong else ""
 
     def _canary(self) -> str:
@@ -85,7 +87,7 @@ class Conductor:
         wrong = comparison.failures(tally.answered.trial, plan.limits, plan.min_requests)
         if min(tally.answered.trial.requests, tally.answered.proven.requests) >= plan.min_requests:
             wrong = wrong or comparison.latency(tally.answered, plan.limits)
-        if tally.compared.trial.requests >= plan.min_requests:
+        if tally.compared.trial.rows >= plan.min_requests:
             wrong = wrong or comparison.distribution(tally.compared, plan.limits)
         return f"canary: {'; '.join(wrong)}" if wrong else ""
 

@@ -43,6 +43,7 @@ class Limits(BaseModel):
     answers to the same rows. `mean_shift`: difference of their mean probability. `spread`: the least standard deviation
     of its answers, as a part of the old one's; a model that answers all rows alike is broken. `slower`: how many times
     as long it may take, judged at the median and the 95th percentile where it also takes `slower_seconds` more.
+    Versions whose answers to a row differ by 0.02 or less on average are alike, however they lie.
 
     Defaults measured on flight delay (docs/serving.md): versions of neighbouring nights have a PSI of 0.01 to 0.3, good
     ones that were trained a month apart up to 2.4. The rule of thumb of 0.25 would stop many a good night.
@@ -55,7 +56,7 @@ class Limits(BaseModel):
     mean_shift: float = Field(default=0.2, gt=0, le=1)
     spread: float = Field(default=0.1, ge=0)
     slower: float = Field(default=3.0, ge=1)
-    slower_seconds: float = Field(default=0.02, ge=0)
+    slower_seconds: float = Field(default=0.05, ge=0)
 
 
 class Plan(BaseModel):
@@ -63,7 +64,7 @@ class Plan(BaseModel):
 
     The shadow ends after `shadow_rows` compared rows or `shadow_seconds`. Then `share` of the requests (0: none) goes
     to the new version for `watch_seconds`. Either ends after `idle_seconds` when no request came at all: there is
-    nothing to see then. Fewer than `min_requests` on either side are judged by failures only.
+    nothing to see then. Fewer than `min_requests` requests or compared rows are judged by failures only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

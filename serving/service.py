@@ -167,6 +167,7 @@ class Service:
 
     def restore(self) -> None:
         """Serve again what `current.json` names; if that cannot be, stay not ready and say why."""
+        self.folder.forget()
         self.refresh()
         self._recover()
         if self._served is None:

@@ -115,8 +115,11 @@ class StateFolder:
         return {pid: self._report(pid) for pid in roster.live(self.path)}
 
     def forget(self) -> None:
-        """Remove what this process said."""
-        (self.path / roster.FOLDER / f"{os.getpid()}.json").unlink(missing_ok=True)
+        """Remove what this process said, and what dead ones left."""
+        live = roster.live(self.path) - {os.getpid()}
+        for path in (self.path / roster.FOLDER).glob("[0-9]*.json"):
+            if int(path.stem) not in live:
+                path.unlink(missing_ok=True)
 
     def alive(self, worker: str) -> bool:
         """Whether the worker of that name lives; its process id alone could be another one's by now."""

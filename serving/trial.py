@@ -82,6 +82,7 @@ class Trial:
         # Whoever is second finds the caches warm, so they take turns.
         self._turn ^= 1
         sides = [(self.proven.model, pair.proven), (self.served.model, pair.trial)]
+        found: list[Answers] = []
         for model, side in sides[:: -1 if self._turn else 1]:
             started = perf_counter()
             try:
@@ -92,6 +93,9 @@ class Trial:
                 side.fail()
             else:
                 side.note(answers, perf_counter() - started)
+                found.append(answers)
+        if len(found) == len(sides):
+            pair.moved = float(np.abs(found[0] - found[1]).sum())
         if not pair.proven.failures:
             self.tally.compared.add(pair)
 

@@ -29,6 +29,11 @@ def spread_over(low: float, high: float, rows: int = 500) -> list[float]:
     return np.linspace(low, high, rows).tolist()
 
 
+def pair_of(before: list[float], after: list[float]) -> Pair:
+    """Both versions' answers to the same rows."""
+    return Pair(side(before), side(after), moved=float(np.abs(np.subtract(before, after)).sum()))
+
+
 def test_the_index_is_the_sum_of_the_formula() -> None:
     # Given 100 rows half in the first and half in the last bin, and 100 of which three quarters lie in the first
     pair = Pair(side([0.05] * 50 + [0.95] * 50), side([0.05] * 75 + [0.95] * 25))
@@ -86,7 +91,7 @@ def test_what_nobody_asked_for_has_no_figures() -> None:
 
 
 def test_two_good_versions_pass() -> None:
-    pair = Pair(side(spread_over(0.05, 0.5)), side(spread_over(0.07, 0.55), seconds=0.002))
+    pair = pair_of(spread_over(0.05, 0.5), spread_over(0.08, 0.55))
 
     assert comparison.distribution(pair, LIMITS) == []
     assert comparison.latency(pair, LIMITS) == []
@@ -102,9 +107,18 @@ def test_two_good_versions_pass() -> None:
     ],
 )
 def test_a_version_whose_answers_lie_otherwise_is_told_how(answers: list[float], says: str) -> None:
-    found = comparison.distribution(Pair(side(spread_over(0.05, 0.5)), side(answers)), LIMITS)
+    found = comparison.distribution(pair_of(spread_over(0.05, 0.5), answers), LIMITS)
 
     assert any(line.startswith(says) for line in found), found
+
+
+def test_answers_that_hardly_differ_are_alike_however_the_bins_fall() -> None:
+    # Given one row, asked again and again, whose answer crossed the edge of a bin
+    before, after = [0.0999] * 500, [0.1001] * 500
+    pair = pair_of(before, after)
+
+    assert psi(pair) > LIMITS.psi
+    assert comparison.distribution(pair, LIMITS) == []
 
 
 def test_a_version_that_fails_too_often_is_told_how_often() -> None:
@@ -113,12 +127,12 @@ def test_a_version_that_fails_too_often_is_told_how_often() -> None:
 
 
 def test_slow_is_what_takes_many_times_as_long_and_long_enough_to_notice() -> None:
-    fast, slow = side([0.5], seconds=0.001), side([0.5], seconds=0.1)
+    fast, slow = side([0.5], seconds=0.001), side([0.5], seconds=0.2)
 
     assert "it is too slow: " in comparison.latency(Pair(fast, slow), LIMITS)[0]
     assert comparison.latency(Pair(slow, fast), LIMITS) == []
     assert comparison.latency(Pair(fast, side([0.5], seconds=0.01)), LIMITS) == []
-    assert comparison.latency(Pair(slow, side([0.5], seconds=0.15)), LIMITS) == []
+    assert comparison.latency(Pair(slow, side([0.5], seconds=0.3)), LIMITS) == []
 
 
 def test_a_slow_tail_is_noticed() -> None:

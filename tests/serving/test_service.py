@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serving import roster
 from tests.portable_files import portable_bytes, write
 from tests.serving.callers import Callers
 from tests.serving_process import TOKEN, ServingProcess
@@ -359,3 +360,45 @@ def test_a_version_that_one_worker_cannot_load_serves_nowhere(
     # Then it is refused in one line, and both serve on what they served
     assert (said[0].status_code, said[0].json()["detail"].startswith("a worker cannot load it: file://")) == (424, True)
     assert [one.predict(ROWS[:1]).json()["model_version"] for one in (ready, second)] == ["7", "7"]
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[ServingProcess]:
+    """A server of three workers on one port, started as a person would."""
+    server = ServingProcess(tmp_path / "three", SERVING_WORKERS="3").start()
+    yield server
+    server.stop()
+
+
+def test_three_workers_on_one_port_make_a_rollout_together(three: ServingProcess, models: Models) -> None:
+    # Given a server whose workers all serve version 7, and people who ask
+    assert three.deploy(*models(), "7").status_code == 200
+    assert {three.predict(ROWS[:1]).json()["model_version"] for _ in range(30)} == {"7"}
+    with Callers([three.url], ROWS[:3], threads=6) as callers:
+        until(lambda: callers.answers > 60)
+
+        # When the next version is rolled out
+        three.deploy(*models(bias=0.2), "8", rollout=PLAN | PATIENT)
+        ended = three.ended()
+
+    # Then it is promoted in all of them at once, and nobody noticed
+    assert (ended["phase"], callers.failed) == ("promoted", [])
+    assert ended["metrics"]["canary"]["trial_requests"] > 0
+    assert {three.predict(ROWS[:1]).json()["model_version"] for _ in range(30)} == {"8"}
+
+
+def test_a_worker_that_dies_in_mid_rollout_is_replaced_and_the_rollout_goes_on(
+    three: ServingProcess, models: Models
+) -> None:
+    three.deploy(*models(), "7")
+    three.deploy(*models(bias=0.2), "8", rollout=PLAN | {"idle_seconds": 3}, rows=ROWS)
+    until(lambda: three.rollout()["phase"] == "canary")
+    leader = int(three.rollout()["worker"].partition("-")[0])
+    victim = next(pid for pid in sorted(roster.live(three.state)) if pid != leader)
+
+    os.kill(victim, signal.SIGKILL)
+
+    # The one that drives the rollout lives, so the rollout goes on with whoever is left.
+    assert three.ended()["phase"] == "promoted"
+    until(lambda: len(roster.live(three.state)) == 3)
+    assert {three.predict(ROWS[:1]).json()["model_version"] for _ in range(30)} == {"8"}

@@ -66,6 +66,18 @@ def test_a_worker_that_takes_a_change_over_is_waited_for(folder: StateFolder) ->
     assert not folder.alive("1-a")
 
 
+def test_what_dead_workers_said_is_forgotten(folder: StateFolder) -> None:
+    left = folder.path / roster.FOLDER / "999999999.json"
+    with roster.enlisted(folder.path):
+        left.write_text("{}")
+        folder.report(Report("1-a", 1))
+
+        folder.forget()
+
+        assert not left.exists()
+        assert list(folder.reports().values()) == [None]
+
+
 def test_another_worker_with_the_process_id_of_a_dead_one_is_not_taken_for_it(folder: StateFolder) -> None:
     with roster.enlisted(folder.path):
         folder.report(Report("1-new", 1))

@@ -104,6 +104,13 @@ def test_every_metric_of_serving_is_on_the_dashboard() -> None:
     assert families == {re.sub(r"_(bucket|sum|count|total)$", "", name) for name in shown}
 
 
+def test_every_metric_of_serving_is_in_its_documentation() -> None:
+    text = (MONITORING.parents[1] / "docs" / "serving.md").read_text()
+    names = {re.sub(r"_(bucket|sum|count|created)$", "", name) for name in served() if name not in PROMETHEUS_OWN}
+
+    assert names == set(re.findall(r"`(serving_\w+)`", text))
+
+
 def test_a_legend_names_only_labels_that_its_expression_leaves() -> None:
     for panel in dashboard()["panels"]:
         for target in panel["targets"]:

@@ -21,6 +21,7 @@ from include.store import open_store
 from serving import roster
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ServingProcess
+from tests.span_collector import SpanCollector
 from tests.waiting import until
 
 ROW = {"distance": 1.0, "hour": 2, "carrier": "B6"}
@@ -143,3 +144,21 @@ def test_every_line_of_the_log_is_json_and_none_holds_what_was_sent(server: Serv
         ("/admin/deployments", 401),
     }
     assert SECRET not in server.log.read_text()
+
+
+def test_a_request_can_be_followed_from_its_caller_to_the_model(tmp_path: Path) -> None:
+    with SpanCollector() as collector:
+        server = ServingProcess(tmp_path / "state", SERVING_OTLP_ENDPOINT=collector.url).start()
+        server.deploy(*write(tmp_path, portable_bytes()), "7").raise_for_status()
+        caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        large = {"rows": [ROW] * 1000}  # answered by a thread
+
+        for body in ({"rows": [ROW]}, large):
+            httpx.post(f"{server.url}/v1/predict", json=body, headers={"traceparent": caller}, timeout=10)
+        server.stop()
+
+    mine = [span for span in collector.spans if span.trace_id.hex() == "4bf92f3577b34da6a3ce929d0e0e4736"]
+    requests = {span.span_id: span for span in mine if span.name == "POST /v1/predict"}
+    models = [span for span in mine if span.name == "model"]
+    assert [span.parent_span_id.hex() for span in requests.values()] == ["00f067aa0ba902b7"] * 2
+    assert {span.parent_span_id for span in models} == set(requests)

@@ -4,15 +4,12 @@ import asyncio
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,55 +22,15 @@ from serving.metrics import Telemetry
 from serving.observation import Observation
 from serving.settings import ServingSettings
 from tests.serving_process import ROOT, free_port
+from tests.span_collector import SpanCollector
 
 CALLERS_TRACE, CALLERS_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
-class Collector:
-    """Takes spans over OTLP/HTTP as an OpenTelemetry collector does, and keeps them."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self.services: set[str] = set()
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(collector.take(self.path, body))
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever)
-
-    def take(self, path: str, body: bytes) -> int:
-        if path != "/v1/traces":
-            return 404
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            self.services |= {a.value.string_value for a in resource.resource.attributes if a.key == "service.name"}
-            for scope in resource.scope_spans:
-                self.spans += scope.spans
-        return 200
-
-    def named(self, name: str) -> Span:
-        (found,) = (span for span in self.spans if span.name == name)
-        return found
-
-
 @pytest.fixture
-def collector() -> Iterator[Collector]:
-    collector = Collector()
-    collector.thread.start()
-    yield collector
-    collector.server.shutdown()
-    collector.thread.join()
-    collector.server.server_close()
+def collector() -> Iterator[SpanCollector]:
+    with SpanCollector() as collector:
+        yield collector
 
 
 async def predict(_: Request) -> Response:
@@ -111,7 +68,7 @@ def attributes(span: Span) -> dict[str, object]:
     return {a.key: a.value.string_value or a.value.int_value for a in span.attributes}
 
 
-def test_a_request_its_model_and_its_upstream_are_one_trace(collector: Collector) -> None:
+def test_a_request_its_model_and_its_upstream_are_one_trace(collector: SpanCollector) -> None:
     answer = ask(collector.url, "/v1/predict", traceparent=f"00-{CALLERS_TRACE}-{CALLERS_SPAN}-01")
 
     request, model, upstream = (collector.named(name) for name in ("GET /v1/predict", "model", "upstream"))
@@ -129,7 +86,7 @@ def test_a_request_its_model_and_its_upstream_are_one_trace(collector: Collector
     assert answer.json()["traceparent"] == f"00-{CALLERS_TRACE}-{upstream.span_id.hex()}-01"
 
 
-def test_a_request_without_a_trace_begins_one_and_is_named_after_it(collector: Collector) -> None:
+def test_a_request_without_a_trace_begins_one_and_is_named_after_it(collector: SpanCollector) -> None:
     answer = ask(collector.url, "/v1/predict")
 
     request = collector.named("GET /v1/predict")
@@ -137,7 +94,7 @@ def test_a_request_without_a_trace_begins_one_and_is_named_after_it(collector: C
     assert answer.headers["x-request-id"] == request.trace_id.hex()
 
 
-def test_a_failure_is_an_error_span_that_does_not_hold_what_the_caller_sent(collector: Collector) -> None:
+def test_a_failure_is_an_error_span_that_does_not_hold_what_the_caller_sent(collector: SpanCollector) -> None:
     ask(collector.url, "/fails")
 
     assert collector.named("GET /fails").status.code == 2
@@ -146,7 +103,7 @@ def test_a_failure_is_an_error_span_that_does_not_hold_what_the_caller_sent(coll
 
 
 @pytest.mark.parametrize(("flags", "recorded"), [("01", True), ("00", False)])
-def test_a_callers_decision_to_record_or_not_is_followed(collector: Collector, flags: str, recorded: bool) -> None:
+def test_a_callers_decision_to_record_or_not_is_followed(collector: SpanCollector, flags: str, recorded: bool) -> None:
     share = 0.0 if recorded else 1.0
 
     ask(collector.url, "/v1/predict", share=share, traceparent=f"00-{CALLERS_TRACE}-{CALLERS_SPAN}-{flags}")

@@ -76,7 +76,7 @@ class ServingSettings(BaseSettings):
     use_case: str = "flight_delay"
     """Whose predictions: the folder of that name in the lake."""
     published_days: int = Field(default=7, ge=1, le=400)
-    """How many of the newest published days are held in memory (about 1 MB a day of 1,000 flights)."""
+    """How many of the newest published days are held in memory (about 2 MB a day of 1,000 flights)."""
     published_poll_seconds: float = Field(default=5.0, gt=0)
 
     # The chain location → sensor → prediction, and the forecast over it (times in seconds)
@@ -101,8 +101,8 @@ class ServingSettings(BaseSettings):
     """An older one is not answered at all."""
     forecast_missing_seconds: float = Field(default=15.0, gt=0)
     """How long it is believed that there is none."""
-    forecast_entries: int = Field(default=10_000, ge=1)
-    """How many are held, least recently asked for out first (about 2 kB each)."""
+    forecast_entries: int = Field(default=5_000, ge=1)
+    """How many are held, least recently asked for out first (about 1.5 kB each)."""
     forecast_loads: int = Field(default=128, ge=1)
     """How many are being made at the same time."""
 

@@ -101,6 +101,18 @@ def test_equal_tables_are_equal_bytes_however_they_are_cut() -> None:
     assert SMALL.to_json(cut, FEATURES, "id") == SMALL.to_json(PREDICTIONS, FEATURES, "id")
 
 
+def test_an_age_that_no_float_holds_exactly_names_its_second_all_the_same() -> None:
+    ages = [65 / 60, 123 / 60, 130 / 60, 131 / 60]
+    body = lookup(features=FEATURES.set_column(1, "age", pa.array(ages)))
+
+    assert body["predictions"]["sensor_at"] == [
+        "2013-10-01T05:08:55Z",
+        "2013-10-01T05:57:57Z",
+        "2013-10-01T06:27:50Z",
+        "2013-10-01T06:57:49Z",
+    ]
+
+
 def test_features_without_the_sensor_are_refused_by_name() -> None:
     with pytest.raises(DataError, match="features lack wind, age; compute the features again"):
         lookup(features=FEATURES.drop_columns(["wind", "age"]))

@@ -10,6 +10,7 @@ from typing import TypeVar
 import httpx
 import pytest
 
+from serving.circuit import THRESHOLD
 from serving.errors import NotFoundError, UpstreamError
 from serving.metrics import Telemetry
 from serving.prediction import Prediction
@@ -100,6 +101,20 @@ def test_a_call_that_hangs_ends_in_time(upstreams: UpstreamProcess) -> None:
 
     with pytest.raises(UpstreamError, match=r"^upstream location gave no answer in 0\.3 s$"):
         run(f"{upstreams.url}/location", lambda upstream: upstream.ask(flight_id=FLIGHT), seconds=0.3)
+
+
+def test_calls_that_hang_open_the_circuit_too(upstreams: UpstreamProcess) -> None:
+    async def many(upstream: Upstream[Location]) -> bool:
+        for _ in range(THRESHOLD):
+            with pytest.raises(UpstreamError, match="gave no answer"):
+                await upstream.ask(flight_id=FLIGHT)
+        with pytest.raises(UpstreamError, match=r"^upstream location is down$"):
+            await upstream.ask(flight_id=FLIGHT)
+        return upstream.circuit.open
+
+    upstreams.behave("location", mode=Mode.HANG)
+
+    assert run(f"{upstreams.url}/location", many, seconds=0.05)
 
 
 def test_second_calls_are_few_when_all_calls_are_slow(upstreams: UpstreamProcess) -> None:

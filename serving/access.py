@@ -57,7 +57,7 @@ class Credentials:
         now = time.time()
         if self._ring is not None and credential.startswith(_KEY):
             self._look(self._ring, now)
-            return self._ring.caller(credential.decode("latin-1"), now)
+            return self._ring.caller(credential, now)
         if self._tokens is not None:
             return self._tokens.remembered(credential, now) or await self._tokens.caller(credential)
         return None

@@ -29,6 +29,12 @@ async def refuse(send: Send, status: int, detail: str, headers: Headers | None =
     await send_json(send, status, msgspec.json.encode({"detail": detail}), headers)
 
 
+async def refuse_error(send: Send, error: ServingError) -> None:
+    """Answer an error that has a status and a line for whoever asked."""
+    retry = [] if error.retry_after is None else [(b"retry-after", b"%d" % error.retry_after)]
+    await refuse(send, error.status, str(error), retry)
+
+
 async def serving_error(_: Request, error: Exception) -> JSONResponse:
     """The answer to an error that has a status and a line for whoever asked."""
     if not isinstance(error, ServingError):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.types import ASGIApp
 
 from serving import admin, answer, deployments, health, metrics, openapi, predict
 from serving.access import Access, Credentials
@@ -21,6 +23,19 @@ from serving.observation import Observation
 from serving.roster import enlisted
 from serving.service import Service
 from serving.settings import ServingSettings
+from serving.shortcut import Shortcut
+
+
+class App(FastAPI):
+    """FastAPI with layers around all of it, its own outermost one included: that one answers what nobody else did."""
+
+    def __init__(self, around: Callable[[ASGIApp], ASGIApp], **given: Any) -> None:
+        super().__init__(**given)
+        self._around = around
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What a request passes through, as Starlette asks for it once."""
+        return self._around(super().build_middleware_stack())
 
 
 def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
@@ -44,7 +59,14 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
             # Not later: uvicorn ends the process by the signal that it was told to end by.
             await asyncio.to_thread(log.stop)
 
-    app = FastAPI(
+    hot = predict.route(service, telemetry, settings.queue)
+
+    def around(inner: ASGIApp) -> ASGIApp:
+        limited = Limits(Shortcut(inner, hot), settings, telemetry)
+        return Observation(Shield(Access(limited, credentials)), telemetry, log)
+
+    app = App(
+        around,
         title="nightshift serving",
         summary="Probabilities of one model.",
         lifespan=lifespan,
@@ -52,8 +74,7 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.draining = False
-    # First, for it is asked for most, and routes are tried in turn.
-    app.router.routes.insert(0, predict.route(service, telemetry, settings.queue))
+    app.router.routes.append(hot)
     app.include_router(chain.router)
     app.include_router(health.router(service))
     app.include_router(admin.router(service))
@@ -62,9 +83,4 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
     openapi.install(app, service, settings)
     app.add_exception_handler(ServingError, answer.serving_error)
     app.add_exception_handler(RequestValidationError, answer.invalid_request)
-    # From the innermost to the outermost.
-    app.add_middleware(Limits, settings=settings, telemetry=telemetry)
-    app.add_middleware(Access, credentials=credentials)
-    app.add_middleware(Shield)
-    app.add_middleware(Observation, telemetry=telemetry, log=log)
     return app

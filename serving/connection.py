@@ -21,6 +21,45 @@ class Crowd:
         self.draining = False
 
 
+class Joined:
+    """A connection's transport for answers, that sends the head of each together with what follows.
+
+    uvicorn writes them one after the other, and each write is a call into the kernel, a packet, and a wake-up of the
+    client: 8 of 45 µs that a request takes at the least (measured 2026-11-21).
+    """
+
+    __slots__ = ("_answered", "_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+        self._answered = False
+
+    def write(self, data: bytes) -> None:
+        """Hold an answer's head, and send all else at once; an interim answer (1xx) is no answer yet."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif not self._answered and not data.startswith(b"HTTP/1.1 1"):
+            self._head, self._answered = data, True
+            return
+        self._transport.write(data)
+
+    def end(self) -> None:
+        """An answer is whole: send its head if nothing followed."""
+        if self._head:
+            self.write(b"")
+        self._answered = False
+
+    def close(self) -> None:
+        """End the connection after what was written."""
+        self.end()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether it ends."""
+        return self._transport.is_closing()
+
+
 class Connection(HttpToolsProtocol):
     """Has a deadline at any time, which the server looks at from time to time: a timer each would cost more."""
 
@@ -35,6 +74,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it in, unless there are too many."""
         super().connection_made(cast(asyncio.Transport, transport))
+        self._joined = Joined(self.transport)
         self._deadline = self.loop.time() + self._settings.head_seconds
         if len(self.connections) > self._settings.connections:
             self._close_with(b"503 Service Unavailable", b"retry-after: 1\r\n")
@@ -58,11 +98,13 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head = False
         self._deadline = self.loop.time() + LONGEST_SECONDS
-        if self._crowd.draining and self.cycle is not None:
-            self.cycle.keep_alive = False
+        if self.cycle is not None:  # None before an upgrade that is not ours
+            self.cycle.transport = cast(asyncio.Transport, self._joined)
+            self.cycle.keep_alive = self.cycle.keep_alive and not self._crowd.draining
 
     def on_response_complete(self) -> None:
         """An answer is sent; the next head may take its time to begin."""
+        self._joined.end()
         super().on_response_complete()
         if not self._in_head:
             self._deadline = self.loop.time() + self._settings.keep_alive_seconds

@@ -11,6 +11,7 @@ import argparse
 import fcntl
 import hashlib
 import hmac
+import math
 import os
 import secrets
 import sys
@@ -49,10 +50,6 @@ class KeyRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     def fits(self, secret: str) -> bool:
         """Whether that is its secret; takes as long whatever is given."""
         return hmac.compare_digest(_hashed(secret, self.salt), self.hash)
-
-    def caller(self) -> Caller:
-        """Who uses it."""
-        return Caller(self.name, self.scopes, self.rate)
 
 
 class KeyFile:
@@ -136,7 +133,8 @@ class KeyRing:
         self._file = KeyFile(path)
         self._seen: tuple[int, int, int] | None = None
         self._next_look = 0.0
-        self._keys: dict[str, tuple[KeyRecord, Caller]] = {}
+        self._keys: dict[str, KeyRecord] = {}
+        self._verified: dict[bytes, tuple[float, Caller]] = {}
         self.refused = ""
         """Why the file's newest state is not in use, empty when it is."""
 
@@ -150,19 +148,27 @@ class KeyRing:
             return
         self._seen = seen
         try:
-            self._keys = {key.id: (key, key.caller()) for key in self._file.read()}
+            self._keys = {key.id: key for key in self._file.read()}
+            self._verified.clear()
             self.refused = ""
         except KeysError as error:
             self.refused = str(error)
 
-    def caller(self, text: str, now: float) -> Caller | None:
+    def caller(self, credential: bytes, now: float) -> Caller | None:
         """Whose key that is, if it is one that is valid at that time (seconds since 1970)."""
-        prefix, _, rest = text.partition("_")
+        # What was verified is remembered by its hash, until the key ends or the file changes: never more than all keys.
+        digest = hashlib.sha256(credential).digest()
+        verified = self._verified.get(digest)
+        if verified is not None and now < verified[0]:
+            return verified[1]
+        prefix, _, rest = credential.decode("latin-1").partition("_")
         id, _, secret = rest.partition("_")
-        found = self._keys.get(id)
-        if prefix != PREFIX or found is None or not found[0].fits(secret):
+        key = self._keys.get(id)
+        if prefix != PREFIX or key is None or not key.fits(secret) or not key.valid(datetime.fromtimestamp(now, UTC)):
             return None
-        return found[1] if found[0].valid(datetime.fromtimestamp(now, UTC)) else None
+        caller = Caller(key.name, key.scopes, key.rate)
+        self._verified[digest] = (math.inf if key.expires is None else key.expires.timestamp(), caller)
+        return caller
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:

@@ -41,6 +41,7 @@ class Server(uvicorn.Server):
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 headers=SECURITY,
                 timeout_keep_alive=math.ceil(settings.keep_alive_seconds),
                 timeout_graceful_shutdown=math.ceil(settings.drain_seconds),

@@ -228,6 +228,20 @@ def test_requests_sent_ahead_are_answered_in_order(connection: socket.socket) ->
     assert found.count(b"HTTP/1.1 200 OK") == 5
 
 
+def test_answers_without_a_body_are_sent_too(connection: socket.socket) -> None:
+    expects = HEAD + b"expect: 100-continue\r\ncontent-length: %d\r\n\r\n" % len(ROW)
+    connection.sendall(b"HEAD /v1/nothing HTTP/1.1\r\nhost: x\r\n\r\n" + expects)
+    found = b""
+    while b"100 Continue" not in found:
+        found += connection.recv(65_536)
+    connection.sendall(ROW)
+    while b'"model_version":"7"' not in found:
+        found += connection.recv(65_536)
+
+    statuses = [line.split()[1] for line in found.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+    assert statuses == [b"404", b"100", b"200"]
+
+
 def test_every_answer_forbids_browsers_everything(server: ServingProcess) -> None:
     answers = [
         httpx.get(f"{server.url}/healthz"),

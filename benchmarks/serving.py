@@ -70,7 +70,9 @@ class Side:
     headers: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     measured: dict[str, list[Measured]] = field(default_factory=lambda: {shape: [] for shape in SHAPES})
+    cpu_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SHAPES, 0.0))
     ready_seconds: list[float] = field(default_factory=list)
+    pid: int = 0
     rss_mb: float = math.nan
 
     def body(self, rows: Rows) -> bytes:
@@ -99,6 +101,10 @@ class Side:
     def milliseconds(self, shape: str, share: float) -> float:
         """A latency over the requests of all rounds."""
         return percentile([one for round_ in self.measured[shape] for one in round_.latencies], share)
+
+    def cpu_microseconds(self, shape: str) -> float:
+        """What a request costs the server's core, whatever else the machine does."""
+        return self.cpu_seconds[shape] / sum(len(one.latencies) for one in self.measured[shape]) * 1e6
 
     @property
     def errors(self) -> int:
@@ -157,19 +163,15 @@ def run(folder: Path, table: pa.Table, fitted: FlightModel, given: argparse.Name
         for _ in range(given.starts - 1 if side is not mlflow else 0):
             with started(cores, side, folder):
                 pass
-    with (
-        started(cores, mlflow, folder) as one,
-        started(cores, ours, folder) as two,
-        started(cores, bare, folder) as three,
-    ):
+    with started(cores, mlflow, folder), started(cores, ours, folder), started(cores, bare, folder):
         compare_answers(sides, rows[:100])
         for side in sides:
             measure(side.port, side.requests(rows, 1), CLIENTS, WARM_SECONDS)
         for number in range(given.rounds):
             one_round(number, sides, rows, given.seconds)
         many = measure(ours.port, ours.requests(rows, 1), MANY_CLIENTS, given.seconds)
-        for side, process in zip(sides, (one, two, three), strict=True):
-            side.rss_mb = resident_mb(process.pid)
+        for side in sides:
+            side.rss_mb = resident_mb(side.pid)
     return _figures(sides, many, given), _page(sides, many, given)
 
 
@@ -177,7 +179,9 @@ def one_round(number: int, sides: Sequence[Side], rows: Rows, seconds: float) ->
     """Every server in turn, single rows and many."""
     for shape, size in SHAPES.items():
         for side in sides:
+            before = cpu_seconds(side.pid)
             found = measure(side.port, side.requests(rows, size), CLIENTS, seconds)
+            side.cpu_seconds[shape] += cpu_seconds(side.pid) - before
             side.measured[shape].append(found)
             limit = " (the load generator was the limit)" if found.busy > BUSY else ""
             print(
@@ -257,16 +261,17 @@ def _save_pipeline(path: Path, table: pa.Table, fitted: FlightModel) -> None:
 
 
 @contextmanager
-def started(cores: Cores, side: Side, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(cores: Cores, side: Side, folder: Path) -> Iterator[None]:
     """The server, up; how long it took until it was ready is noted, unless it has no model yet."""
     log = folder / f"{side.name}.log"
     began = time.monotonic()
     process = cores.start(side, log)
+    side.pid = process.pid
     try:
         ready = _wait_until_up(side, process, log)
         if ready:
             side.ready_seconds.append(time.monotonic() - began)
-        yield process
+        yield
     finally:
         _end(process)
 
@@ -326,16 +331,21 @@ def compare_answers(sides: Sequence[Side], rows: Rows) -> None:
 
 def resident_mb(pid: int) -> float:
     """Resident memory of a process and all its descendants, in MB (10⁶ bytes)."""
-    total, waiting = 0, [pid]
-    while waiting:
-        one = waiting.pop()
-        try:
-            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            for task in Path(f"/proc/{one}/task").iterdir():
-                waiting += [int(child) for child in (task / "children").read_text().split()]
-        except FileNotFoundError:
-            continue
-    return total / 1e6
+    pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in _family(pid))
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process and all its living descendants have used, user and system."""
+    fields = [Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in _family(pid)]
+    return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from _family(int(child))
 
 
 # What was found
@@ -352,6 +362,9 @@ def _figures(sides: Sequence[Side], many: Measured, given: argparse.Namespace) -
         "ratio_p99_16": round(ours.milliseconds("one_row", 0.99) / mlflow.milliseconds("one_row", 0.99), 4),
         "ratio_bare_spike": round(_ratio(ours, bare, "one_row"), 3),
         "ratio_bare_spike_hundred": round(_ratio(ours, bare, "hundred_rows"), 3),
+        "cpu_microseconds": {
+            side.name: {shape: round(side.cpu_microseconds(shape), 1) for shape in SHAPES} for side in sides
+        },
         "rss_mb": {side.name: round(side.rss_mb, 1) for side in sides},
         "ready_seconds": {side.name: round(statistics.median(side.ready_seconds), 2) for side in sides},
         "errors": {side.name: side.errors for side in sides},
@@ -369,10 +382,11 @@ def _ratio(ours: Side, other: Side, shape: str) -> float:
 def _page(sides: Sequence[Side], many: Measured, given: argparse.Namespace) -> str:
     lines = [
         f"{given.rounds} interleaved rounds of {given.seconds:g} s, one worker each on one core, the load generator on "
-        f"another, {CLIENTS} clients. Rates are medians of the rounds, latencies are over all requests.",
+        f"another, {CLIENTS} clients. Rates are medians of the rounds, latencies are over all requests, CPU is the "
+        "server's own for a request.",
         "",
-        "| | 1 row, requests/s | p50 / p99 ms | 100 rows, requests/s | p50 / p99 ms | RSS MB | ready s |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| | 1 row, rate/s | p50 / p99 ms | CPU µs | 100 rows, rate/s | p50 / p99 ms | CPU µs | RSS MB | ready s |",
+        f"|{' --- |' * 9}",
     ]
     names = {"mlflow": "`mlflow models serve`", "ours": "serving, everything on", "bare": "bare spike"}
     for side in sides:
@@ -382,6 +396,7 @@ def _page(sides: Sequence[Side], many: Measured, given: argparse.Namespace) -> s
             for text in (
                 f"{side.rate(shape):,.0f}",
                 f"{side.milliseconds(shape, 0.5):.1f} / {side.milliseconds(shape, 0.99):.1f}",
+                f"{side.cpu_microseconds(shape):,.0f}",
             )
         ]
         ready = f"{statistics.median(side.ready_seconds):.1f}"

@@ -44,6 +44,8 @@ WATCH_SECONDS = 0.2
 """How soon a worker follows what another one has changed."""
 WORK_SECONDS = 0.002
 """How long a shadow works at a stretch; it rests nine times as long, so requests lose a tenth of a core at most."""
+STOP_SECONDS = 1.0
+"""How long a thread may take to end; they are daemons, so none keeps the process."""
 MAX_SAMPLES = 1000
 SAMPLES_AT_ONCE = 20
 
@@ -83,6 +85,7 @@ class Service:
         self._served: Served | None = None
         self._trial: Trial | None = None
         self._prepared: Served | None = None
+        self._active: Rollout | None = None
         self._why_not = "nothing was deployed yet"
         self._stamp: tuple[int, ...] | None = None
         self._report = Report(self.worker, -1)
@@ -158,11 +161,12 @@ class Service:
 
     async def stop(self) -> None:
         """Follow no more; a rollout that this worker drives ends here."""
+        leads = self._leads
         self._stopping.set()
         for thread in self._threads:
-            await asyncio.to_thread(thread.join)
-        if self._leads is not None:
-            self._abort(self._leads, "its worker was stopped")
+            await asyncio.to_thread(thread.join, STOP_SECONDS)
+        if leads is not None:
+            self._abort(leads, "its worker was stopped")
         self.folder.forget()
 
     def restore(self) -> None:
@@ -215,7 +219,8 @@ class Service:
             entry = entry.model_copy(update={"trained_through": model.card.trained_through})
             self._interrupt(active, f"version {wish.version} was put into service at once")
             plan = wish.rollout if before is not None else None
-            traffic = self._begin(Served(entry, model), before, plan)
+            rollout = self._rollout(entry, before, plan)
+            traffic = self._begin(rollout, model)
             if plan is None:
                 traffic.promote({})
                 log.info("in service: version %s of %s (%s)", entry.version, entry.use_case, entry.uri)
@@ -223,7 +228,7 @@ class Service:
             self._samples = deque(_in_bites(wish.rows))
             alike = comparable(self.served.model, model)
             self._lead(Conductor(plan, traffic, comparable=alike, pause=self._pause), traffic)
-            return self._under_way() or self.served.entry
+            return rollout
 
     def withdraw(self, by: str = "") -> None:
         """Serve nothing from now on, restarts included."""
@@ -239,20 +244,22 @@ class Service:
             self.folder.wait(serial)
             log.info("withdrawn: nothing is in service")
 
-    def _begin(self, new: Served, before: InService | None, plan: Plan | None) -> SharedTraffic:
-        """Have every worker load a version; nothing that is served changes yet."""
+    def _rollout(self, entry: InService, before: InService | None, plan: Plan | None) -> Rollout:
         now = datetime.now(UTC)
-        rollout = Rollout(
+        return Rollout(
             id=uuid.uuid4().hex,
             worker=self.worker,
-            entry=new.entry,
+            entry=entry,
             instead_of=before.version if before else None,
             plan=plan,
             began=now,
             changed=now,
         )
+
+    def _begin(self, rollout: Rollout, model: PortableModel) -> SharedTraffic:
+        """Have every worker load a version; nothing that is served changes yet."""
         traffic = SharedTraffic(self.folder, self.history, rollout, self.refresh)
-        self._prepared = new
+        self._prepared = Served(rollout.entry, model)
         with self.folder.locked():
             serial = self.folder.write(rollout)
         try:
@@ -319,7 +326,7 @@ class Service:
 
     def _take_over(self, rollout: Rollout | None) -> str:
         """Serve and try what the state folder says; what went wrong with that, empty if nothing did."""
-        active = rollout if rollout is not None and rollout.under_way else None
+        self._active = active = rollout if rollout is not None and rollout.under_way else None
         failed = self._serve()
         if active is None:
             self._trial = self._prepared = None
@@ -387,8 +394,9 @@ class Service:
                 self.refresh()
                 trial = self._trial
                 worked = self._shadow(trial) if trial is not None else 0.0
-                if started - told >= WATCH_SECONDS / 2:
+                if self._active is not None and started - told >= WATCH_SECONDS / 2:
                     self._tell(trial)
+                    self._recover()
                     told = started
             except Exception:
                 log.exception("the state folder cannot be followed")
@@ -396,15 +404,12 @@ class Service:
             rest = WATCH_SECONDS if trial is None else max(9 * worked, 0.01)
 
     def _tell(self, trial: Trial | None) -> None:
-        """Say what was seen of a version on trial, and look whether whoever drives its rollout lives."""
-        if trial is None:
-            return
+        """Say what was seen of a version on trial."""
         with self._lock:
-            if trial is self._trial:
+            if trial is not None and trial is self._trial:
                 trial.tally.waiting = self._waiting(trial)
                 self._report.phase, self._report.tally = trial.phase, trial.tally
                 self.folder.report(self._report)
-        self._recover()
 
     def _shadow(self, trial: Trial) -> float:
         """Compare both versions on a few rows; for how many seconds that was."""

@@ -255,6 +255,9 @@ def test_a_server_that_ends_in_mid_rollout_serves_the_old_version_when_it_starts
     # Then the old version serves, the rollout counts as cut short, and the version can be deployed again
     assert ready.get("/v1/model").json()["version"] == "7"
     assert ready.rollout()["phase"] == "aborted"
+    assert ready.rollout()["reason"].startswith(
+        "its worker was stopped" if how is signal.SIGTERM else "its worker ended in mid-rollout"
+    )
     assert events(ready)[0] == ("aborted", "8")
     ready.deploy(*models(bias=0.2), "8", rollout=PLAN, rows=ROWS)
     assert ready.ended()["phase"] == "promoted"

@@ -17,6 +17,7 @@ from serving import tracing
 from serving.circuit import Circuit
 from serving.errors import NotFoundError, UpstreamError
 from serving.metrics import Outcome, Telemetry
+from serving.pace import Pace
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ class Upstream(Generic[T]):
         telemetry: Telemetry,
         *,
         seconds: float,
+        pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -51,6 +53,7 @@ class Upstream(Generic[T]):
         self._decoder = msgspec.json.Decoder(answer)
         self._telemetry = telemetry
         self._seconds = seconds
+        self._pace = pace or Pace()
         self._clock = clock
         self._took: deque[float] = deque(maxlen=REMEMBERED)
         self._hedges = HEDGES_SAVED
@@ -106,6 +109,7 @@ class Upstream(Generic[T]):
             await asyncio.gather(*calls, return_exceptions=True)
 
     async def _call(self, query: Mapping[str, str]) -> T:
+        await self._pace.turn()
         began = self._clock()
         try:
             answer = await self._answer(query)

@@ -1,0 +1,24 @@
+"""A pace: calls begin one after the other, so that a burst of them does not hold up everything else."""
+
+from __future__ import annotations
+
+import asyncio
+
+GAP_SECONDS = 0.003
+"""A call costs the event loop 1 to 2 ms (measured with httpx, 2026-11-21): so they take at most about half of it."""
+
+
+class Pace:
+    """Lets one call begin every few milliseconds; a single one begins at once."""
+
+    def __init__(self, gap_seconds: float = GAP_SECONDS) -> None:
+        self._gap = gap_seconds
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        """Wait for one's turn."""
+        now = asyncio.get_running_loop().time()
+        mine = max(now, self._next)
+        self._next = mine + self._gap
+        if mine > now:
+            await asyncio.sleep(mine - now)

@@ -53,7 +53,10 @@ async def invalid_request(_: Request, error: Exception) -> JSONResponse:
 
 
 class Shield:
-    """Lets no exception out: a surprise is one line in the log, without what it says, and 500 for whoever asked."""
+    """Lets no exception out: one of ours is the answer it names, a surprise is 500 and one line in the log.
+
+    That line says what it was and where, and not what it says: that may be what the caller sent.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -72,6 +75,9 @@ class Shield:
 
         try:
             await self._app(scope, receive, noted_send)
+        except ServingError as error:
+            if not started:
+                await refuse_error(send, error)
         except Exception as error:
             log.error("internal error: %s at %s", type(error).__name__, _place(error))  # noqa: TRY400 (no stack trace)
             if not started:

@@ -112,3 +112,9 @@ class DrainingError(ServingError):
     """This process is being stopped, and takes no new work."""
 
     status = 503
+
+
+class SlowError(ServingError):
+    """An answer took too long."""
+
+    status = 504

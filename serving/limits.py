@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.access import ADMIN, PROBES
 from serving.answer import Headers, refuse
 from serving.caller import ANONYMOUS
+from serving.errors import SlowError
 from serving.metrics import Shed, Telemetry
 from serving.settings import ServingSettings
 
@@ -113,7 +114,7 @@ class Limits:
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; 429, 503, 413, 408 or 504 says which limit it met."""
+        """Pass a request on; 429, 503, 413 or 408 says which limit it met, `SlowError` that it took too long."""
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
@@ -179,18 +180,16 @@ class Limits:
             return
         task = asyncio.current_task()
         assert task is not None  # ASGI applications run in tasks
-        sent = _Sent(send)
         self._at_work += 1
         self._timeouts.begin(task, now)
         try:
-            await self._app(scope, receive, sent)
+            await self._app(scope, receive, send)
         except asyncio.CancelledError:
             if not self._timeouts.end(task):
                 raise
             task.uncancel()
             self._telemetry.shed(Shed.TIMEOUT)
-            if not sent.started:
-                await refuse(send, 504, f"no answer within {self._settings.request_seconds:g} s")
+            raise SlowError(f"no answer within {self._settings.request_seconds:g} s") from None
         finally:
             self._at_work -= 1
             self._timeouts.end(task)
@@ -212,20 +211,6 @@ class _Replay:
     async def __call__(self) -> Message:
         message, self._message = self._message, None
         return message if message is not None else await self._receive()
-
-
-class _Sent:
-    """Knows whether an answer began."""
-
-    __slots__ = ("_send", "started")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.started = False
-
-    async def __call__(self, message: Message) -> None:
-        self.started = True
-        await self._send(message)
 
 
 async def _refuse_slowly(receive: Receive, send: Send, status: int, detail: str) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.answer import refuse_error
-from serving.errors import ServingError
-
 
 class Shortcut:
     """Calls a plain route's endpoint at once, and leaves all else, its other methods included, to the application.
+
+    What goes wrong there is for `Shield` to answer.
 
     The route is one of the application's own too. What is saved are FastAPI's and Starlette's layers for exceptions and
     files, and the search for the route: 8 of 50 µs (measured 2026-11-21).
@@ -28,7 +27,4 @@ class Shortcut:
             await self._app(scope, receive, send)
             return
         scope["route"] = self._route
-        try:
-            await self._route.endpoint(scope, receive, send)
-        except ServingError as error:
-            await refuse_error(send, error)
+        await self._route.endpoint(scope, receive, send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import socket
 from collections.abc import Sequence
@@ -51,6 +52,8 @@ def _run(parsed: argparse.Namespace, settings: ServingSettings, log: Log) -> int
 
 
 def _serve(settings: ServingSettings, opened: socket.socket, log: Log, *, child: bool) -> int:
+    # Nothing of what is loaded now is ever let go. Left out of garbage collection it costs no pauses, of 25 ms or more.
+    gc.disable()
     # Only here: a parent process needs none of it.
     from serving.app import create_app
     from serving.server import Server
@@ -59,6 +62,8 @@ def _serve(settings: ServingSettings, opened: socket.socket, log: Log, *, child:
         app = create_app(settings, log)
     except KeysError as error:
         return _give_up(f"SERVING_KEYS: {error}")
+    gc.freeze()
+    gc.enable()
     Server(app, settings, opened, child=child).serve_until_told()
     return 0
 

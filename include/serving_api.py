@@ -25,7 +25,9 @@ POLL_SECONDS = 0.1
 GRACE_SECONDS = 60
 """How much longer than planned a rollout may take: loading in every worker, a machine that is busy."""
 
+_CURRENT = "/v1/deployments/current"
 _BEGUN = 202
+_BUSY = (429, 503)
 _UNDER_WAY = 409
 _NOTHING_SERVED = 503
 _WRONG_SETTINGS = (401, 403, 409)
@@ -119,10 +121,7 @@ class ServingApi:
 
     def rollout(self) -> Outcome | None:
         """The last rollout, under way or ended; None if there was none."""
-        body = self._checked(*self._call("GET", "/v1/deployments/current"))
-        if not isinstance(body, dict) or "rollout" not in body:
-            raise self._strange()
-        return None if body["rollout"] is None else self._outcome(body["rollout"])
+        return self._last(self._checked(*self._call("GET", _CURRENT)))
 
     def withdraw(self) -> None:
         """Take whatever is in service out of it."""
@@ -138,18 +137,23 @@ class ServingApi:
 
     def _ended(self, begun: Outcome, seconds: float) -> Outcome:
         deadline = time.monotonic() + seconds
-        while True:
-            found = self.rollout()
-            if found is None or found.id != begun.id or found.phase is Phase.ABORTED:
-                why = (
-                    found.reason if found is not None and found.id == begun.id else "another deployment came in between"
-                )
-                raise FaultError(f"the rollout of version {begun.version} was cut short: {why}")
-            if found.phase not in NEXT:
-                return found
-            if time.monotonic() > deadline:
-                raise FaultError(f"the rollout of version {begun.version} did not end within {seconds:g} s")
+        while time.monotonic() < deadline:
+            status, body = self._call("GET", _CURRENT)
+            if status not in _BUSY:
+                found = self._last(self._checked(status, body))
+                if found is None or found.id != begun.id:
+                    raise FaultError(f"the rollout of version {begun.version} was ended by another deployment")
+                if found.phase is Phase.ABORTED:
+                    raise FaultError(f"the rollout of version {begun.version} was cut short: {found.reason}")
+                if found.phase not in NEXT:
+                    return found
             time.sleep(POLL_SECONDS)
+        raise FaultError(f"the rollout of version {begun.version} did not end within {seconds:g} s")
+
+    def _last(self, body: Any) -> Outcome | None:
+        if not isinstance(body, dict) or "rollout" not in body:
+            raise self._strange()
+        return None if body["rollout"] is None else self._outcome(body["rollout"])
 
     def _wish(self, target: Target, by: str) -> dict[str, Any]:
         return {

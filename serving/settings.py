@@ -91,7 +91,7 @@ class ServingSettings(BaseSettings):
     """Sent to these URLs as a bearer token."""
     upstream_seconds: float = Field(default=15.0, gt=0)
     """How long one of them may take, hedged call included."""
-    forecast_seconds: float = Field(default=1.2, gt=0)
+    forecast_seconds: float = Field(default=1.0, gt=0)
     """How long a forecast is waited for; the app that asks has 2 s."""
     forecast_refresh_seconds: float = Field(default=30.0, gt=0)
     """A forecast this old is made again when it is asked for."""

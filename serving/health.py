@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.errors import DrainingError
+from serving.errors import DrainingError, NotReadyError, ServingError
 from serving.rollout import InService
 from serving.service import Service
 
@@ -38,7 +38,10 @@ def router(service: Service) -> APIRouter:
         if request.app.state.draining:
             raise DrainingError("this server is being stopped")
         served = service.served
-        served.model.self_test()
+        try:
+            served.model.self_test()
+        except ServingError as error:
+            raise NotReadyError(f"version {served.entry.version} is not ready: {error}") from None
         return Ready(status="ready", version=served.entry.version)
 
     @found.get("/v1/model", summary="What is in service")

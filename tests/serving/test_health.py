@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.app import create_app
+from serving.errors import ModelError
+from serving.model import PortableModel
+from serving.settings import ServingSettings
+from tests.portable_files import portable_bytes, write
+from tests.serving_process import TOKEN, ServingProcess
+
+
+def test_a_server_is_ready_only_while_its_version_answers_a_self_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, sha256 = write(tmp_path, portable_bytes())
+    wish = {"model_uri": uri, "sha256": sha256, "version": "7", "use_case": "flight_delay"}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    app = create_app(ServingSettings(state=tmp_path / "state", token=TOKEN))
+
+    def broken(_: PortableModel) -> None:
+        raise ModelError("self-test failed: an answer is no probability")
+
+    async def run() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://x") as ask:
+            before = await ask.get("/readyz")
+            (await ask.post("/admin/deployments", json=wish, headers=headers)).raise_for_status()
+            ready = await ask.get("/readyz")
+            monkeypatch.setattr(PortableModel, "self_test", broken)
+            return [before, ready, await ask.get("/readyz")]
+
+    before, ready, after = asyncio.run(run())
+
+    assert before.status_code == 503
+    assert ready.json() == {"status": "ready", "version": "7"}
+    assert after.status_code == 503
+    assert after.json() == {"detail": "version 7 is not ready: self-test failed: an answer is no probability"}
+
+
+def _ask(connection: socket.socket) -> bytes:
+    connection.sendall(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")
+    answer = b""
+    while not answer.endswith(b"}"):
+        answer += connection.recv(65_536)
+    return answer
+
+
+def test_a_server_that_is_being_stopped_is_not_ready_but_answers(tmp_path: Path) -> None:
+    # Given a client that is connected, and a request under way that holds the server up
+    server = ServingProcess(tmp_path / "state", SERVING_BODY_SECONDS="5").start()
+    server.deploy(*write(tmp_path, portable_bytes()), "7").raise_for_status()
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as busy,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as probe,
+    ):
+        busy.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+        time.sleep(0.2)
+
+        # When it is told to stop
+        assert server.process is not None
+        server.process.terminate()
+        answer = _ask(probe)
+        while answer.startswith(b"HTTP/1.1 200 "):
+            answer = _ask(probe)
+
+        # Then it says so to the probe, and ends the connection with it
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"connection: close" in answer
+        assert b"this server is being stopped" in answer
+    server.process.wait(timeout=20)

@@ -129,7 +129,7 @@ def outgoing() -> dict[str, str]:
     trace = current.get()
     if trace is None:
         return {}
-    return {"x-request-id": trace.request_id, "traceparent": trace.traceparent if _tracing is None else _inner(trace)}
+    return trace.headers() if _tracing is None else trace.headers(_inner(trace))
 
 
 def _inner(trace: Trace) -> str:

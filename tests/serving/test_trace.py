@@ -23,6 +23,15 @@ def test_a_callers_trace_is_continued() -> None:
     assert trace.traceparent == f"00-{TRACE}-{trace.span_id}-01"
 
 
+def test_what_the_callers_tracer_wants_told_is_handed_on() -> None:
+    given = f"00-{TRACE}-{SPAN}-01"
+
+    assert of(traceparent=given, tracestate="vendor=1,other=2").headers()["tracestate"] == "vendor=1,other=2"
+    for header in ("", "x" * 513, "é"):
+        assert "tracestate" not in of(traceparent=given, tracestate=header).headers()
+    assert "tracestate" not in of(tracestate="vendor=1").headers()
+
+
 def test_a_newer_version_of_the_header_is_read_as_far_as_it_is_known() -> None:
     assert of(traceparent=f"cc-{TRACE}-{SPAN}-00-what-the-future-brings").trace_id == TRACE
 

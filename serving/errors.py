@@ -79,16 +79,16 @@ class UnderWayError(ServingError):
     status = 409
 
 
-class UnacknowledgedError(ServingError):
-    """A worker did not say in time that it has loaded a version."""
-
-    status = 503
-
-
 class TrialError(ServingError):
     """The version on trial cannot go on, for a reason that is not in its answers."""
 
     status = 424
+
+
+class UnacknowledgedError(TrialError):
+    """A worker did not say in time that it has loaded a version."""
+
+    status = 503
 
 
 class EndedError(ServingError):

@@ -78,7 +78,7 @@ class Service:
 
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
-        self.folder = StateFolder(settings.state)
+        self.folder = StateFolder(settings.state, settings.acknowledge_seconds)
         self.history = History(self.folder)
         self.worker = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._lock = RLock()

@@ -28,6 +28,8 @@ class ServingSettings(BaseSettings):
     state: Path = Path(".nightshift/serving")
     s3_endpoint: str | None = None
     model_bytes: int = MODEL_BYTES
+    acknowledge_seconds: float = Field(default=30.0, gt=0)
+    """How long every worker may take to load a version, before its deployment is refused."""
 
     # Access
 

@@ -14,6 +14,9 @@ from serving.rollout import Phase, Rollout
 from serving.state import StateFolder
 from serving.trial import phase_name
 
+END_SECONDS = 2.0
+"""How long the end of a rollout waits for the workers: it has ended all the same, and one that hangs may be why."""
+
 log = logging.getLogger("serving")
 
 
@@ -36,11 +39,7 @@ class SharedTraffic:
     def settle(self, serial: int) -> None:
         """Return when every worker has taken over a change; `TrialError` when one cannot, or does not in time."""
         self._take_over()
-        try:
-            reports = self._folder.wait(serial)
-        except UnacknowledgedError as error:
-            raise TrialError(str(error)) from None
-        for report in reports:
+        for report in self._folder.wait(serial):
             if report.error:
                 raise TrialError(f"a worker cannot load it: {report.error}")
 
@@ -91,7 +90,7 @@ class SharedTraffic:
             )
         self._take_over()
         try:
-            self._folder.wait(serial)
+            self._folder.wait(serial, END_SECONDS)
         except UnacknowledgedError as error:  # it has ended all the same
             log.warning("version %s: %s", rollout.entry.version, error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import threading
 import time
@@ -20,7 +21,6 @@ from serving.rollout import InService, Rollout
 
 CURRENT = "current.json"
 ROLLOUT = "rollout.json"
-ACKNOWLEDGE_SECONDS = 10.0
 PAUSE_SECONDS = 0.02
 
 
@@ -44,10 +44,14 @@ class Report(msgspec.Struct):
 
 
 class StateFolder:
-    """The files of one server. Whoever changes one holds `locked`; reading needs no lock."""
+    """The files of one server. Whoever changes one holds `locked`; reading needs no lock.
 
-    def __init__(self, path: Path) -> None:
+    `acknowledge_seconds`: how long each worker may take to take a change over.
+    """
+
+    def __init__(self, path: Path, acknowledge_seconds: float = 30.0) -> None:
         self.path = path
+        self._acknowledge_seconds = acknowledge_seconds
         self._decode = msgspec.json.Decoder(Report).decode
 
     # What is served, and the rollout under way
@@ -125,8 +129,9 @@ class StateFolder:
         """Whether the worker of that name lives; its process id alone could be another one's by now."""
         return any(report is not None and report.worker == worker for report in self.reports().values())
 
-    def wait(self, serial: int, seconds: float = ACKNOWLEDGE_SECONDS) -> list[Report]:
+    def wait(self, serial: int, at_most: float = math.inf) -> list[Report]:
         """What the live workers say when each has taken over a change; `UnacknowledgedError` if one has not in time."""
+        seconds = min(self._acknowledge_seconds, at_most)
         deadline = time.monotonic() + seconds
         while True:
             reports = self.reports()
@@ -135,7 +140,8 @@ class StateFolder:
                 return [report for report in reports.values() if report is not None]
             if time.monotonic() > deadline:
                 raise UnacknowledgedError(
-                    f"worker process {late[0]} did not take over the change within {seconds:g} s; look at its log"
+                    f"worker process {late[0]} did not take over the change within {seconds:g} s; "
+                    "look at its log (SERVING_ACKNOWLEDGE_SECONDS)"
                 )
             time.sleep(PAUSE_SECONDS)
 

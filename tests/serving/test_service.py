@@ -338,6 +338,30 @@ def test_a_worker_that_joins_in_mid_rollout_takes_part(
     assert second.get("/v1/model").json()["version"] == "7"
 
 
+def test_a_worker_that_hangs_is_named_and_what_was_served_is_served_still(tmp_path: Path, models: Models) -> None:
+    # Given two workers, of which one stands still
+    first = ServingProcess(tmp_path / "state", SERVING_ACKNOWLEDGE_SECONDS="1").start()
+    second = ServingProcess(first.state).start()
+    try:
+        first.deploy(*models(), "7")
+        assert second.process is not None
+        os.kill(second.process.pid, signal.SIGSTOP)
+
+        # When a version is deployed, Then that is said, and nothing has changed
+        answer = first.deploy(*models(bias=0.2), "8")
+        assert answer.status_code == 503
+        assert f"worker process {second.process.pid} did not take over the change within 1 s" in answer.json()["detail"]
+        assert first.predict(ROWS[:1]).json()["model_version"] == "7"
+
+        # And when it goes on, the next deployment succeeds
+        os.kill(second.process.pid, signal.SIGCONT)
+        until(lambda: first.deploy(*models(bias=0.2), "8").status_code == 200)
+        assert second.predict(ROWS[:1]).json()["model_version"] == "8"
+    finally:
+        for server in (second, first):
+            server.stop(signal.SIGKILL)
+
+
 def test_a_version_that_one_worker_cannot_load_serves_nowhere(
     ready: ServingProcess, second: ServingProcess, models: Models
 ) -> None:

@@ -18,7 +18,7 @@ A_ROLLOUT = Rollout(id="r", worker="1-a", entry=ENTRY, began=NOW, changed=NOW)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> StateFolder:
-    return StateFolder(tmp_path / "state")
+    return StateFolder(tmp_path / "state", acknowledge_seconds=0.05)
 
 
 def test_a_new_folder_says_that_nothing_is_served(folder: StateFolder) -> None:
@@ -57,11 +57,11 @@ def test_a_worker_that_takes_a_change_over_is_waited_for(folder: StateFolder) ->
             if report is not None:
                 folder.report(report)
             with pytest.raises(UnacknowledgedError, match=f"worker process {os.getpid()} did not take over"):
-                folder.wait(serial, 0.05)
+                folder.wait(serial)
 
         # When it takes it over, Then the wait is over
         folder.report(Report("1-a", serial))
-        assert [report.worker for report in folder.wait(serial, 0.05)] == ["1-a"]
+        assert [report.worker for report in folder.wait(serial)] == ["1-a"]
         assert folder.alive("1-a")
     assert not folder.alive("1-a")
 

@@ -148,7 +148,8 @@ class Log:
         return self.writer.dropped
 
     def start(self, level: int = logging.INFO) -> None:
-        """Take over Python's root logger, and begin to write."""
+        """Take over Python's root logger and the last words of threads, and begin to write."""
+        threading.excepthook = _thread_ended
         logging.basicConfig(level=level, handlers=[JsonHandler(self.writer)], force=True)
         self.writer.start()
 
@@ -165,6 +166,13 @@ class Log:
                     trace.request_id, trace.trace_id, trace.span_id, trace.parent_id,
                 )
             )  # fmt: skip
+
+
+def _thread_ended(last: threading.ExceptHookArgs) -> None:
+    """Python itself would print the stack."""
+    if last.exc_value is not None:
+        name = last.thread.name if last.thread else ""
+        logging.getLogger("serving").error("thread %s ended", name, exc_info=last.exc_value)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -266,11 +266,10 @@ class Sampler:
     def _put(self, segment: Segment) -> bool:
         try:
             self._bin.put(segment.name(), segment.content())
-        except (OSError, FetchError) as error:
+        except Exception as error:  # whatever it is, the next samples may find the lake in order
             self._retry_at = time.monotonic() + RETRY_SECONDS
             if not self._failing:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
-                log.warning("samples cannot be kept, requests go on: %s; free or repair the lake", reason)
+                log.warning("samples cannot be kept, requests go on: %s; free or repair the lake", _reason(error))
             self._failing = True
             return False
         if self._failing:
@@ -278,6 +277,12 @@ class Sampler:
         self._failing = False
         self.written += segment.rows
         return True
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FetchError):
+        return str(error)
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else type(error).__name__
 
 
 def _lines(answered: Answered) -> bytes:

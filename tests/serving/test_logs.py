@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ def _logging_as_it_was() -> Iterator[None]:
     before = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = before[0], before[1]
+    threading.excepthook = threading.__excepthook__
 
 
 @pytest.fixture
@@ -115,6 +117,20 @@ def test_an_exception_is_logged_by_type_and_place_never_by_its_text_or_stack(log
     assert line["at"].startswith("serving/test_logs.py:")
     assert "raw input" not in path.read_text()
     assert "Traceback" not in path.read_text()
+
+
+def test_the_last_words_of_a_thread_are_type_and_place_too(
+    log: Log, path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log.start()
+    thread = threading.Thread(target=float, args=("raw input of a caller",), name="samples")
+    thread.start()
+    thread.join()
+    log.stop()
+
+    (line,) = lines(path)
+    assert (line["message"], line["error"]) == ("thread samples ended", "ValueError")
+    assert "raw input" not in path.read_text() + capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("text", "arguments"), [("half \ud800 a pair", ()), ("%d rows", ("many",)), ("%s %s", (1,))])

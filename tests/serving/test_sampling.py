@@ -219,6 +219,31 @@ def test_a_lake_that_hangs_holds_up_neither_requests_nor_the_end(monkeypatch: py
     hanging.let_go.set()
 
 
+def test_a_lake_that_fails_in_a_way_nobody_thought_of_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Surprising(FolderBin):
+        failed = False
+
+        def put(self, name: str, content: bytes) -> None:
+            if not self.failed:
+                self.failed = True
+                raise RuntimeError("raw input of a caller")
+            super().put(name, content)
+
+    monkeypatch.setattr(sampling, "RETRY_SECONDS", 0.05)
+    sampler = Sampler(Surprising(tmp_path), 1.0, MANY, Rotation(age=0.1))
+
+    sampler.start()
+    offer(sampler)
+    soon(lambda: lines(tmp_path))
+    sampler.stop()
+
+    assert (sampler.written, sampler.dropped) == (2, 0)
+    assert "requests go on: RuntimeError; free or repair" in caplog.text
+    assert "raw input" not in caplog.text
+
+
 def test_a_body_that_cannot_be_read_is_dropped_and_the_next_is_kept(tmp_path: Path) -> None:
     sampler = Sampler(FolderBin(tmp_path), 1.0, MANY)
 

@@ -30,8 +30,8 @@ KEPT_CONNECTIONS = 8
 class Chain:
     """Published predictions, forecasts, and the routes over them; started and stopped with the app."""
 
-    def __init__(self, settings: ServingSettings, telemetry: Telemetry) -> None:
-        self.published = Published(settings)
+    def __init__(self, settings: ServingSettings, telemetry: Telemetry, published: Published | None = None) -> None:
+        self.published = published or Published(settings)
         self._client = _client(settings, self._links())
         self._pace = Pace()
         upstreams = Upstreams(

@@ -205,7 +205,12 @@ class Published:
         try:
             if self._lake is None:
                 self._lake = open_lake(self._settings.lake or "", s3_endpoint=self._settings.s3_endpoint)
-            found = self._newest_days(self._manifests(self._lake))
+            manifests = self._manifests(self._lake)
+            if self._parts and not manifests:
+                # Days are withdrawn one by one; all at once is a disk that is not there. The next time, all days count.
+                self._since = None
+                raise FetchError(f"{self._settings.lake}: all that was published has gone")
+            found = self._newest_days(manifests)
             parts = {name: self._part(self._lake, name, tag, trouble) for name, tag in found.items()}
         except ServingError as error:
             trouble.add(f"published predictions stay as they are: {error}")

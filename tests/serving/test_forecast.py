@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.chain import Chain
+from serving.forecast import Forecast
+from serving.metrics import Telemetry
+from serving.published import Published
+from serving.settings import ServingSettings
 from tests.factory import flight_id
 from tests.published_lake import DAY, PublishedLake
 from tests.serving_process import ServingProcess
@@ -184,6 +190,35 @@ def test_published_predictions_are_answered_at_once_and_newer_ones_when_they_com
     assert first.body["stale"] is False
     second = until(server, lambda asked: asked.body["source"] == "chain", flight)
     assert second.body["prediction"]["model_version"] == "simulated"
+
+
+def test_what_is_published_is_stale_when_the_lake_has_not_answered_for_a_while(tmp_path: Path) -> None:
+    # Given what was read of a lake that has gone since, and upstreams that nobody runs
+    lake, now = PublishedLake(tmp_path / "lake"), [0.0]
+    lake.publish("nightly", probability=0.25, as_of=datetime(2013, 10, 1, 5, tzinfo=UTC))
+    nobody = {f"{name}_url": "http://127.0.0.1:1" for name in NAMES}
+    settings = ServingSettings.model_validate({"lake": lake.uri, **nobody})
+    published = Published(settings, lambda: now[0])
+    published.read()
+    (tmp_path / "lake").rename(tmp_path / "elsewhere")
+
+    async def ask() -> Forecast:
+        chain = Chain(settings, Telemetry(), published)
+        try:
+            return await chain.forecasts.ask(flight_id(DAY, 1))
+        finally:
+            await chain.stop()
+
+    # When the forecast is asked for, before and after the lake has been away for long
+    before = asyncio.run(ask())
+    now[0] = 90
+    published.read()
+    after = asyncio.run(ask())
+
+    # Then it is the same, and says how old it is
+    assert (before.stale, before.age_seconds) == (False, 0.0)
+    assert (after.stale, after.age_seconds) == (True, 90.0)
+    assert before.prediction == after.prediction
 
 
 def test_without_upstreams_the_servers_own_three_are_the_chain(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ from tests.published_lake import DAY, PublishedLake
 FLIGHT = flight_id(DAY, 0)
 ONE = datetime(2013, 10, 1, 5, tzinfo=UTC)
 LATER = ONE + timedelta(hours=4)
+
+
+class Gone(StrEnum):
+    """How a lake goes away."""
+
+    UNMOUNTED = "unmounted"
+    REPLACED = "replaced"
 
 
 @pytest.fixture
@@ -200,14 +208,16 @@ def test_before_the_first_reading_one_is_asked_to_wait(lake: PublishedLake) -> N
     assert refused.value.retry_after == 1
 
 
-def test_a_lake_that_goes_away_leaves_what_was_read_and_its_age(lake: PublishedLake) -> None:
+@pytest.mark.parametrize("gone", Gone)
+def test_a_lake_that_goes_away_leaves_what_was_read_and_its_age(lake: PublishedLake, gone: Gone) -> None:
     now = [0.0]
     found = Published(ServingSettings(lake=lake.uri, published_poll_seconds=1), lambda: now[0])
     lake.publish("nightly", probability=0.25, as_of=ONE)
     found.read()
     predictions = Path(lake.uri) / "flight_delay" / "predictions"
     shutil.rmtree(predictions)
-    predictions.write_text("no folder")
+    if gone is Gone.REPLACED:
+        predictions.write_text("no folder")
 
     now[0] = 30
     found.read()

@@ -97,10 +97,17 @@ class Connection(HttpToolsProtocol):
         """A head is there."""
         super().on_headers_complete()
         self._in_head = False
-        self._deadline = self.loop.time() + LONGEST_SECONDS
+        # A body that never begins is for nobody else to notice; one that does is `Limits`' to time.
+        self._deadline = self.loop.time() + 2 * self._settings.body_seconds
         if self.cycle is not None:  # None before an upgrade that is not ours
             self.cycle.transport = cast(asyncio.Transport, self._joined)
             self.cycle.keep_alive = self.cycle.keep_alive and not self._crowd.draining
+
+    def on_message_complete(self) -> None:
+        """A request is there, all of it."""
+        super().on_message_complete()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._deadline = self.loop.time() + LONGEST_SECONDS
 
     def on_response_complete(self) -> None:
         """An answer is sent; the next head may take its time to begin."""
@@ -118,7 +125,8 @@ class Connection(HttpToolsProtocol):
         """End it if its deadline has passed."""
         if now < self._deadline or self.transport is None:
             return
-        if self._in_head and not self.transport.is_closing():
+        waits = self._in_head or (self.cycle is not None and self.cycle.more_body and not self.cycle.response_started)
+        if waits and not self.transport.is_closing():
             self._close_with(b"408 Request Timeout")
         else:
             self.transport.abort()

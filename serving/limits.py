@@ -137,41 +137,38 @@ class Limits:
 
     async def _large(self, scope: Scope, receive: Receive, send: Send, first: Message) -> None:
         """Go on with a body that did not come at once."""
-        body = bytearray(first.get("body", b""))
-        self._held += len(body)
+        body = _Body(first)
+        self._held += len(body.content)
         try:
             async with asyncio.timeout(self._settings.body_seconds):
                 status = await self._read(_length(scope), body, receive)
         except TimeoutError:
             status = 408
         finally:
-            self._held -= len(body)
+            self._held -= len(body.content)
         if status == 200:
-            message = {"type": "http.request", "body": bytes(body), "more_body": False}
+            message = {"type": "http.request", "body": bytes(body.content), "more_body": False}
             await self._work(scope, _Replay(message, receive), send, time.monotonic())
         elif status == 503:
             await self._shed(send)
         elif status == 408:
             await refuse(send, 408, f"the body did not come within {self._settings.body_seconds:g} s", _CLOSE)
         elif status == 413:
-            detail = f"the body is larger than {self._settings.body_bytes} bytes"
-            await _refuse_slowly(receive, send, 413, detail)
+            await _too_large(receive, send, self._settings.body_bytes, whole=body.whole)
 
-    async def _read(self, length: int, body: bytearray, receive: Receive) -> int:
+    async def _read(self, length: int, body: _Body, receive: Receive) -> int:
         """Read on until the body is whole: 200, or the status of the limit that it met; 0 when the client left."""
         while True:
-            if max(length, len(body)) > self._settings.body_bytes:
+            if max(length, len(body.content)) > self._settings.body_bytes:
                 return 413
+            if body.whole:
+                return 200
             if self._held > BODIES_BYTES:
                 return 503
             message = await receive()
             if message["type"] == "http.disconnect":
                 return 0
-            chunk = message.get("body", b"")
-            body += chunk
-            self._held += len(chunk)
-            if not message.get("more_body") and len(body) <= self._settings.body_bytes:
-                return 200
+            self._held += body.add(message)
 
     async def _work(self, scope: Scope, receive: Receive, send: Send, now: float) -> None:
         # A deployment cut short may have happened or not; whoever asks for it waits as long as it takes.
@@ -199,6 +196,24 @@ class Limits:
         await refuse(send, 503, "too many requests at once; try again", _retry(RETRY_SECONDS))
 
 
+class _Body:
+    """What has come of a body, and whether that is all."""
+
+    __slots__ = ("content", "whole")
+
+    def __init__(self, first: Message) -> None:
+        self.content = bytearray()
+        self.whole = False
+        self.add(first)
+
+    def add(self, message: Message) -> int:
+        """Take in what came now; its length."""
+        chunk: bytes = message.get("body", b"")
+        self.content += chunk
+        self.whole = not message.get("more_body")
+        return len(chunk)
+
+
 class _Replay:
     """The body that was read, once, and then whatever the server has."""
 
@@ -213,16 +228,17 @@ class _Replay:
         return message if message is not None else await self._receive()
 
 
-async def _refuse_slowly(receive: Receive, send: Send, status: int, detail: str) -> None:
+async def _too_large(receive: Receive, send: Send, limit: int, *, whole: bool) -> None:
     """Answer, and throw away what still comes for a while: a connection closed at once would lose the answer."""
-    content = msgspec.json.encode({"detail": detail})
+    content = msgspec.json.encode({"detail": f"the body is larger than {limit} bytes"})
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content)), *_CLOSE]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": content, "more_body": True})
     with suppress(TimeoutError):
         async with asyncio.timeout(LINGER_SECONDS):
-            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-                pass
+            while not whole:
+                message = await receive()
+                whole = message["type"] == "http.disconnect" or not message.get("more_body")
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -121,6 +121,12 @@ def test_a_body_that_trickles_in_is_cut_off(connection: socket.socket) -> None:
     assert answer.endswith(b'{"detail":"the body did not come within 0.5 s"}')
 
 
+def test_a_body_that_never_begins_is_cut_off(connection: socket.socket) -> None:
+    connection.sendall(HEAD + b"content-length: 1000\r\n\r\n")
+
+    assert everything(connection).startswith(b"HTTP/1.1 408 ")
+
+
 def test_slow_clients_do_not_slow_the_others(server: ServingProcess) -> None:
     slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(15)]
     try:

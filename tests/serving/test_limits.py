@@ -153,6 +153,15 @@ def test_a_body_over_the_limit_is_refused(chunked: bool) -> None:
     assert answer.headers["connection"] == "close"
 
 
+def test_who_has_sent_all_of_a_large_body_does_not_wait_for_its_refusal() -> None:
+    async def run() -> int:
+        async with client(body_bytes=1000) as ask:
+            answer = await asyncio.wait_for(ask.post("/v1/predict", content=b"x" * 1001), limits.LINGER_SECONDS / 2)
+            return answer.status_code
+
+    assert asyncio.run(run()) == 413
+
+
 def test_slow_bodies_together_may_hold_so_much_memory_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "BODIES_BYTES", 250)
 

@@ -200,7 +200,7 @@ class Service:
         with self.folder.locked("deploy"):
             self.refresh()
             self._recover()
-            before, active = self._current(), self._under_way()
+            before, active = self._served.entry if self._served else None, self._under_way()
             _check_use_case(before, wish)
             entry = InService(
                 version=wish.version,
@@ -264,8 +264,8 @@ class Service:
             serial = self.folder.write(rollout)
         try:
             traffic.settle(serial)
-        except ServingError as error:
-            self._abort(traffic, str(error))
+        except Exception as error:
+            self._abort(traffic, str(error) if isinstance(error, ServingError) else type(error).__name__)
             raise
         return traffic
 

@@ -263,6 +263,20 @@ def test_a_server_that_ends_in_mid_rollout_serves_the_old_version_when_it_starts
     assert ready.ended()["phase"] == "promoted"
 
 
+def test_where_the_served_file_is_gone_the_next_version_serves_at_once(ready: ServingProcess, models: Models) -> None:
+    # Given a server that cannot load again what it served
+    uri, sha256 = models()
+    ready.stop()
+    Path(uri.removeprefix("file://")).unlink()
+    ready.start()
+    assert ready.get("/readyz").status_code == 503
+
+    # When that file is back, or another version is rolled out, Then it serves at once: there is nothing to compare with
+    assert models() == (uri, sha256)
+    again = ready.deploy(uri, sha256, "7", rollout=PLAN)
+    assert (again.status_code, ready.get("/readyz").status_code) == (200, 200)
+
+
 def test_versions_are_swapped_under_load_without_a_failed_request(ready: ServingProcess, models: Models) -> None:
     with Callers([ready.url], ROWS[:3]) as callers:
         for version in range(8, 20):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from include.lake import Lake
@@ -54,6 +55,13 @@ PREDICTED = 'serving_requests_total{method="POST",route="/v1/predict",status="20
 ANSWERED = 'serving_prediction_probability_count{version="7"}'
 
 
+def published(server: ServingProcess) -> float:
+    """The predictions that the workers' files tell of."""
+    files = [msgspec.msgpack.decode(path.read_bytes()) for path in (server.state / "metrics").glob("*.counts")]
+    rows = [row for counts in files for row in counts["serving_request_seconds"]]
+    return sum(sum(cells[:-1]) for labels, cells in rows if labels == ["/v1/predict", "POST", 200])
+
+
 def ask(server: ServingProcess, times: int, rows: int = 1) -> None:
     """Each time over a connection of its own, so that both workers are asked."""
     for _ in range(times):
@@ -68,7 +76,7 @@ def test_any_worker_tells_what_all_of_them_did_and_a_killed_ones_share_is_not_lo
     assert metric(server, "serving_workers") == 2
 
     # When one is killed, and replaced
-    time.sleep(0.5)  # what a worker counted in its last quarter second dies with it
+    until(lambda: published(server) == 40)  # what a worker counted in its last quarter second dies with it
     before = roster.live(server.state)
     os.kill(min(before), signal.SIGKILL)
     until(lambda: len(roster.live(server.state) - {min(before)}) == 2)

@@ -75,7 +75,7 @@ class Deployments:
         return next((one for one in fit if serving is None or one.version != serving.version), None)
 
     def served(self, version: str) -> Deployment | None:
-        """The newest deployment that had a version in service."""
+        """The newest deployment that had a version in service, if only on trial."""
         never = (State.STARTED, State.REFUSED, State.INTERRUPTED)
         return next((one for one in self.all() if one.version == version and one.state not in never), None)
 

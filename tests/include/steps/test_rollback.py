@@ -13,12 +13,14 @@ from pydantic import SecretStr
 from include.deployments import Deployments
 from include.errors import FaultError, SettingsError
 from include.registry import Version
+from include.reversal import RejectedError
 from include.step import Context
 from include.steps.deploy import Arguments as DeployArguments
 from include.steps.deploy import deploy
 from include.steps.rollback import Arguments, rollback
 from include.tables import Reason
 from tests.factory import DAY, USE_CASE, Factory
+from tests.portable_files import portable_bytes
 from tests.serving_process import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -214,3 +216,30 @@ def command(factory: Factory, *options: str, **environment: str) -> subprocess.C
         timeout=60,
         check=False,
     )
+
+
+def test_a_version_that_its_rollout_rejected_can_be_put_into_service_by_name(factory: Factory) -> None:
+    # Given a version that did not hold its limits, and a person who knows better
+    factory.day()
+    nights(factory, 1)
+    factory.version(DAY + timedelta(days=1), content=portable_bytes(weights=(0.0, 0.0, 0.0)))
+    with pytest.raises(RejectedError):
+        deploy(factory.context, DeployArguments(use_case=USE_CASE, date=DAY))
+
+    # When it is named, Then it serves, at once, and counts as good again
+    assert run(factory, "2") == "2"
+    assert factory.server.rollout()["plan"] is None
+    assert [version.rejected for version in factory.registry.versions()][-1] is None
+
+
+def test_a_rollback_ends_a_rollout_that_is_under_way(factory: Factory) -> None:
+    # Given a version on trial
+    factory.day()
+    nights(factory, 2)
+    third = factory.version(DAY + timedelta(days=2))
+    long = {"idle_seconds": 60, "watch_seconds": 60}
+    factory.server.deploy(third.model_uri, third.sha256, third.version, rollout=long)
+
+    # When a person rolls back, Then the previous version serves at once
+    assert run(factory) == "1"
+    assert factory.server.rollout()["entry"]["version"] == "1"

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from include import portable
-from include.estimators import Trees, fit
-from include.inputs import Input, InputKind, encode
-from include.recipe import Estimator, Recipe
+from include.modelling import portable
+from include.modelling.estimators import Trees, fit
+from include.modelling.inputs import Input, InputKind, encode
+from include.modelling.recipe import Estimator, Recipe
 from include.use_cases.flight_delay.sources import package_folder
 
 TREES = 200

@@ -32,10 +32,10 @@ import pyarrow.parquet as pq
 
 from benchmarks.flight_model import FlightModel, flights, train
 from benchmarks.page import write_section
-from include.inputs import encode
-from include.lake import Dataset, Lake, Layer
-from include.scoring import probabilities
-from include.store import FileStore
+from include.modelling.inputs import encode
+from include.modelling.scoring import probabilities
+from include.storage.lake import Dataset, Lake, Layer
+from include.storage.store import FileStore
 from serving.model import PortableModel
 
 DAY = date(2013, 10, 1)

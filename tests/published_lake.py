@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from include.lake import Dataset, Lake, Layer, Partition
 from include.settings import Settings
+from include.storage.lake import Dataset, Lake, Layer, Partition
 from include.use_cases.flight_delay.lookup import LOOKUP
 from tests.factory import features, schedule
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 from datetime import date
 
-from include.deployments import Deployments, Target
+from include.database.tables import Reason, State
 from include.errors import DataError
-from include.registry import Registry
-from include.reversal import RejectedError, roll_out, tell_registry
-from include.sampled_rows import sampled_rows
-from include.serving_api import Served, ServingApi
+from include.registry.versions import Registry
+from include.release.deployments import Deployments, Target
+from include.release.reversal import RejectedError, roll_out, tell_registry
+from include.release.sampled_rows import sampled_rows
+from include.release.serving_api import Served, ServingApi
 from include.settings import Settings
 from include.step import Context, Result, StepArguments, main
-from include.tables import Reason, State
 from serving.rollout import Plan
 
 log = logging.getLogger("nightshift")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from include.lake import Dataset, Layer, Partition
+from include.storage.lake import Dataset, Layer, Partition
 from serving.errors import NotFoundError, NotYetError
 from serving.published import Published
 from serving.settings import ServingSettings

@@ -15,10 +15,10 @@ import httpx
 import msgspec
 import pytest
 
-from include.lake import Lake
-from include.samples import samples
+from include.release.samples import samples
 from include.settings import Settings
-from include.store import open_store
+from include.storage.lake import Lake
+from include.storage.store import open_store
 from serving import roster
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ServingProcess

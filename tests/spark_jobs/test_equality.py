@@ -16,16 +16,16 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from include import portable
-from include.estimators import Model, fit
-from include.examples import Examples, ingredients, load
-from include.inputs import encode
-from include.lake import Lake
-from include.portable import Origin
-from include.recipe import Recipe
-from include.scoring import feature_partition, probabilities, raw_columns, raw_rows
+from include.modelling import portable
+from include.modelling.estimators import Model, fit
+from include.modelling.examples import Examples, ingredients, load
+from include.modelling.inputs import encode
+from include.modelling.portable import Origin
+from include.modelling.recipe import Recipe
+from include.modelling.scoring import feature_partition, probabilities, raw_columns, raw_rows
 from include.settings import Settings
 from include.step import Context
+from include.storage.lake import Lake
 from include.use_cases.flight_delay.candidates import CANDIDATES
 from include.use_cases.flight_delay.gates import GATES
 from include.use_cases.flight_delay.spec import SPEC

@@ -6,7 +6,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from include.errors import FaultError
-from include.lookup import Lookup
+from include.release.lookup import Lookup
 from include.use_cases.flight_delay.sources import PACKAGE, WEATHER, package_folder
 
 FROM = {"faa": "code", "name": "name", "lat": "latitude", "lon": "longitude", "tzone": "time_zone"}

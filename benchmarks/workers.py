@@ -37,7 +37,7 @@ from include.brokers.landing import LandingBroker
 from include.collector import message
 from include.errors import FaultError
 from include.lake import days_between
-from include.ledger import Batch, Ledger
+from include.ledger import Ledger
 from include.local.postgres import Postgres
 from include.local.processes import Processes
 from include.migrate import upgrade
@@ -113,7 +113,7 @@ def read_all(broker: LandingBroker) -> list[Received]:
 def compare(database: Database, broker: LandingBroker) -> dict[str, Any]:
     """Records a second of the worker and of the plain writer, in turns."""
     messages = read_all(broker)
-    records = list(Batch.of(A2, messages, {}).records)
+    records = [A2.decode(message.value) for message in messages]
     writer, decoder, worker = [], [], []
     for turn in range(ROUNDS):
         began = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from include.errors import FaultError
@@ -26,9 +26,11 @@ class Message:
     schema_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message where it lies; `schema_id` is None where a broker has no headers, "" where the header is missing."""
+class Received(NamedTuple):
+    """A message where it lies; a tuple, because many are made.
+
+    `schema_id` is None where a broker has no headers, "" where the header is missing.
+    """
 
     partition: int
     offset: int

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from include.brokers.broker import Received
 from include.partitions import DailyPartitions
-from include.rows import NO_ROWS, Rows, names_of, table_of
+from include.rows import NO_ROWS, Rows, names_of, newest, table_of
 from include.topics import PoisonError, Record, Topic
 
 SESSION: dict[str, Any] = {
@@ -58,6 +58,11 @@ class Batch:
     dead: Sequence[DeadLetter]
     end: Positions
 
+    @property
+    def records(self) -> int:
+        """How many messages were records, those included that a newer one of the batch replaces."""
+        return len(self.messages) - len(self.dead)
+
     @classmethod
     def of(cls, topic: Topic, messages: Sequence[Received], positions: Positions) -> Batch:
         """Check every message against its schema."""
@@ -81,7 +86,7 @@ def _sort(topic: Topic, messages: Sequence[Received], parts: list[pa.Table], dea
     schema_ids = {message.schema_id for message in messages}
     records = topic.decode_all([message.value for message in messages], schema_ids)
     if records is not None:
-        parts.append(records)
+        parts.append(newest(topic, records))
     elif len(messages) > PART:
         for first in range(0, len(messages), PART):
             _sort(topic, messages[first : first + PART], parts, dead)

@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from include.rules import MOMENT
 from include.topics import EVENT_TIME, Record, Topic
 
+RANK = "rank"
 NULL = "\\N"
 ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 DAY_LETTERS = len("2013-01-01")
@@ -52,6 +54,21 @@ def table_of(topic: Topic, records: Sequence[Record]) -> pa.Table:
     """Records that were read one by one, as columns of texts that COPY understands."""
     columns = {name: pa.array([_copied(record[name]) for record in records], pa.string()) for name in names_of(topic)}
     return pa.table(columns)
+
+
+def newest(topic: Topic, records: pa.Table) -> pa.Table:
+    """The records without those that a newer one of the same key replaces, as the ledger's upsert would.
+
+    Keys are compared as they are written: two ways of writing one instant are left to the upsert.
+    """
+    keys = list(topic.natural_key)
+    moments = records[EVENT_TIME].cast(MOMENT).to_numpy().view(np.int64)
+    order = np.argsort(moments, kind="stable")  # of equal moments the later message comes last
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    ranked = records.select(keys).append_column(RANK, pa.array(ranks))
+    last = ranked.group_by(keys, use_threads=False).aggregate([(RANK, "max")])[f"{RANK}_max"]
+    return records.take(pa.array(np.sort(order[last.to_numpy()])))
 
 
 def _copied(value: Any) -> str | None:

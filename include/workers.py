@@ -234,7 +234,7 @@ class Worker:
     def _count(self, batch: Batch) -> None:
         self.tally.batches += 1
         self.tally.messages += len(batch.messages)
-        self.tally.records += batch.rows.count
+        self.tally.records += batch.records
         self.tally.dead_letters += len(batch.dead)
         for letter in batch.dead:
             where = f"{self.ledger.topic.name}/{letter.message.partition}/{letter.message.offset}"

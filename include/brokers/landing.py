@@ -7,10 +7,12 @@ before it. A segment appears whole and never changes.
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from include.brokers.broker import BrokerError, Message, Received
@@ -20,6 +22,8 @@ from include.store import Store
 PARTITIONS = 2
 SEGMENT_BYTES = 4 << 20
 """A producer cuts its segments here; a reader holds one segment of each partition at a time."""
+NOTE_SECONDS = 1.0
+"""How often a group's note of how far it is is written."""
 LOOK_SECONDS = 0.5
 """How often a reader that has read everything looks for a new segment."""
 
@@ -120,6 +124,8 @@ class LandingConsumer:
         self._open: dict[int, tuple[int, list[bytes]]] = {}
         self._starts: dict[int, list[int]] = {}
         self._turn = 0
+        self._committed: dict[int, int] = {}
+        self._noted = -math.inf
 
     def poll(self, limit: int, seconds: float) -> Sequence[Received]:
         """Messages of one partition after another; an empty answer when none came in time."""
@@ -147,15 +153,24 @@ class LandingConsumer:
         self._open.clear()
 
     def commit(self, positions: Mapping[int, int]) -> None:
-        """Leave a note of how far the group is, for whoever looks after the folder; nothing reads it back."""
-        note = "".join(f"{partition} {offset}\n" for partition, offset in sorted(positions.items()))
+        """Leave a note of how far the group is, for whoever looks after the folder, now or soon; no reader needs it."""
+        self._committed |= positions
+        if time.monotonic() >= self._noted + NOTE_SECONDS:
+            self._note()
+
+    def close(self) -> None:
+        """Bring the note up to date."""
+        if self._committed:
+            with suppress(BrokerError):
+                self._note()
+
+    def _note(self) -> None:
+        note = "".join(f"{partition} {offset}\n" for partition, offset in sorted(self._committed.items()))
         try:
             self.store.replace(f"groups/{self.group}/{self.topic}", note.encode())
         except LakeError as error:
             raise BrokerError(f"landing: {error}") from error
-
-    def close(self) -> None:
-        """Nothing is held open."""
+        self._noted = time.monotonic()
 
     def _read(self, limit: int) -> list[Received]:
         partitions = self._partitions()

@@ -48,7 +48,7 @@ class BulkReader:
     def read(self, values: Sequence[bytes]) -> pa.Table | None:
         """The records, their columns as messages write them; None unless every message is beyond doubt."""
         content = b"\n".join(values)
-        if max(map(len, values)) > self.longest or not _one_object_a_line(content, len(values)):
+        if max(map(len, values)) > self.longest or not _plain(content):
             return None
         try:
             records = pj.read_json(
@@ -103,18 +103,17 @@ class BulkReader:
         return bool(-limit <= bounds["min"] and bounds["max"] <= limit)
 
 
-def _one_object_a_line(content: bytes, lines: int) -> bool:
-    """Whether each line begins an object, and nothing in it has two ways of writing or ends a text early.
+def _plain(content: bytes) -> bool:
+    """Whether each line begins an object, and nothing has two ways of writing or ends a text early.
 
-    No column holds an object, so as many lines as rows then means one row a line.
+    No column holds an object, so a line has at least one row, and as many rows as messages means one row each.
     """
     if not (content.startswith(b"{") and content.endswith(b"}")):
         return False
     letters = np.frombuffer(content, np.uint8)
     ends = np.flatnonzero(letters == ord("\n"))
     return (
-        len(ends) == lines - 1
-        and bool((letters[ends + 1] == ord("{")).all())
+        bool((letters[ends + 1] == ord("{")).all())
         and not any(odd in content for odd in (b"\\", b"\x00", b"\r"))
         and (content.isascii() or _is_utf8(content))
     )

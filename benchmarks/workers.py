@@ -48,8 +48,8 @@ from include.store import FileStore
 from include.topics import EVENT_TIME, Record
 from include.use_cases.flight_delay.sources import sample
 from include.use_cases.flight_delay.spec import SPEC
-from include.use_cases.flight_delay.topics import A2, WORKERS, events
-from include.workers import Worker
+from include.use_cases.flight_delay.topics import A2, events
+from include.workers import Worker, WorkerSpec
 
 BACKLOG = 1_000_000
 COMPARED = 100_000
@@ -185,7 +185,7 @@ def work(url: str, broker: LandingBroker) -> dict[str, float]:
 
 
 def _work(url: str, broker: LandingBroker, answer: Any) -> None:
-    worker = Worker(WORKERS["worker_2"], Ledger(url, "benchmark", A2), broker)
+    worker = Worker(WorkerSpec("worker_2", A2.name), Ledger(url, "benchmark", A2), broker)
     began = time.perf_counter()
     tally = worker.work(Shift.until(datetime.now(UTC) + timedelta(hours=1)), drain=True)
     seconds = time.perf_counter() - began
@@ -245,8 +245,7 @@ def returns(database: Database, broker: LandingBroker) -> dict[str, Any]:
 def _work_slowly(url: str, broker: LandingBroker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
-    spec = WORKERS["worker_2"]
-    Worker(type(spec)(spec.name, spec.topic, batch=500), Ledger(url, "benchmark", A2), broker).work(
+    Worker(WorkerSpec("worker_2", A2.name, batch=500), Ledger(url, "benchmark", A2), broker).work(
         Shift.until(datetime.now(UTC) + timedelta(minutes=10))
     )
 

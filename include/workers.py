@@ -49,6 +49,7 @@ class Tally:
     fenced: int = 0
     circuit_opened: int = 0
     expired_days: int = 0
+    expired_segments: int = 0
     drained: bool = False
     owed: int = 0
     """Messages that were read but not written; the next shift reads them again."""
@@ -160,6 +161,14 @@ class Worker:
             log.warning("%s: old partitions stay for now: %s", self.spec.name, _line(error))
         finally:
             self.ledger.close()
+
+    def expire_topic(self, days: int, now: datetime | None = None) -> None:
+        """Delete what the broker has kept longer than so many days and every group has read."""
+        before = (now or datetime.now(UTC)) - timedelta(days=days)
+        try:
+            self.tally.expired_segments = self.broker.expire(self.ledger.topic.name, before)
+        except BrokerError as error:
+            log.warning("%s: old segments stay for now: %s", self.spec.name, error)
 
     def _turn(self, reader: Reader, shift: Shift) -> None:
         """Take up where the ledger stands, read one batch, store it while the next one is read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -58,7 +59,10 @@ class Consumer(Protocol):
         """Up to `limit` messages, in order within a partition; waits up to `seconds` for the first."""
 
     def caught_up(self) -> bool:
-        """Whether there was nothing more to read when `poll` last answered with nothing."""
+        """Whether there was nothing more to read when `poll` last answered with nothing.
+
+        Raises `SettingsError` when there is no such topic: then there is nothing to be done with.
+        """
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """Go on at these offsets, by partition; partitions that are not named begin at their oldest message."""
@@ -78,6 +82,12 @@ class Broker(Protocol):
 
     def consumer(self, topic: str, group: str) -> Consumer:
         """A new member of a topic's consumer group."""
+
+    def expire(self, topic: str, before: datetime) -> int:
+        """Delete what was sent before a moment and every group has committed; answers how many pieces.
+
+        A broker that does so by itself has nothing to do here.
+        """
 
 
 def open_broker(settings: Settings) -> Broker:

@@ -1,4 +1,4 @@
-"""The topics of flight delay, `a1` weather observations and `a2` flight records, and the workers that store them."""
+"""The topics of flight delay, `a1` weather observations and `a2` flight records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from include.source import Source
 from include.topics import Topic
 from include.use_cases.flight_delay.contracts import RAW
 from include.use_cases.flight_delay.spec import SPEC
-from include.workers import WorkerSpec
 
 OUTCOME = ("departed_at", "dep_delay", "arrived_at", "arr_delay")
 KNOWN_AHEAD = timedelta(days=1)
@@ -47,7 +46,6 @@ A2 = Topic(
     rules=(Composed("flight_id", "{date}-{carrier}-{flight}-{origin}"),),
 )
 TOPICS = {topic.name: topic for topic in (A1, A2)}
-WORKERS = {worker.name: worker for worker in (WorkerSpec("worker_1", "a1"), WorkerSpec("worker_2", "a2"))}
 
 
 def events(source: Source, topic: str, day: date) -> Iterator[Event]:

@@ -20,13 +20,14 @@ from include.brokers.broker import Broker, Consumer, Message, Producer, Received
 from include.ledger import Ledger
 from include.shift import Shift
 from include.topics import EVENT_TIME, SCHEMA, PoisonError, Record, Topic, instant
-from include.use_cases.flight_delay.topics import TOPICS, WORKERS
+from include.use_cases.flight_delay.topics import TOPICS
 from include.workers import Tally, Worker, WorkerSpec
 
 FORK = multiprocessing.get_context("fork")
 GATE = 6447
 """The advisory lock that held writes wait for."""
 BATCH = 100
+WORKERS = {"worker_1": "a1", "worker_2": "a2"}
 
 Rows = Mapping[tuple[Any, ...], Mapping[str, Any]]
 
@@ -56,7 +57,7 @@ class Site:
         self, worker: str, *, seconds: float = 30, drain: bool = True, batch: int = BATCH, broker: Broker | None = None
     ) -> AtWork:
         """Start a worker's shift in a process of its own."""
-        spec = WorkerSpec(worker, WORKERS[worker].topic, batch)
+        spec = WorkerSpec(worker, WORKERS[worker], batch)
         ours, theirs = FORK.Pipe(duplex=False)
         process = FORK.Process(target=_shift, args=(spec, self.url, broker or self.broker, seconds, drain, theirs))
         process.start()

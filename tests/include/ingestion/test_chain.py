@@ -15,9 +15,10 @@ from include.settings import Records, Settings
 from include.step import Context, open_context
 from include.steps import collect, extract, work
 from include.use_cases.flight_delay.spec import SPEC
-from include.use_cases.flight_delay.topics import TOPICS, WORKERS
+from include.use_cases.flight_delay.topics import TOPICS
 from spark_jobs import features
 from tests import flight_data
+from tests.include.ingestion.site import WORKERS
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]
 FIRST, DAY = SPEC.first_day, SPEC.first_day + timedelta(days=2)

@@ -14,12 +14,11 @@ import psycopg
 import pytest
 
 from include.brokers.broker import Message
-from tests.include.ingestion.site import AtWork, Site
+from tests.include.ingestion.site import WORKERS, AtWork, Site
 from tests.postgres_server import PostgresServer, children
 
 pytestmark = pytest.mark.stack
 STEPS = 90
-WORKERS = {"worker_1": "a1", "worker_2": "a2"}
 
 
 class Misfortune:

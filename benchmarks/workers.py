@@ -5,7 +5,9 @@
 A PostgreSQL of its own (fsync on), and the sample year's flight records in a landing folder. The writer to compare
 with has its records in memory, decoded: it formats them, writes one COPY into an unlogged staging table and then one
 upsert; measured a second time, it has to decode its messages first, as a worker has. The worker reads, checks,
-dead-letters and accounts for each batch. They take turns, the best of `ROUNDS` counts. Memory is a worker process's
+dead-letters and accounts for each batch. They take turns, the best of `ROUNDS` counts; once with the records as they
+come, up to three of a flight, of which the worker sends the newest of a batch only; once with one record of each
+flight, so that nothing can be left out. Memory is a worker process's
 peak for a tenth of the backlog and for all of it. The return is measured from the moment a killed database answers
 again to the worker's first commit.
 """
@@ -71,7 +73,10 @@ def main(backlog: int = BACKLOG) -> None:
             large = LandingBroker(FileStore(Path(folder) / "large"))
             tenth = min(COMPARED, backlog)
             say(f"{fill(small, tenth):,} and {fill(large, backlog):,} records published")
+            single = LandingBroker(FileStore(Path(folder) / "single"))
+            fill(single, tenth, once=True)
             figures = compare(database, small)
+            figures["one_record_a_flight"] = compare(database, single)
             figures |= memory(database, small, large, backlog)
             figures |= returns(database, large)
         finally:
@@ -87,11 +92,19 @@ def say(line: str) -> None:
 # Records
 
 
-def fill(broker: LandingBroker, count: int) -> int:
-    """Publish so many of the year's flight records, day by day; the year again if it has too few."""
+def fill(broker: LandingBroker, count: int, *, once: bool = False) -> int:
+    """Publish so many of the year's flight records, day by day; the year again if it has too few.
+
+    With `once` only the first of each flight.
+    """
     source = sample(Settings())
     days = itertools.cycle(days_between(SPEC.first_day, SPEC.last_day))
-    made = (event for day in days for event in events(source, A2.name, day))
+    made = (
+        event
+        for day in days
+        for event in events(source, A2.name, day)
+        if not once or event.record["departed_at"] is None
+    )
     messages: Iterator[Message] = (message(A2, {**event.record, EVENT_TIME: event.at}) for event in made)
     producer = broker.producer(A2.name)
     return sum(producer.send(list(itertools.islice(messages, min(20_000, count - n)))) for n in range(0, count, 20_000))
@@ -165,11 +178,6 @@ def plain_write(url: str, records: Sequence[Record]) -> float:
         session.execute(upsert)
         session.commit()
         return time.perf_counter() - began
-
-
-def copied(value: Any) -> str:
-    """A value in COPY's text format."""
-    return "\\N" if value is None else value if type(value) is str else str(value)
 
 
 def work(url: str, broker: LandingBroker) -> dict[str, float]:

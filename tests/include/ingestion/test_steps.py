@@ -76,8 +76,8 @@ def test_a_live_collector_brings_a_day_of_2013_to_today_and_goes_on_where_it_was
         return collect.collect(context, given).rows["a1"]
 
     first, second = live(), live()
-    # Then the first brings the last day's observations, and the second what is new since
-    assert 60 <= first <= 75
+    # Then the first brings the last two days' observations, and the second what is new since
+    assert 120 <= first <= 150
     assert second <= 3
     soon = datetime.now(UTC) + timedelta(seconds=30)
     work.work(context, work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon, drain=True))
@@ -86,6 +86,28 @@ def test_a_live_collector_brings_a_day_of_2013_to_today_and_goes_on_where_it_was
     assert row is not None
     assert row[1] >= first
     assert timedelta(0) <= datetime.now(UTC) - row[0] <= timedelta(hours=2)
+
+
+def test_a_live_collector_that_has_just_begun_knows_all_flights_that_are_still_to_depart_today(
+    database: str, tmp_path: Path
+) -> None:
+    # Given a first live collector and a shift
+    context = _context(database, tmp_path)
+    now = datetime.now(UTC)
+    soon = now + timedelta(seconds=2)
+    collect.collect(
+        context, collect.Arguments(use_case=PACKAGE, date=DAY, topic="a2", late=0, live=True, deadline=soon)
+    )
+    later = datetime.now(UTC) + timedelta(seconds=30)
+    work.work(context, work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_2", deadline=later, drain=True))
+    # Then every flight that the schedule has from now on is in the table
+    live = context.use_case.part("sources").sample(context.settings, live=True)
+    day = now.astimezone(context.use_case.spec.zone).date()
+    schedule = live.read("schedule", day).to_pylist()
+    wanted = {flight["flight_id"] for flight in schedule if flight["scheduled_departure"] > now}
+    with psycopg.connect(database) as session:
+        stored = {flight_id for (flight_id,) in session.execute("SELECT flight_id FROM flights").fetchall()}
+    assert wanted <= stored
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from psycopg import sql
 from include.brokers.broker import Message, Received
 from include.brokers.landing import LandingBroker
 from include.collector import message
-from include.errors import FaultError
+from include.errors import StepError
 from include.lake import days_between
 from include.ledger import Ledger
 from include.local.postgres import Postgres
@@ -297,7 +297,7 @@ class Database:
             try:
                 self.postgres.start()
                 break
-            except FaultError:
+            except StepError:  # it is not up yet, or the killed one is not quite gone
                 time.sleep(0.1)
         if not self._migrated:
             upgrade(self.postgres.url("nightshift"))

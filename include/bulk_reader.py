@@ -26,7 +26,7 @@ WHOLE_SECONDS = len("2013-01-01T00:00:00Z")
 LENGTHS = pa.array([WHOLE_SECONDS, *range(WHOLE_SECONDS + 2, WHOLE_SECONDS + 8)], pa.int32())
 """How long an instant is: without a fraction of a second, or with up to six digits of it."""
 LONGEST_TEXT = 200
-FIRST_DAY = date(1, 1, 1)
+FIRST_DAY = pa.scalar(date(1, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ def _texts(_column: Column, given: pa.ChunkedArray) -> bool:
 
 def _dates(_column: Column, given: pa.ChunkedArray) -> bool:
     lengths = pc.min_max(pc.binary_length(given)).as_py()
-    first = pc.min(given.cast(pa.date32())).as_py()
-    return lengths == {"min": 10, "max": 10} and bool(first >= FIRST_DAY)
+    in_range = pc.all(pc.greater_equal(given.cast(pa.date32()), FIRST_DAY)).as_py()  # a year 0 is none of Python's
+    return bool(lengths == {"min": 10, "max": 10} and in_range)
 
 
 def _instants(_column: Column, given: pa.ChunkedArray) -> bool:

@@ -138,6 +138,14 @@ def test_what_is_read_at_once_is_sound_and_the_same_one_by_one(values: list[byte
         assert records.to_pylist() == [{name: record[name] for name in records.column_names} for record in wanted]
 
 
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("content", CONTENTS, ids=repr)
+def test_no_content_of_any_column_is_more_than_a_doubt(name: str, content: Any) -> None:
+    value = written(flight() | {name: content})
+    if A2.decode_all([value]) is not None:
+        assert A2.decode(value)
+
+
 @given(st.lists(good, min_size=1, max_size=50))
 @settings(deadline=None)
 def test_our_own_messages_are_read_at_once(values: list[bytes]) -> None:

@@ -15,9 +15,9 @@ from airflow.sdk.exceptions import AirflowException
 
 import tests.airflow_home  # noqa: F401 (before anything of Airflow)
 from dags.workers import worker_dags
+from include.ingestion.timetable import load_timetable
 from include.step import parse
 from include.steps import work
-from include.timetable import load_timetable
 from include.use_case import load_use_case
 from include.use_cases.flight_delay.spec import SPEC
 from plugins.pod_operator import StepPod

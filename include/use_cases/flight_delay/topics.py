@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from include.collector import Event
-from include.rules import After, Composed
-from include.source import Source
-from include.topics import Topic
+from include.ingestion.collector import Event
+from include.ingestion.rules import After, Composed
+from include.ingestion.topics import Topic
+from include.sources.source import Source
 from include.use_cases.flight_delay.contracts import RAW
 from include.use_cases.flight_delay.spec import SPEC
 

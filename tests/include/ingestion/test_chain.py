@@ -9,11 +9,11 @@ import pytest
 from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
-from include.contract import Contract
-from include.lake import Dataset, Layer
+from include.quality.contract import Contract
 from include.settings import Records, Settings
 from include.step import Context, open_context
 from include.steps import collect, extract, work
+from include.storage.lake import Dataset, Layer
 from include.use_cases.flight_delay.spec import SPEC
 from include.use_cases.flight_delay.topics import TOPICS
 from spark_jobs import features

@@ -27,10 +27,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.duckdb_features import final_query, prepare
-from include.contract import Column, Contract, Kind
-from include.lake import days_between
+from include.quality.contract import Column, Contract, Kind
 from include.settings import Settings
 from include.step import peak_rss_mib
+from include.storage.lake import days_between
 from include.use_cases.flight_delay.contracts import RAW
 from include.use_cases.flight_delay.sources import source
 from include.use_cases.flight_delay.spec import SPEC
@@ -56,7 +56,7 @@ def wanted(scale: int) -> dict[str, list[date]]:
 
 def write_year(folder: Path) -> None:
     """The sample's raw records, one Parquet file a topic."""
-    from include.conform import conform
+    from include.quality.conform import conform
 
     origin = source(Settings())
     days = days_between(SPEC.first_day, SPEC.first_day + timedelta(days=PERIOD - 1))

@@ -21,16 +21,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include import portable
-from include.estimators import fit
-from include.evaluation import Scores, score
-from include.examples import ingredients, load
-from include.inputs import encode
-from include.lake import Dataset, Layer, days_between
-from include.portable import Origin
-from include.recipe import Recipe
+from include.modelling import portable
+from include.modelling.estimators import fit
+from include.modelling.evaluation import Scores, score
+from include.modelling.examples import ingredients, load
+from include.modelling.inputs import encode
+from include.modelling.portable import Origin
+from include.modelling.recipe import Recipe
 from include.settings import Settings
 from include.step import Context, open_context
+from include.storage.lake import Dataset, Layer, days_between
 
 ROOT = Path(__file__).resolve().parents[1]
 LAKE = ROOT / ".nightshift" / "bench" / "lake"

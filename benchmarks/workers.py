@@ -32,24 +32,24 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from include.brokers.broker import Message, Received
-from include.brokers.landing import LandingBroker
-from include.collector import message
+from include.database.migrate import upgrade
 from include.errors import FaultError
-from include.lake import days_between
-from include.ledger import Batch, Ledger
+from include.ingestion.brokers.broker import Message, Received
+from include.ingestion.brokers.landing import LandingBroker
+from include.ingestion.collector import message
+from include.ingestion.ledger import Batch, Ledger
+from include.ingestion.partitions import DailyPartitions
+from include.ingestion.shift import Shift
+from include.ingestion.topics import EVENT_TIME, Record
+from include.ingestion.workers import Worker
 from include.local.postgres import Postgres
 from include.local.processes import Processes
-from include.migrate import upgrade
-from include.partitions import DailyPartitions
 from include.settings import Settings
-from include.shift import Shift
-from include.store import FileStore
-from include.topics import EVENT_TIME, Record
+from include.storage.lake import days_between
+from include.storage.store import FileStore
 from include.use_cases.flight_delay.sources import sample
 from include.use_cases.flight_delay.spec import SPEC
 from include.use_cases.flight_delay.topics import A2, WORKERS, events
-from include.workers import Worker
 
 BACKLOG = 1_000_000
 COMPARED = 100_000

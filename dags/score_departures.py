@@ -11,9 +11,9 @@ from functools import partial
 
 from airflow.sdk import DAG, Param, chain
 
-from include.shift_plan import span_text
+from include.ingestion.shift_plan import span_text
+from include.ingestion.timetable import Timetable, load_timetable
 from include.step_specs import INTRADAY_FEATURES, SCORE_INTRADAY
-from include.timetable import Timetable, load_timetable
 from include.use_case import UseCaseSpec
 from plugins.assets import asset, table_asset
 from plugins.deployment import use_cases

@@ -13,8 +13,8 @@ from functools import partial
 
 from airflow.sdk import DAG
 
+from include.ingestion.timetable import Worker, load_timetable
 from include.step_specs import WORK
-from include.timetable import Worker, load_timetable
 from include.use_case import UseCaseSpec
 from plugins.assets import table_asset
 from plugins.deployment import use_cases

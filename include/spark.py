@@ -194,11 +194,11 @@ def _start(master: str, name: str, chosen: Mapping[str, str], java_home: Path) -
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise FaultError(f"spark: no session at {master}: {reason}") from error
     finally:
-        for variable, value in before.items():
-            if value is None:
+        for variable, previous in before.items():
+            if previous is None:
                 del os.environ[variable]
             else:
-                os.environ[variable] = value
+                os.environ[variable] = previous
 
 
 def _end(driver: subprocess.Popen[bytes]) -> None:

@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from include.errors import ExitCode, SettingsError, StepError
-from include.lake import Lake, to_json
 from include.settings import PREFIX, Settings, load_settings
+from include.storage.lake import Lake, to_json
 from include.termination import RESULT_BYTES, TERMINATION_LOG, one_line
 from include.use_case import UseCase, load_use_case
 

@@ -14,7 +14,7 @@ from airflow.models.variable import Variable
 from fastapi import Depends, FastAPI, HTTPException, Response
 
 from include.errors import StepError
-from include.store import Store, open_store
+from include.storage.store import Store, open_store
 
 ROOT = Path(__file__).resolve().parents[1]
 

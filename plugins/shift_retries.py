@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
-from include.shift_plan import ShiftPlan
+from include.ingestion.shift_plan import ShiftPlan
 from plugins.worker_timetable import shift_end
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pendulum
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 
-from include.shift_plan import PlannedShift, ShiftPlan, span_text
+from include.ingestion.shift_plan import PlannedShift, ShiftPlan, span_text
 
 MOST_NAMED = 24  # Airflow keeps 1,000 characters of a description
 

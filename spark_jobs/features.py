@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.code import fingerprint
-from include.contract import Contract, Kind
-from include.lake import Dataset, Lake, Layer, Manifest, Partition, days_between
+from include.quality.contract import Contract, Kind
 from include.step import Context, Result, StepArguments, main
+from include.storage.lake import Dataset, Lake, Layer, Manifest, Partition, days_between
 from include.use_case import Horizon, UseCaseSpec
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.conform import conform
-from include.contract import Contract
 from include.errors import SkippedError
-from include.intraday import IntradayArguments
-from include.lake import Dataset, Lake, Layer, days_between
-from include.source import Source
+from include.modelling.intraday import IntradayArguments
+from include.quality.conform import conform
+from include.quality.contract import Contract
+from include.sources.source import Source
 from include.step import Context, Result, main
+from include.storage.lake import Dataset, Lake, Layer, days_between
 from include.use_case import UseCaseSpec
 
 AS_OF = "as_of"

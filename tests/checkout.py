@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from include.lake import Dataset, Lake, Layer
 from include.settings import Settings
+from include.storage.lake import Dataset, Lake, Layer
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVERS = ("POSTGRES", "SERVING", "AIRFLOW", "MLFLOW")

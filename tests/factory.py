@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 from pydantic import SecretStr
 
-from include.deployments import Deployments
-from include.lake import Dataset, Lake, Layer
-from include.recipe import Estimator, Recipe
-from include.registry import Alias, Draft, Registry, Role, Version
+from include.database.tables import Tables
+from include.modelling.recipe import Estimator, Recipe
+from include.registry.versions import Alias, Draft, Registry, Role, Version
+from include.release.deployments import Deployments
 from include.settings import Settings
 from include.step import Context
-from include.tables import Tables
+from include.storage.lake import Dataset, Lake, Layer
 from include.use_case import load_use_case
 from tests.portable_files import portable_bytes
 from tests.serving_process import TOKEN, ServingProcess

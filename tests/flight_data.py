@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
-from include.conform import conform
-from include.lake import Dataset, Lake, Layer, days_between
+from include.quality.conform import conform
+from include.storage.lake import Dataset, Lake, Layer, days_between
 from include.use_cases.flight_delay.contracts import RAW
 from include.use_cases.flight_delay.sources import NycFlights13
 

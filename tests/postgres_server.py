@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psycopg
 
+from include.database.migrate import upgrade
 from include.errors import FaultError
 from include.local.postgres import Postgres
 from include.local.processes import Processes
-from include.migrate import upgrade
 
 TEMPLATE = "nightshift"
 QUICK = "fsync = off\nshared_buffers = 32MB\nmax_wal_size = 256MB\n"

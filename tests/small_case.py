@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from include.contract import Column, Contract, Freshness, Kind, Reference
-from include.lake import Dataset, Lake, Layer
+from include.quality.contract import Column, Contract, Freshness, Kind, Reference
 from include.settings import Settings
-from include.source import Source
+from include.sources.source import Source
 from include.step import Context
+from include.storage.lake import Dataset, Lake, Layer
 from include.use_case import Horizon, Topic, UseCaseSpec
 
 DAY = date(2026, 5, 20)

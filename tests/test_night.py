@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import pyarrow.compute as pc
 import pytest
 
-from include.lake import Layer
+from include.storage.lake import Layer
 from include.use_cases.flight_delay.spec import SPEC
 from tests.checkout import Checkout
 

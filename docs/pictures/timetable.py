@@ -15,9 +15,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from include.day_plan import Overlap, Window, Work, day_plan, overlaps
 from include.errors import SettingsError
-from include.timetable import load_timetable
+from include.ingestion.day_plan import Overlap, Window, Work, day_plan, overlaps
+from include.ingestion.timetable import load_timetable
 from include.use_case import UseCaseSpec, load_use_case
 
 PICTURE = Path(__file__).with_suffix(".svg")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from include.lake import Lake
 from include.local.database import session
 from include.step import report_name
+from include.storage.lake import Lake
 
 RUN_SINCE = """
 SELECT run_id FROM dag_run WHERE dag_id = %s AND logical_date = %s AND run_after >= %s ORDER BY run_after DESC LIMIT 1

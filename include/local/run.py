@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from include.errors import ExitCode
-from include.lake import Lake
 from include.local.days import data_day
 from include.local.journal import Journal, Task
 from include.local.night import Night, Tail, TestedNight, begin
 from include.local.progress import follow
 from include.local.services import Services
 from include.local.summary import Summary, airflow_share
-from include.serving_api import ServingApi
+from include.release.serving_api import ServingApi
 from include.step_specs import NIGHTLY
+from include.storage.lake import Lake
 from include.use_case import load_use_case
 
 

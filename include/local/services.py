@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from include import migrate
+from include.database import migrate
 from include.local.airflow import DAG_PROCESSOR, SCHEDULER, Airflow
 from include.local.airflow import SERVER as AIRFLOW_SERVER
 from include.local.mlflow import Mlflow

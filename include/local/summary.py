@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from include.errors import DataError, LakeError, StepError
-from include.lake import Dataset, Lake, Layer
 from include.local.journal import Task, busy_seconds
 from include.local.progress import table
-from include.scoring import feature_partition, load_model, raw_rows
-from include.serving_api import ServingApi
+from include.modelling.scoring import feature_partition, load_model, raw_rows
+from include.release.serving_api import ServingApi
+from include.storage.lake import Dataset, Lake, Layer
 from include.use_case import UseCaseSpec
 
 FIGURES = {"auc": "AUC", "average_precision": "average precision", "brier": "Brier", "log_loss": "log loss"}

@@ -13,14 +13,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from include.errors import DataError
-from include.examples import Ingredients, ingredients
-from include.judgement import Contender, Judgement, Trial, judge
-from include.lake import Dataset, Layer, Partition, to_json
-from include.recipe import Gates, Recipe
-from include.registry import Registry, Version
+from include.modelling.examples import Ingredients, ingredients
+from include.modelling.judgement import Contender, Judgement, Trial, judge
+from include.modelling.recipe import Gates, Recipe
+from include.modelling.training import backtest_holdout
+from include.registry.versions import Registry, Version
 from include.step import Context, Result, StepArguments, main
 from include.steps.train import RECIPE, identity
-from include.training import backtest_holdout
+from include.storage.lake import Dataset, Layer, Partition, to_json
 
 log = logging.getLogger("nightshift")
 

@@ -10,15 +10,15 @@ from functools import lru_cache
 
 from pydantic import AwareDatetime, Field
 
-from include.breaker import Breaker
-from include.brokers.broker import Broker, BrokerError, Producer, open_broker
-from include.collector import DAYS_AROUND, Lateness, Release, publish, releases, within
 from include.errors import SettingsError
-from include.lake import Lake, to_json
-from include.shift import Shift
-from include.source import Source
+from include.ingestion.breaker import Breaker
+from include.ingestion.brokers.broker import Broker, BrokerError, Producer, open_broker
+from include.ingestion.collector import DAYS_AROUND, Lateness, Release, publish, releases, within
+from include.ingestion.shift import Shift
+from include.ingestion.topics import Topic, instant
+from include.sources.source import Source
 from include.step import Context, Result, StepArguments, main
-from include.topics import Topic, instant
+from include.storage.lake import Lake, to_json
 
 TICK_SECONDS = 5.0
 """How often a live collector looks for what has become known."""

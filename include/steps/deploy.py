@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from datetime import date
 
-from include.deployments import Deployments, Target
+from include.database.tables import Reason, State
 from include.errors import DataError
-from include.registry import Registry
-from include.reversal import put_into_service, tell_registry
-from include.serving_api import Served, ServingApi
+from include.registry.versions import Registry
+from include.release.deployments import Deployments, Target
+from include.release.reversal import put_into_service, tell_registry
+from include.release.serving_api import Served, ServingApi
 from include.settings import Settings
 from include.step import Context, Result, StepArguments, main
-from include.tables import Reason, State
 
 log = logging.getLogger("nightshift")
 

@@ -10,12 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from include.conform import conform, counts, describe
-from include.contract import Contract
 from include.errors import DataError, SettingsError
-from include.lake import Dataset, Lake, Layer, Partition, days_between
-from include.source import Source
+from include.quality.conform import conform, counts, describe
+from include.quality.contract import Contract
+from include.sources.source import Source
 from include.step import Context, Result, StepArguments, main
+from include.storage.lake import Dataset, Lake, Layer, Partition, days_between
 from include.use_case import Topic, UseCaseSpec
 
 WRITERS = 8

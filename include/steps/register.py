@@ -11,13 +11,13 @@ from datetime import date
 from typing import Any
 
 from include.errors import DataError
-from include.experiments import code_revision, digest, log_run, logbook
-from include.lake import Dataset, Layer, Manifest, Partition
-from include.recipe import Recipe
-from include.registry import Alias, Draft, Registry, Role, Version
+from include.modelling.recipe import Recipe
+from include.registry.experiments import code_revision, digest, log_run, logbook
+from include.registry.versions import Alias, Draft, Registry, Role, Version
 from include.step import Context, Result, StepArguments, main
 from include.steps.choose import read_decision
 from include.steps.train import RECIPE
+from include.storage.lake import Dataset, Layer, Manifest, Partition
 
 log = logging.getLogger("nightshift")
 

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from include.deployments import Deployments, Target
+from include.database.tables import Deployment, Reason, State
 from include.errors import SettingsError
-from include.reversal import put_into_service, tell_registry
-from include.serving_api import ServingApi
+from include.release.deployments import Deployments, Target
+from include.release.reversal import put_into_service, tell_registry
+from include.release.serving_api import ServingApi
 from include.step import Context, Result, StepArguments, main
-from include.tables import Deployment, Reason, State
 
 log = logging.getLogger("nightshift")
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.errors import DataError
-from include.lake import Dataset, Lake, Layer, Manifest
-from include.registry import Registry, Version
-from include.scoring import feature_partition, load_model, prediction_partition, raw_columns
+from include.modelling.scoring import feature_partition, load_model, prediction_partition, raw_columns
+from include.registry.versions import Registry, Version
 from include.step import Context, Result, StepArguments, main
+from include.storage.lake import Dataset, Lake, Layer, Manifest
 from include.use_case import Horizon, UseCaseSpec
 
 AS_OF = "as_of"

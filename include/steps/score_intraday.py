@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from include.errors import SkippedError
-from include.intraday import IntradayArguments
-from include.lake import Layer
-from include.registry import Registry
-from include.scoring import load_model, raw_columns
+from include.modelling.intraday import IntradayArguments
+from include.modelling.scoring import load_model, raw_columns
+from include.registry.versions import Registry
 from include.step import Context, Result, main
 from include.steps.score import AS_OF, FILE, MODEL_VERSION, PROBABILITY
+from include.storage.lake import Layer
 
 log = logging.getLogger("nightshift")
 

@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.deployments import Deployments, Target
+from include.database.tables import Deployment, Reason, State
 from include.errors import DataError, FaultError, StepError
-from include.lake import Lake
-from include.reversal import put_into_service, tell_registry
-from include.scoring import feature_partition, load_model, prediction_partition, raw_columns, raw_rows
-from include.serving_api import ServingApi
+from include.modelling.scoring import feature_partition, load_model, prediction_partition, raw_columns, raw_rows
+from include.release.deployments import Deployments, Target
+from include.release.reversal import put_into_service, tell_registry
+from include.release.serving_api import ServingApi
 from include.settings import Settings
 from include.step import Context, Result, StepArguments, main
 from include.steps.score import MODEL_VERSION, PROBABILITY
-from include.tables import Deployment, Reason, State
+from include.storage.lake import Lake
 from include.use_case import Horizon
 from serving.model import PortableModel
 

@@ -10,17 +10,17 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-from include import portable
 from include.errors import SettingsError, SkippedError
-from include.evaluation import calibration, groups
-from include.examples import HORIZON, ingredients
-from include.experiments import log_run, logbook
-from include.lake import Dataset, Layer, Partition, parquet_bytes, to_json
-from include.plots import calibration_plot, importance_plot
-from include.portable import Origin
-from include.recipe import Gates, Recipe
+from include.modelling import portable
+from include.modelling.evaluation import calibration, groups
+from include.modelling.examples import HORIZON, ingredients
+from include.modelling.plots import calibration_plot, importance_plot
+from include.modelling.portable import Origin
+from include.modelling.recipe import Gates, Recipe
+from include.modelling.training import LABEL, PROBABILITY, Trained, by_slice, train_candidate
+from include.registry.experiments import log_run, logbook
 from include.step import Context, Result, StepArguments, main
-from include.training import LABEL, PROBABILITY, Trained, by_slice, train_candidate
+from include.storage.lake import Dataset, Layer, Partition, parquet_bytes, to_json
 from include.use_case import UseCaseSpec
 
 log = logging.getLogger("nightshift")

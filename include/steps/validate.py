@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
-from include.conform import Breach, broken, examples
-from include.contract import Contract
 from include.errors import DataError
-from include.lake import Dataset, Lake, Layer, Manifest, Partition, to_json
-from include.quality import MISSING, Check, Finding, Report, Severity
+from include.quality.conform import Breach, broken, examples
+from include.quality.contract import Contract
+from include.quality.findings import MISSING, Check, Finding, Report, Severity
 from include.step import Context, Result, StepArguments, main
+from include.storage.lake import Dataset, Lake, Layer, Manifest, Partition, to_json
 from include.use_case import UseCase
 
 if TYPE_CHECKING:
-    from include.inspection import Inspection
+    from include.quality.inspection import Inspection
 
 TRAILING_DAYS = 28
 FEWEST_TRAILING_DAYS = 3
@@ -82,7 +82,7 @@ def validate(context: Context, arguments: Arguments) -> Result:
     docs = f"data_docs/date={arguments.date.isoformat()}/index.html"
     if waiting:
         log.info("validate: %d datasets; loading Great Expectations", len(waiting))
-        from include.inspection import Inspection
+        from include.quality.inspection import Inspection
 
         with tempfile.TemporaryDirectory(prefix="data_docs-") as folder:
             inspection = Inspection(arguments.date, Path(folder))
@@ -184,7 +184,7 @@ def _unseen(lake: Lake, subject: Subject) -> list[date]:
 def _day_findings(
     inspection: Inspection, lake: Lake, use_case: UseCase, subject: Subject, table: pa.Table
 ) -> list[Finding]:
-    from include.expectations import DayFacts, arrow_types, day_expectations, schema_expectations
+    from include.quality.expectations import DayFacts, arrow_types, day_expectations, schema_expectations
 
     contract = subject.contract
     types = pd.DataFrame(arrow_types(contract, table.schema))
@@ -205,7 +205,7 @@ def _mistyped(name: str, types: pd.DataFrame, rows: int) -> Iterator[Finding]:
 
 def _references(lake: Lake, subject: Subject, table: pa.Table) -> dict[str, pd.Series]:
     """For each reference a column of the values that the other topic lacks, null elsewhere."""
-    from include.expectations import reference_column
+    from include.quality.expectations import reference_column
 
     found = {}
     for rule in subject.contract.references:
@@ -220,7 +220,7 @@ def _history_findings(
     inspection: Inspection, lake: Lake, subject: Subject, days: Sequence[date]
 ) -> tuple[list[Finding], int]:
     """What is wrong with many days at once: shares of rows per rule and rows per day, which take no time per value."""
-    from include.expectations import history_expectations, volume_expectations
+    from include.quality.expectations import history_expectations, volume_expectations
 
     name, contract = f"{subject.name}-history", subject.contract
     ruled = [column for column in contract.columns if column.ruled]

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 from pydantic import AwareDatetime
 
-from include.brokers.broker import open_broker
+from include.database.tables import libpq_url
 from include.errors import FaultError, SettingsError, SkippedError
-from include.ledger import Ledger
-from include.shift import Shift
+from include.ingestion.brokers.broker import open_broker
+from include.ingestion.ledger import Ledger
+from include.ingestion.shift import Shift
+from include.ingestion.workers import Worker, WorkerSpec
 from include.step import Context, Result, StepArguments, main
-from include.tables import libpq_url
-from include.workers import Worker, WorkerSpec
 
 
 class Arguments(StepArguments):

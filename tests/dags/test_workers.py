@@ -15,9 +15,9 @@ from airflow.sdk.exceptions import AirflowException
 
 import tests.airflow_home  # noqa: F401 (before anything of Airflow)
 from dags.workers import worker_dags
+from include.ingestion.timetable import load_timetable
 from include.step import parse
 from include.steps import work
-from include.timetable import load_timetable
 from include.use_case import load_use_case
 from include.use_cases.flight_delay.spec import SPEC
 from plugins.pod_operator import StepPod
@@ -48,7 +48,7 @@ def new_york(text: str) -> pendulum.DateTime:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_two_runs_of_a_worker_can_be_at_once(name: str, dags: dict[str, DAG]) -> None:
-    """The timetable has no two shifts at once (tests/include/test_day_plan.py); a run by hand waits for the other."""
+    """The timetable has no two shifts at once (test_day_plan.py); a run by hand waits for the other."""
     assert dags[name].max_active_runs == 1
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from include.store import Store, open_store
+from include.storage.store import Store, open_store
 from tests.kafka_server import KafkaServer, require_kafka
 
 

@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 from pydantic import SecretStr
 
-from include.lake import Dataset, Lake, Layer, days_between
-from include.recipe import Estimator, Gates, Recipe
+from include.modelling.recipe import Estimator, Gates, Recipe
 from include.settings import Settings
 from include.step import Context
 from include.steps.choose import Arguments as ChooseArguments
 from include.steps.choose import choose
 from include.steps.train import Arguments as TrainArguments
 from include.steps.train import train
+from include.storage.lake import Dataset, Lake, Layer, days_between
 from include.use_case import UseCase, load_use_case
 
 PACKAGE = "tests.use_cases.ice_cream"

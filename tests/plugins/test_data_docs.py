@@ -11,7 +11,7 @@ from airflow.api_fastapi.core_api.security import get_user
 from fastapi.testclient import TestClient
 
 from include.step_specs import EXTRACT, VALIDATE
-from include.store import FileStore
+from include.storage.store import FileStore
 from plugins.data_docs import app, lake
 from plugins.data_docs_link import PREFIX
 from plugins.pod_operator import StepPod

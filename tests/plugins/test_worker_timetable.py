@@ -18,10 +18,10 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 
 import tests.airflow_home  # noqa: F401 (before anything of Airflow)
-from include.day_plan import nightly_start
-from include.lake import days_between
-from include.shift_plan import ShiftPlan
-from include.timetable import load_timetable
+from include.ingestion.day_plan import nightly_start
+from include.ingestion.shift_plan import ShiftPlan
+from include.ingestion.timetable import load_timetable
+from include.storage.lake import days_between
 from include.use_cases.flight_delay.spec import SPEC
 from plugins.data_days import DataDays
 from plugins.worker_timetable import WorkerTimetable, shift_end

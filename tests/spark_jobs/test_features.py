@@ -17,9 +17,9 @@ from pyspark.sql import SparkSession
 
 import include.spark
 from include.errors import DataError
-from include.lake import Dataset, Lake, Layer, Partition, days_between
 from include.settings import Settings
 from include.step import Context
+from include.storage.lake import Dataset, Lake, Layer, Partition, days_between
 from include.use_case import UseCase
 from include.use_cases.flight_delay.feature_contract import FEATURES
 from include.use_cases.flight_delay.spec import SPEC

@@ -14,9 +14,9 @@ from pyspark.sql import SparkSession
 
 import include.spark
 from include.errors import SettingsError, SkippedError
-from include.lake import Dataset, Lake, Layer
 from include.settings import Settings
 from include.step import Context, Result
+from include.storage.lake import Dataset, Lake, Layer
 from include.use_case import load_use_case
 from spark_jobs.intraday_features import Arguments, intraday_features, wanted_days
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from include.lake import Dataset, Lake, Layer, Partition
 from include.settings import Settings
 from include.step import Context, open_context
 from include.steps.extract import Arguments, extract
+from include.storage.lake import Dataset, Lake, Layer, Partition
 from spark_jobs.features import _work
 from tests.use_cases.ice_cream.spec import SPEC
 

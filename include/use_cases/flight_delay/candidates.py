@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from include.recipe import Estimator, Recipe
+from include.modelling.recipe import Estimator, Recipe
 from include.use_cases.flight_delay.feature_contract import INPUTS
 
 SEASONAL = ("day_of_year",)

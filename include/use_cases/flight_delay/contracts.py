@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from include.contract import Column, Contract, Freshness, Kind, Reference
+from include.quality.contract import Column, Contract, Freshness, Kind, Reference
 
 ORIGINS = ("EWR", "JFK", "LGA")
 AIRPORT = r"[A-Z]{3}"

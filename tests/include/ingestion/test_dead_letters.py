@@ -3,11 +3,11 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from include import dead_letters
-from include.brokers.broker import Message
-from include.dead_letters import DeadLetters
+from include.database.tables import Tables
+from include.ingestion import dead_letters
+from include.ingestion.brokers.broker import Message
+from include.ingestion.dead_letters import DeadLetters
 from include.settings import Settings
-from include.tables import Tables
 from tests.include.ingestion.site import Site
 
 pytestmark = pytest.mark.stack

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from include.brokers.broker import BrokerError, Message
-from include.partitions import DailyPartitions
-from include.shift import Shift
+from include.ingestion.brokers.broker import BrokerError, Message
+from include.ingestion.partitions import DailyPartitions
+from include.ingestion.shift import Shift
 from tests.include.ingestion.site import HeldCommits, Site, consumer
 from tests.postgres_server import PostgresServer
 
@@ -245,7 +245,9 @@ def test_a_wall_clock_that_jumps_does_not_change_a_shifts_length(monkeypatch: py
     # Given a shift of ten seconds
     shift = Shift.until(datetime.now(UTC) + timedelta(seconds=10))
     # When the wall clock is put a day ahead
-    monkeypatch.setattr("include.shift.datetime", Mock(now=lambda zone: datetime.now(zone) + timedelta(days=1)))
+    monkeypatch.setattr(
+        "include.ingestion.shift.datetime", Mock(now=lambda zone: datetime.now(zone) + timedelta(days=1))
+    )
     # Then the shift is as long as it was
     assert 9 < shift.remaining <= 10
 

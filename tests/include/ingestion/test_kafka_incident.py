@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from include.brokers.broker import Broker, Message, open_broker
+from include.ingestion.brokers.broker import Broker, Message, open_broker
 from include.settings import Settings
 from tests.include.ingestion.site import HeldCommits, Site
 from tests.kafka_server import KafkaServer

@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
-from include.brokers.broker import Message
-from include.ledger import Ledger
-from include.partitions import DailyPartitions
+from include.ingestion.brokers.broker import Message
+from include.ingestion.ledger import Ledger
+from include.ingestion.partitions import DailyPartitions
+from include.ingestion.workers import Worker, WorkerSpec
 from include.use_cases.flight_delay.topics import A1
-from include.workers import Worker, WorkerSpec
 from tests.include.ingestion.site import Site
 
 pytestmark = pytest.mark.stack
@@ -64,7 +64,7 @@ def test_days_before_the_retentions_end_are_dropped_and_a_later_record_brings_it
 def test_a_partition_that_is_being_read_stays_for_another_time(
     site: Site, messages: dict[str, list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("include.partitions.LOCK_MILLISECONDS", 100)
+    monkeypatch.setattr("include.ingestion.partitions.LOCK_MILLISECONDS", 100)
     site.publish("a1", messages["a1"][:200])
     site.run("worker_1")
     with psycopg.connect(site.url) as reader, psycopg.connect(site.url, autocommit=True) as session:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from include.brokers.broker import Message
+from include.ingestion.brokers.broker import Message
 from tests.include.ingestion.site import AtWork, Site
 from tests.postgres_server import PostgresServer, children
 

@@ -16,10 +16,10 @@ import pytest
 from pydantic import SecretStr
 
 from include.errors import FaultError
+from include.ingestion.timetable import load_timetable
 from include.settings import Settings
 from include.step import Context, open_context
 from include.steps import collect, work
-from include.timetable import load_timetable
 from include.use_cases.flight_delay.topics import TOPICS, WORKERS
 
 pytestmark = pytest.mark.stack
@@ -123,7 +123,7 @@ def test_tables_that_were_never_made_say_how_to_make_them(step: Step, database: 
         session.execute("DROP TABLE consumer_offsets")
     code, message = step("work", "--worker", "worker_1", "--deadline", at(30))
     assert code == 75
-    assert "python -m include.migrate upgrade" in message
+    assert "python -m include.database.migrate upgrade" in message
 
 
 def test_the_timetable_and_the_workers_agree() -> None:

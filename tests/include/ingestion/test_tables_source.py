@@ -7,13 +7,13 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from include.brokers.broker import Message
-from include.brokers.landing import LandingBroker
-from include.collector import Lateness, message, releases
-from include.conform import conform
 from include.errors import DataError, FaultError
+from include.ingestion.brokers.broker import Message
+from include.ingestion.brokers.landing import LandingBroker
+from include.ingestion.collector import Lateness, message, releases
+from include.ingestion.topics import EVENT_TIME
+from include.quality.conform import conform
 from include.settings import Records, Settings
-from include.topics import EVENT_TIME
 from include.use_cases.flight_delay import sources
 from include.use_cases.flight_delay.contracts import RAW
 from include.use_cases.flight_delay.tables_source import TablesSource
@@ -85,6 +85,6 @@ def test_empty_tables_and_a_database_that_is_away_say_what_to_do(database: str) 
 
 
 def test_landing_broker_is_the_default() -> None:
-    from include.brokers.broker import open_broker
+    from include.ingestion.brokers.broker import open_broker
 
     assert isinstance(open_broker(Settings()), LandingBroker)

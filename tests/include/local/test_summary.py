@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from include.lake import Dataset, Lake, Layer, to_json
 from include.local.journal import Task, busy_seconds
 from include.local.progress import line_of
 from include.local.summary import Summary, airflow_share
-from include.serving_api import ServingApi
-from include.store import FileStore
+from include.release.serving_api import ServingApi
+from include.storage.lake import Dataset, Lake, Layer, to_json
+from include.storage.store import FileStore
 from include.use_cases.flight_delay.spec import SPEC
 
 DAY = date(2013, 10, 1)
@@ -64,7 +64,7 @@ def shown(lake: Lake) -> Callable[[Sequence[Task]], str]:
 def test_it_says_what_a_person_wants_to_know(
     shown: Callable[[Sequence[Task]], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("include.serving_api.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("include.release.serving_api.PAUSE_SECONDS", 0.0)
     text = shown(
         [
             task("extract", seconds=12.3, result={"rows": {"raw/flights": 900, "raw/weather": 72}}, peak_rss_mib=310.0),

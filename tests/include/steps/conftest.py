@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without a version: making one takes seconds, copying it none."""
-    from include.registry import Registry
+    from include.registry.versions import Registry
     from include.settings import Settings
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
@@ -27,7 +27,7 @@ def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def factory(tmp_path: Path, database_url: str, empty_registry: Path, serving: ServingProcess) -> Factory:
     """Lake, tables, registry and server, all empty."""
-    from include import migrate
+    from include.database import migrate
     from tests.factory import make_factory
 
     migrate.upgrade(database_url)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from include.errors import DataError
-from include.recipe import Gates, Recipe
+from include.modelling.recipe import Gates, Recipe
 from include.step import Context
 from include.steps.choose import DECISIONS, Arguments, choose, read_decision
 from include.steps.register import Arguments as RegisterArguments

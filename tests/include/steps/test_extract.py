@@ -20,10 +20,10 @@ import pyarrow as pa
 import pytest
 
 from include.errors import DataError, ExitCode, LakeError, SettingsError
-from include.lake import Dataset, Lake, Layer, days_between
 from include.settings import Settings
 from include.steps.extract import Arguments, check_day, extract
-from include.store import open_store
+from include.storage.lake import Dataset, Lake, Layer, days_between
+from include.storage.store import open_store
 from tests.small_case import DAY, FIRST, SPEC, Tables, changed, sales, small_context
 
 ROOT = Path(__file__).parents[3]

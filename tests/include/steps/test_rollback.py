@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from include.deployments import Deployments
+from include.database.tables import Reason
 from include.errors import FaultError, SettingsError
-from include.registry import Version
+from include.registry.versions import Version
+from include.release.deployments import Deployments
 from include.step import Context
 from include.steps.deploy import Arguments as DeployArguments
 from include.steps.deploy import deploy
 from include.steps.rollback import Arguments, rollback
-from include.tables import Reason
 from tests.factory import DAY, USE_CASE, Factory
 from tests.serving_process import free_port
 
@@ -145,7 +145,7 @@ def test_a_model_file_that_is_gone_leaves_what_is_served(factory: Factory) -> No
 
 def test_a_registry_that_is_down_does_not_stop_a_rollback(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given an MLflow that does not answer
-    monkeypatch.setattr("include.tracking.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("include.registry.tracking.PAUSE_SECONDS", 0.01)
     nights(factory, 2)
     down = SecretStr(f"http://127.0.0.1:{free_port()}")
     settings = factory.settings.model_copy(update={"tracking_url": down})

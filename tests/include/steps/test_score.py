@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from include.errors import DataError, LakeError
-from include.lake import Dataset, Layer
 from include.steps.score import Arguments, score
+from include.storage.lake import Dataset, Layer
 from serving.model import PortableModel
 from tests.factory import DAY, ROWS, USE_CASE, Factory, features, flight_id, schedule
 

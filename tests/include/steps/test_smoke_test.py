@@ -8,10 +8,10 @@ import pyarrow.compute as pc
 import pytest
 
 from include.errors import DataError, FaultError
-from include.lake import Dataset, Layer
 from include.step import Result
 from include.steps import deploy, rollback, score
 from include.steps.smoke_test import Arguments, smoke_test
+from include.storage.lake import Dataset, Layer
 from tests.factory import DAY, ROWS, USE_CASE, Factory, features
 from tests.portable_files import portable_bytes
 
@@ -180,7 +180,7 @@ def test_a_server_that_forgot_its_model_gets_the_previous(factory: Factory) -> N
 def test_a_server_that_is_down_is_a_fault_and_puts_nothing_back(
     factory: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("include.serving_api.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("include.release.serving_api.PAUSE_SECONDS", 0.01)
     night(factory)
     factory.server.stop()
 

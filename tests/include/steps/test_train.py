@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from include import tracking
 from include.errors import DataError, FaultError, SettingsError, SkippedError
-from include.lake import Dataset, Layer
+from include.registry import tracking
+from include.registry.tracking import open_client
 from include.settings import Settings
 from include.step import Context
 from include.steps.train import Arguments, train
-from include.tracking import open_client
+from include.storage.lake import Dataset, Layer
 from tests.include import learning
 from tests.include.learning import LAST, PACKAGE
 

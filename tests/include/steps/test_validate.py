@@ -13,14 +13,14 @@ from urllib.parse import unquote, urlparse
 import pyarrow as pa
 import pytest
 
-from include.conform import conform
 from include.errors import DataError
-from include.lake import Dataset, Lake, Layer, days_between
-from include.quality import Check, Report, Severity
+from include.quality.conform import conform
+from include.quality.findings import Check, Report, Severity
 from include.settings import Settings
 from include.step import Context
 from include.steps import extract as extracting
 from include.steps.validate import Arguments, validate
+from include.storage.lake import Dataset, Lake, Layer, days_between
 from tests.small_case import DAY, SALES, Tables, changed, plans, publish_features, sales, small_context
 
 RAW_SALES = Dataset(Layer.RAW, "sales")
@@ -217,7 +217,7 @@ def test_the_same_date_again_is_quick_and_changes_no_byte(tmp_path: Path, monkey
     context = ready(tmp_path)
     first = validate(context, arguments())
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
-    monkeypatch.setattr("include.inspection.Inspection.__init__", None)  # nobody may inspect anything
+    monkeypatch.setattr("include.quality.inspection.Inspection.__init__", None)  # nobody may inspect anything
     again = validate(context, arguments())
     assert again == first
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before

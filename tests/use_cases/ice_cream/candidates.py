@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from include.recipe import Estimator, Recipe
+from include.modelling.recipe import Estimator, Recipe
 from tests.use_cases.ice_cream.feature_contract import INPUTS
 
 CANDIDATES = (

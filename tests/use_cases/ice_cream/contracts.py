@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from include.contract import Column, Contract, Kind
+from include.quality.contract import Column, Contract, Kind
 
 _KIOSK = (
     Column("kiosk_day", Kind.TEXT),

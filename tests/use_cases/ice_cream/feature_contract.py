@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from include.contract import Column, Contract, Kind
+from include.quality.contract import Column, Contract, Kind
 
 INPUTS = ("forecast", "sold_out_rate")
 CATEGORIES: tuple[str, ...] = ()

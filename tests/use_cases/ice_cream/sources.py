@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from include.settings import Settings
-from include.source import Source
-from include.tabular import Files, TabularSource
+from include.sources.source import Source
+from include.sources.tabular import Files, TabularSource
 from tests.use_cases.ice_cream.spec import SPEC
 
 

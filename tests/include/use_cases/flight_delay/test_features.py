@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from include.lake import days_between
+from include.storage.lake import days_between
 from include.use_cases.flight_delay.feature_contract import FEATURES, INPUTS
 from include.use_cases.flight_delay.features import build
 from include.use_cases.flight_delay.spec import SPEC

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from benchmarks.duckdb_features import compute
-from include.lake import days_between
+from include.storage.lake import days_between
 from include.use_cases.flight_delay.feature_contract import FEATURES
 from include.use_cases.flight_delay.features import build
 from tests import flight_data

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from include.conform import conform
 from include.errors import FaultError
-from include.lake import days_between
+from include.quality.conform import conform
 from include.settings import Settings
+from include.storage.lake import days_between
 from include.use_cases.flight_delay import sources
 from include.use_cases.flight_delay.contracts import RAW
 from include.use_cases.flight_delay.sources import NycFlights13, source

@@ -1,0 +1,1 @@
+"""Collectors, topics, workers and their timetable."""

@@ -1,0 +1,90 @@
+"""The small interface that both brokers have: send and be acknowledged; poll, seek and commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+from include.errors import FaultError
+
+if TYPE_CHECKING:
+    from include.settings import Settings
+
+
+class BrokerError(FaultError):
+    """The broker cannot be reached or refuses; trying again may help."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a producer sends: messages of equal keys keep their order."""
+
+    key: bytes
+    value: bytes
+    schema_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message where it lies; `schema_id` is None where a broker has no headers, "" where the header is missing."""
+
+    partition: int
+    offset: int
+    value: bytes
+    schema_id: str | None = None
+
+
+class Producer(Protocol):
+    """The way into a topic."""
+
+    def send(self, messages: Iterable[Message]) -> int:
+        """Send messages in order and return how many, once every one is acknowledged.
+
+        Raises `BrokerError` when any is not: sending the same again stores at worst some of them twice.
+        """
+
+    def close(self) -> None:
+        """Let go of the broker."""
+
+
+class Consumer(Protocol):
+    """A member of a consumer group, reading one topic."""
+
+    def poll(self, limit: int, seconds: float) -> Sequence[Received]:
+        """Up to `limit` messages, in order within a partition; waits up to `seconds` for the first."""
+
+    def caught_up(self) -> bool:
+        """Whether there was nothing more to read when `poll` last answered with nothing."""
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        """Go on at these offsets, by partition; partitions that are not named begin at their oldest message."""
+
+    def commit(self, positions: Mapping[int, int]) -> None:
+        """Tell the broker what the group has done, by partition: the next offset it owes."""
+
+    def close(self) -> None:
+        """Leave the group."""
+
+
+class Broker(Protocol):
+    """Topics that can be written and read."""
+
+    def producer(self, topic: str) -> Producer:
+        """A producer of a topic."""
+
+    def consumer(self, topic: str, group: str) -> Consumer:
+        """A new member of a topic's consumer group."""
+
+
+def open_broker(settings: Settings) -> Broker:
+    """The broker that NIGHTSHIFT_BROKER names: a folder, `file://…`, `s3://…` or `kafka://host:port,…`."""
+    if urlsplit(settings.broker).scheme == "kafka":
+        from include.ingestion.brokers.kafka import KafkaBroker, connection
+
+        return KafkaBroker(connection(settings))
+    from include.ingestion.brokers.landing import LandingBroker
+    from include.storage.store import open_store
+
+    return LandingBroker(open_store(settings.broker, s3_endpoint=settings.s3_endpoint))

@@ -1,0 +1,277 @@
+"""A worker: takes a topic's messages to their table, batch by batch, until its shift is over."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+
+import psycopg
+
+from include.errors import FaultError
+from include.ingestion.breaker import Breaker
+from include.ingestion.brokers.broker import Broker, BrokerError, Consumer
+from include.ingestion.ledger import Batch, FencedError, Ledger, Positions
+from include.ingestion.shift import Shift
+from include.ingestion.topics import Topic
+
+POLL_SECONDS = 1.0
+DRAIN_SECONDS = 0.1
+"""How long to wait for a message, and how long when the shift ends with the last one."""
+PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+"""The database's errors that a later try may not meet: it is down, full, busy or starting."""
+
+log = logging.getLogger("nightshift")
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """One configuration of the worker: its name, its topic, and how many messages it holds at most."""
+
+    name: str
+    topic: str
+    batch: int = 10_000
+
+
+@dataclass
+class Tally:
+    """What a shift came to."""
+
+    messages: int = 0
+    records: int = 0
+    dead_letters: int = 0
+    batches: int = 0
+    database_errors: int = 0
+    broker_errors: int = 0
+    fenced: int = 0
+    circuit_opened: int = 0
+    expired_days: int = 0
+    drained: bool = False
+    owed: int = 0
+    """Messages that were read but not written; the next shift reads them again."""
+    positions: dict[int, int] = field(default_factory=dict)
+
+
+class Reader:
+    """Reads and checks one batch while another is written: at most two are held, however long the backlog."""
+
+    def __init__(self, consumer: Consumer, topic: Topic, limit: int, shift: Shift, *, drain: bool) -> None:
+        self.drained = False
+        self._consumer = consumer
+        self._topic = topic
+        self._limit = limit
+        self._shift = shift
+        self._drain = drain
+        self._lock = Lock()  # a consumer is used by one thread at a time
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._ahead: Future[Batch | None] | None = None
+        self._positions: dict[int, int] = {}
+
+    def begin(self, positions: Positions) -> None:
+        """Read from these positions on; what was read ahead is forgotten."""
+        self._forget()
+        self._positions = dict(positions)
+        with self._lock:
+            self._consumer.seek(self._positions)
+
+    def next(self) -> Batch | None:
+        """The next batch; None when no message came in time, and then `drained` says whether there is none."""
+        ahead, self._ahead = self._ahead, None
+        return ahead.result() if ahead is not None else self._read()
+
+    def go_on(self, end: Positions) -> None:
+        """Begin to read what follows a batch's end."""
+        self._positions |= end
+        self._ahead = self._pool.submit(self._read)
+
+    def commit(self, positions: Positions) -> None:
+        """Tell the broker what the ledger holds."""
+        with self._lock:
+            self._consumer.commit(positions)
+
+    def close(self) -> int:
+        """Stop reading; answers how many messages were read ahead and are still owed."""
+        owed = self._forget()
+        self._pool.shutdown()
+        return owed
+
+    def _forget(self) -> int:
+        ahead, self._ahead = self._ahead, None
+        with suppress(BrokerError):
+            batch = ahead.result() if ahead is not None else None
+            return len(batch.messages) if batch is not None else 0
+        return 0
+
+    def _read(self) -> Batch | None:
+        patience = DRAIN_SECONDS if self._drain else POLL_SECONDS
+        with self._lock:
+            messages = self._consumer.poll(self._limit, min(patience, self._shift.remaining))
+            self.drained = self._drain and not messages and self._consumer.caught_up()
+        # A consumer that has rejoined its group may begin a little before where the ledger stands.
+        owed = [message for message in messages if message.offset >= self._positions.get(message.partition, 0)]
+        return Batch.of(self._topic, owed, self._positions) if owed else None
+
+
+class Worker:
+    """Reads, checks, writes; then tells the broker. The tables' offsets are the truth, the broker's follow them."""
+
+    def __init__(self, spec: WorkerSpec, ledger: Ledger, broker: Broker) -> None:
+        self.spec = spec
+        self.ledger = ledger
+        self.broker = broker
+        self.tally = Tally()
+        self._database = Breaker()
+        self._broker = Breaker()
+        self._trouble = ""
+        self._positions: dict[int, int] | None = None
+
+    def work(self, shift: Shift, *, drain: bool = False) -> Tally:
+        """Work until the shift is over, or with `drain` until no message is left."""
+        with closing(self.broker.consumer(self.ledger.topic.name, self.ledger.consumer)) as consumer:
+            reader = Reader(consumer, self.ledger.topic, self.spec.batch, shift, drain=drain)
+            try:
+                while not shift.over and not self.tally.drained:
+                    self._turn(reader, shift)
+            except psycopg.ProgrammingError as error:
+                raise FaultError(
+                    f"{self.spec.name}: {_line(error)}; "
+                    "bring the tables up to date: python -m include.database.migrate upgrade"
+                ) from error
+            finally:
+                self.tally.owed += reader.close()
+                self.ledger.close()
+        self.tally.circuit_opened = self._database.opened
+        self.tally.positions = dict(self._positions or {})
+        return self.tally
+
+    @property
+    def trouble(self) -> str:
+        """What the shift ended in, when a part was out of reach to the last."""
+        return self._trouble
+
+    def expire(self, days: int, today: datetime | None = None) -> None:
+        """Drop the table's partitions that are older than so many days; the next shift does what this one cannot."""
+        before = (today or datetime.now(UTC)).date() - timedelta(days=days)
+        try:
+            self.tally.expired_days = len(self.ledger.expire(before))
+        except PASSING as error:
+            log.warning("%s: old partitions stay for now: %s", self.spec.name, _line(error))
+        finally:
+            self.ledger.close()
+
+    def _turn(self, reader: Reader, shift: Shift) -> None:
+        """Take up where the ledger stands, read one batch, store it while the next one is read."""
+        if self._positions is None and not self._take_up(reader, shift):
+            return
+        try:
+            batch = reader.next()
+        except BrokerError as error:
+            self._positions = None  # how far a failed read has come is not known: begin again where the ledger stands
+            self._broker_failed(shift, error)
+            return
+        self._recovered(self._broker)
+        if batch is None:
+            self.tally.drained = reader.drained
+            return
+        reader.go_on(batch.end)
+        if self._store(batch, shift):
+            self._tell(reader, batch)
+
+    def _take_up(self, reader: Reader, shift: Shift) -> bool:
+        try:
+            positions = self.ledger.positions()
+            reader.begin(positions)
+        except PASSING as error:
+            self._database_failed(shift, error)
+            return False
+        except BrokerError as error:
+            self._broker_failed(shift, error)
+            return False
+        self._recovered(self._database)
+        self._positions = positions
+        return True
+
+    def _store(self, batch: Batch, shift: Shift) -> bool:
+        """Write a batch, however often it takes; False when it is owed, or another worker was first."""
+        while not shift.over:
+            try:
+                self._write(batch, shift)
+            except FencedError as fenced:
+                if fenced.positions != batch.end:
+                    self.tally.fenced += 1
+                    self._positions = None
+                    return False
+                log.info("%s: a batch was stored before the connection was lost", self.spec.name)
+            except PASSING as error:
+                self._database_failed(shift, error)
+                continue
+            self._recovered(self._database)
+            return True
+        self.tally.owed += len(batch.messages)
+        return False
+
+    def _write(self, batch: Batch, shift: Shift) -> None:
+        """Write a batch; when the database refuses a record, halve until that one is found and set apart."""
+        try:
+            self.ledger.write(batch, shift.remaining)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if len(batch.messages) == 1:
+                batch = Batch.refused(batch.messages[0], batch.start, _line(error))
+                self.ledger.write(batch, shift.remaining)
+            else:
+                self._halve(batch, shift)
+                return
+        self._count(batch)
+
+    def _halve(self, batch: Batch, shift: Shift) -> None:
+        middle = len(batch.messages) // 2
+        first = Batch.of(self.ledger.topic, batch.messages[:middle], batch.start)
+        self._write(first, shift)
+        self._write(Batch.of(self.ledger.topic, batch.messages[middle:], {**batch.start, **first.end}), shift)
+
+    def _count(self, batch: Batch) -> None:
+        self.tally.batches += 1
+        self.tally.messages += len(batch.messages)
+        self.tally.records += len(batch.records)
+        self.tally.dead_letters += len(batch.dead)
+        for letter in batch.dead:
+            where = f"{self.ledger.topic.name}/{letter.message.partition}/{letter.message.offset}"
+            log.warning("%s: dead letter %s: %s", self.spec.name, where, letter.reason)
+        if self._positions is not None:
+            self._positions |= batch.end
+
+    def _tell(self, reader: Reader, batch: Batch) -> None:
+        """Commit to the broker what the ledger holds already; should that fail, the next commit says it too."""
+        self._positions = {**(self._positions or {}), **batch.end}
+        try:
+            reader.commit(batch.end)
+        except BrokerError as error:
+            self.tally.broker_errors += 1
+            log.warning("%s: the broker was not told: %s", self.spec.name, error)
+
+    def _database_failed(self, shift: Shift, error: Exception) -> None:
+        self.tally.database_errors += 1
+        self.ledger.close()
+        self._pause(self._database, shift, error)
+
+    def _broker_failed(self, shift: Shift, error: BrokerError) -> None:
+        self.tally.broker_errors += 1
+        self._pause(self._broker, shift, error)
+
+    def _recovered(self, breaker: Breaker) -> None:
+        breaker.succeeded()
+        self._trouble = ""
+
+    def _pause(self, breaker: Breaker, shift: Shift, error: Exception) -> None:
+        seconds = breaker.failed()
+        self._trouble = _line(error)
+        log.warning("%s: %s; circuit %s, again in %.1f s", self.spec.name, _line(error), breaker.circuit, seconds)
+        shift.wait(seconds)
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,172 @@
+"""The examples that the run of a day learns from: feature rows of every horizon, with the outcomes known by then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.errors import DataError
+from include.modelling.inputs import Input, InputKind, Matrix, encode
+from include.step import Context
+from include.storage.lake import Dataset, Lake, Layer
+from include.use_case import UseCaseSpec
+
+HORIZON = "horizon"
+DATE = "date"
+_READERS = 4
+
+Labeller = Callable[[pa.Table, datetime], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A model fitted through `fit_through` and judged on the days first … last, which come after it."""
+
+    fit_through: date
+    first: date
+    last: date
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled feature rows.
+
+    `rows` names them (key, horizon, date, slice columns), `matrix` is float64 [rows, inputs], `labels` is 0 or 1. They
+    are ordered by when their label became known, so that what was known at a cutoff is the first `known[cutoff]` rows.
+    """
+
+    rows: pa.Table
+    inputs: tuple[Input, ...]
+    matrix: Matrix
+    labels: Matrix
+    days: npt.NDArray[np.datetime64]
+    known: Mapping[date, int]
+
+    def judged(self, fold: Fold) -> npt.NDArray[np.intp]:
+        """The positions of the rows that judge a fold."""
+        return np.flatnonzero((self.days >= np.datetime64(fold.first)) & (self.days <= np.datetime64(fold.last)))
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """The published partitions that the run of a day learns from, with their content hashes."""
+
+    features: Mapping[str, tuple[date, ...]]
+    outcomes: tuple[date, ...]
+    hashes: Mapping[str, str]
+
+    @property
+    def first_day(self) -> date:
+        """The oldest day learned from."""
+        return min(days[0] for days in self.features.values())
+
+
+def folds(spec: UseCaseSpec, first_day: date, day: date, count: int) -> list[Fold]:
+    """Time-ordered folds with an expanding window; the last is the judging window, the newest `holdout_days` up to D.
+
+    An earlier fold needs as many days to fit on as it judges, or it is left out. Raises `DataError` when even the last
+    one has nothing to fit on.
+    """
+    width = timedelta(days=spec.holdout_days)
+    found = [
+        Fold(day - width * n, day - width * n + timedelta(days=1), day - width * (n - 1)) for n in range(count, 0, -1)
+    ]
+    if found[-1].fit_through < first_day:
+        raise DataError(
+            f"{spec.name}: data from {first_day} are too few to judge {spec.holdout_days} days up to {day}; "
+            f"choose a later date than {first_day + width}"
+        )
+    return [fold for fold in found if fold is found[-1] or fold.fit_through - width >= first_day]
+
+
+def ingredients(lake: Lake, spec: UseCaseSpec, day: date) -> Ingredients:
+    """The partitions that the run of a day learns from: features of every horizon and outcomes, that day included."""
+    oldest = max(day - timedelta(days=spec.history_days), spec.first_day)
+    features = {h.name: _days(lake, Dataset(Layer.FEATURES, h.name), oldest, day) for h in spec.horizons}
+    outcomes = _days(lake, Dataset(Layer.RAW, spec.outcomes), oldest, day)
+    wanted = [Dataset(Layer.FEATURES, name).on(each) for name, days in features.items() for each in days]
+    wanted += [Dataset(Layer.RAW, spec.outcomes).on(each) for each in outcomes]
+    with ThreadPoolExecutor(_READERS) as pool:
+        manifests = pool.map(lake.require, wanted)
+    return Ingredients(features, outcomes, {str(p): m.sha256 for p, m in zip(wanted, manifests, strict=True)})
+
+
+def load(
+    context: Context,
+    made_of: Ingredients,
+    names: Sequence[str],
+    slices: Sequence[str],
+    cutoffs: Sequence[date],
+) -> Examples:
+    """The examples with the named inputs, and for each cutoff (in order, the last is D) what was known at its end."""
+    spec, lake = context.use_case.spec, context.lake
+    columns = list(dict.fromkeys([spec.key, DATE, *slices, *names]))
+    table = pa.concat_tables(_features(lake, horizon, days, columns) for horizon, days in made_of.features.items())
+    outcomes = _read(lake, Dataset(Layer.RAW, spec.outcomes), made_of.outcomes, None)
+    rank, labels = _known(table, outcomes, spec, context.use_case.part("label").labels, cutoffs)
+    order = np.lexsort((np.arange(len(rank)), table[DATE].to_numpy(), rank))
+    order = order[: np.count_nonzero(rank < len(cutoffs))]
+    inputs = tuple(_input(table, name) for name in names)
+    return Examples(
+        rows=table.select([spec.key, HORIZON, DATE, *slices]).take(order).combine_chunks(),
+        inputs=inputs,
+        matrix=encode(table, inputs, order),
+        labels=labels[order],
+        days=table[DATE].to_numpy().astype("datetime64[D]")[order],
+        known={cutoff: int(np.count_nonzero(rank <= place)) for place, cutoff in enumerate(cutoffs)},
+    )
+
+
+def _days(lake: Lake, dataset: Dataset, oldest: date, day: date) -> tuple[date, ...]:
+    lake.require(dataset.on(day))
+    return tuple(each for each in lake.days(dataset) if oldest <= each <= day)
+
+
+def _features(lake: Lake, horizon: str, days: Sequence[date], columns: Sequence[str]) -> pa.Table:
+    dataset = Dataset(Layer.FEATURES, horizon)
+    table = _read(lake, dataset, days, columns)
+    return table.append_column(HORIZON, pa.repeat(horizon, table.num_rows))
+
+
+def _read(lake: Lake, dataset: Dataset, days: Sequence[date], columns: Sequence[str] | None) -> pa.Table:
+    def read(day: date) -> pa.Table:
+        try:
+            return lake.read(dataset.on(day), columns)
+        except pa.ArrowInvalid:
+            there = lake.read(dataset.on(day)).column_names
+            lacking = ", ".join(name for name in columns or () if name not in there)
+            raise DataError(f"{dataset.on(day)} has no column {lacking}; make it again with --force") from None
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return pa.concat_tables(pool.map(read, days), promote_options="default")
+
+
+def _known(
+    table: pa.Table, outcomes: pa.Table, spec: UseCaseSpec, labels: Labeller, cutoffs: Sequence[date]
+) -> tuple[npt.NDArray[np.intp], Matrix]:
+    """For each row the place of the first cutoff by which its day and its label were there (none: their number)."""
+    days = table[DATE].to_numpy().astype("datetime64[D]")
+    rank = np.full(table.num_rows, len(cutoffs), dtype=np.intp)
+    values = np.full(table.num_rows, np.nan)
+    for place in reversed(range(len(cutoffs))):
+        found = labels(outcomes, spec.day_end(cutoffs[place]))
+        where = pc.index_in(table[spec.key], value_set=pa.array(found[spec.key], pa.string()))
+        there = pc.is_valid(where).to_numpy() & (days <= np.datetime64(cutoffs[place]))
+        rank[there] = place
+        values[there] = found["label"].to_numpy()[pc.fill_null(where, 0).to_numpy()[there]]
+    return rank, values
+
+
+def _input(table: pa.Table, name: str) -> Input:
+    if not pa.types.is_string(table.schema.field(name).type):
+        return Input(name)
+    categories = sorted(value for value in pc.unique(table[name]).to_pylist() if value is not None)
+    return Input(name, InputKind.CATEGORY, tuple(categories))

@@ -1,0 +1,56 @@
+"""Predictions within the day: which examples are due soon, and where what is said of them lies."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from pydantic import AwareDatetime, Field, field_validator
+
+from include.errors import SettingsError
+from include.ingestion.shift_plan import Span
+from include.step import StepArguments
+from include.storage.lake import Dataset, Layer, Partition
+from include.use_case import Horizon, UseCaseSpec
+
+CLOCKS_APART = timedelta(minutes=1)
+"""A shift may be over by one machine's clock and not yet by another's."""
+
+
+class IntradayArguments(StepArguments):
+    """What the intraday steps are told.
+
+    `moment` is when examples are looked at, `horizon` how they are, `ahead` how far: those whose as_of lies in
+    (moment - ahead, moment]. Nothing that becomes known after its as_of is in a row, so no row knows the future.
+    """
+
+    horizon: str
+    moment: AwareDatetime
+    ahead: Span = Field(gt=timedelta(0))
+
+    @field_validator("moment")
+    @classmethod
+    def _whole_minute(cls, moment: datetime) -> datetime:
+        return moment.astimezone(UTC).replace(second=0, microsecond=0)
+
+    @property
+    def since(self) -> datetime:
+        """The as_of that is just too old."""
+        return self.moment - self.ahead
+
+    def dataset(self, layer: Layer) -> Dataset:
+        """The features or predictions made at this moment; each moment is a dataset of its own."""
+        return Dataset(layer, f"intraday/{self.horizon}/at={self.moment:%Y%m%dT%H%MZ}")
+
+    def partition(self, layer: Layer) -> Partition:
+        """Where the features or predictions made at this moment lie."""
+        return self.dataset(layer).on(self.date)
+
+    def checked_horizon(self, spec: UseCaseSpec, now: datetime) -> Horizon:
+        """The horizon of that name; `SettingsError` when there is none, or the moment is still to come."""
+        if self.moment > now + CLOCKS_APART:
+            raise SettingsError(f"--moment {self.moment.isoformat()} is in the future; choose one that has come")
+        try:
+            return spec.horizon(self.horizon)
+        except StopIteration:
+            known = ", ".join(horizon.name for horizon in spec.horizons)
+            raise SettingsError(f"--horizon {self.horizon!r} is none of {known}") from None

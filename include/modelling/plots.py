@@ -1,0 +1,53 @@
+"""Pictures of a candidate: how well its probabilities are calibrated, and which inputs it leans on."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from include.modelling.evaluation import Bin
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 20
+
+
+def calibration_plot(curves: Mapping[str, Sequence[Bin]]) -> bytes:
+    """Predicted against observed share of positives, a line for each horizon, as PNG."""
+    figure = _figure(5.0, 5.0)
+    axes = figure.add_subplot()
+    limit = max([0.1, *(max(b.predicted, b.observed) for bins in curves.values() for b in bins)]) * 1.05
+    axes.plot([0, limit], [0, limit], color="0.6", linewidth=1, linestyle="--")
+    for name, bins in curves.items():
+        axes.plot([b.predicted for b in bins], [b.observed for b in bins], marker="o", markersize=4, label=name)
+    axes.set(xlabel="predicted probability", ylabel="observed share", xlim=(0, limit), ylim=(0, limit))
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def importance_plot(importance: Mapping[str, float]) -> bytes:
+    """The inputs whose shuffling costs most AUC, as PNG."""
+    shown = list(importance.items())[:SHOWN][::-1]
+    figure = _figure(6.0, 0.6 + 0.25 * len(shown))
+    axes = figure.add_subplot()
+    axes.barh([name for name, _ in shown], [fall for _, fall in shown])
+    axes.set_xlabel("fall in AUC when shuffled")
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> Figure:
+    # A container's root is read-only, and matplotlib wants a place for its font list.
+    os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=100, metadata={"Software": None})
+    return out.getvalue()

@@ -1,0 +1,65 @@
+"""A published model file, and feature partitions as the columns it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.errors import DataError, LakeError
+from include.storage.lake import Dataset, Lake, Layer, Partition
+from include.use_case import Horizon
+from serving.errors import ModelError
+from serving.model import InputKind, ModelInput, PortableModel
+
+
+def load_model(lake: Lake, sha256: str) -> PortableModel:
+    """The model file of that hash; `DataError` when it is not whole, `LakeError` when it is gone."""
+    name = f"models/{sha256}.onnx"
+    try:
+        return PortableModel.load(lake.get(name), sha256=sha256, name=name)
+    except FileNotFoundError:
+        raise LakeError(f"lake: {name} is gone; restore it, or register its night again") from None
+    except ModelError as error:
+        raise DataError(f"lake: {error}; restore it, or register its night again") from None
+
+
+def feature_partition(horizon: Horizon, day: date) -> Partition:
+    """Where the features of a horizon's examples of a day lie."""
+    return Dataset(Layer.FEATURES, horizon.name).on(day)
+
+
+def prediction_partition(horizon: Horizon, day: date) -> Partition:
+    """Where the predictions of a horizon's examples of a day lie."""
+    return Dataset(Layer.PREDICTIONS, horizon.name).on(day)
+
+
+def raw_columns(features: pa.Table, inputs: Sequence[ModelInput]) -> dict[str, npt.NDArray[Any]]:
+    """The columns a model takes: numbers as float64 with NaN for null, categories as text with None for null."""
+    missing = [column.name for column in inputs if column.name not in features.column_names]
+    if missing:
+        raise DataError(f"features: columns {', '.join(missing)} are missing; compute the features again with --force")
+    return {column.name: _raw(features[column.name], column.kind) for column in inputs}
+
+
+def raw_rows(features: pa.Table, inputs: Sequence[ModelInput]) -> list[dict[str, Any]]:
+    """The same as rows, as the serving API takes them: null where a value is not known."""
+    columns = {
+        name: [None if isinstance(value, float) and math.isnan(value) else value for value in values.tolist()]
+        for name, values in raw_columns(features, inputs).items()
+    }
+    return [{name: values[row] for name, values in columns.items()} for row in range(features.num_rows)]
+
+
+def _raw(column: pa.ChunkedArray, kind: InputKind) -> npt.NDArray[Any]:
+    if kind is InputKind.CATEGORY:
+        return np.asarray(pc.cast(column, pa.string()).to_numpy(), dtype=object)
+    if pa.types.is_boolean(column.type):
+        column = pc.cast(column, pa.int8())
+    return np.asarray(pc.fill_null(pc.cast(column, pa.float64()), float("nan")).to_numpy())

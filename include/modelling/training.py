@@ -1,0 +1,143 @@
+"""Training one candidate: fitted and judged on time-ordered folds, then fitted again on everything known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+
+from include.modelling.estimators import Model, evenly, fit
+from include.modelling.evaluation import Scores, auc, groups, score
+from include.modelling.examples import HORIZON, Examples, Fold, Ingredients, folds, load
+from include.modelling.recipe import Recipe
+from include.step import Context
+
+FOLDS = 3
+EARLIER_FOLD_ROWS = 40_000
+"""Folds before the judging window are for the record only, so they are fitted on at most this many rows, evenly."""
+IMPORTANCE_ROWS = 3_000
+_SHUFFLED_AT_ONCE = 10  # one call of many rows is far cheaper than many calls of few
+
+LABEL = "label"
+PROBABILITY = "probability"
+
+
+@dataclass(frozen=True)
+class JudgedFold:
+    """A fold and its figures by horizon."""
+
+    fold: Fold
+    fitted_rows: int
+    scores: Mapping[str, Scores]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A candidate after training.
+
+    `backtest` was fitted up to the judging window and made the predictions in `holdout`; `model` was fitted through D.
+    """
+
+    recipe: Recipe
+    examples: Examples
+    backtest: Model
+    model: Model
+    holdout: pa.Table
+    folds: Sequence[JudgedFold]
+    importance: Mapping[str, float]
+
+    @property
+    def window(self) -> Fold:
+        """The fold that judges the candidate."""
+        return self.folds[-1].fold
+
+
+def train_candidate(context: Context, made_of: Ingredients, recipe: Recipe, day: date) -> Trained:
+    """The recipe fitted and judged for data day `day`; the same partitions give the same models, bit for bit."""
+    plan = folds(context.use_case.spec, made_of.first_day, day, FOLDS)
+    examples = _load(context, made_of, recipe, [fold.fit_through for fold in plan] + [day])
+    judged = [_judge(recipe, examples, fold) for fold in plan[:-1]]
+    backtest, holdout = _backtest(recipe, examples, plan[-1])
+    judged.append(JudgedFold(plan[-1], examples.known[plan[-1].fit_through], by_horizon(holdout)))
+    model = _fit(recipe, examples, day)
+    return Trained(
+        recipe, examples, backtest, model, holdout, judged, _importance(recipe, examples, plan[-1], backtest)
+    )
+
+
+def backtest_holdout(context: Context, made_of: Ingredients, recipe: Recipe, day: date) -> pa.Table:
+    """What the recipe, fitted up to the judging window of `day`, predicts in it: a candidate's `holdout.parquet`."""
+    window = folds(context.use_case.spec, made_of.first_day, day, 1)[-1]
+    return _backtest(recipe, _load(context, made_of, recipe, [window.fit_through, day]), window)[1]
+
+
+def by_horizon(holdout: pa.Table) -> dict[str, Scores]:
+    """The figures of each horizon whose rows have both classes."""
+    labels, probabilities = holdout[LABEL].to_numpy(), holdout[PROBABILITY].to_numpy()
+    scores = {name: score(labels[mask], probabilities[mask]) for name, mask in groups(holdout[HORIZON])}
+    return {name: figures for name, figures in scores.items() if figures is not None}
+
+
+def by_slice(holdout: pa.Table, slices: Sequence[str], min_rows: int) -> dict[str, Scores]:
+    """The figures of each horizon and slice with enough rows, named `horizon/column/value`."""
+    labels, probabilities = holdout[LABEL].to_numpy(), holdout[PROBABILITY].to_numpy()
+    found = {}
+    for horizon, here in groups(holdout[HORIZON]):
+        for column in slices:
+            for value, there in groups(holdout[column]):
+                mask = here & there
+                if mask.sum() >= min_rows and (figures := score(labels[mask], probabilities[mask])):
+                    found[f"{horizon}/{column}/{value}"] = figures
+    return found
+
+
+def _load(context: Context, made_of: Ingredients, recipe: Recipe, cutoffs: Sequence[date]) -> Examples:
+    slices = context.use_case.part("gates").GATES.slices
+    return load(context, made_of, recipe.inputs, slices, cutoffs)
+
+
+def _fit(recipe: Recipe, examples: Examples, cutoff: date, max_rows: int | None = None) -> Model:
+    known = examples.known[cutoff]
+    taken = evenly(known, max_rows or known)
+    return fit(recipe, examples.inputs, examples.matrix[:known][taken], examples.labels[:known][taken])
+
+
+def _judge(recipe: Recipe, examples: Examples, fold: Fold) -> JudgedFold:
+    model = _fit(recipe, examples, fold.fit_through, EARLIER_FOLD_ROWS)
+    fitted = min(examples.known[fold.fit_through], EARLIER_FOLD_ROWS)
+    return JudgedFold(fold, fitted, by_horizon(_predicted(examples, fold, model)))
+
+
+def _backtest(recipe: Recipe, examples: Examples, window: Fold) -> tuple[Model, pa.Table]:
+    model = _fit(recipe, examples, window.fit_through)
+    return model, _predicted(examples, window, model)
+
+
+def _predicted(examples: Examples, fold: Fold, model: Model) -> pa.Table:
+    where = examples.judged(fold)
+    rows = examples.rows.take(where)
+    rows = rows.append_column(LABEL, pa.array(examples.labels[where]))
+    return rows.append_column(PROBABILITY, pa.array(model.probability(examples.matrix[where])))
+
+
+def _importance(recipe: Recipe, examples: Examples, window: Fold, model: Model) -> dict[str, float]:
+    """How much AUC falls on a sample of the window when one input's values are shuffled, greatest first."""
+    random = np.random.default_rng(recipe.seed)
+    where = examples.judged(window)
+    where = np.sort(random.permutation(where)[:IMPORTANCE_ROWS])
+    matrix, labels = examples.matrix[where], examples.labels[where]
+    if (whole := score(labels, model.probability(matrix))) is None:
+        return {}
+    falls = {}
+    for start in range(0, len(examples.inputs), _SHUFFLED_AT_ONCE):
+        names = [wanted.name for wanted in examples.inputs[start : start + _SHUFFLED_AT_ONCE]]
+        shuffled = np.tile(matrix, (len(names), 1, 1))
+        for place in range(len(names)):
+            shuffled[place, :, start + place] = random.permutation(matrix[:, start + place])
+        answers = model.probability(shuffled.reshape(-1, matrix.shape[1])).reshape(len(names), -1)
+        for name, answer in zip(names, answers, strict=True):
+            falls[name] = whole.auc - auc(labels, answer)
+    return dict(sorted(falls.items(), key=lambda fall: -fall[1]))

@@ -1,0 +1,76 @@
+"""Data Docs that need no network: a front page of our own, and Great Expectations' pages without what they load."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from html import escape
+
+from include.quality.findings import Finding, Report, Severity
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2430; max-width: 76rem; margin: 2rem auto; padding: 0 1.5rem }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem }
+th, td { text-align: left; vertical-align: top; padding: .35rem .75rem; border-bottom: 1px solid #dfe3ea }
+th { background: #f3f5f9; font-weight: 600 }
+h1 { font-size: 1.5rem } h2, h4, h5 { font-size: 1.1rem; margin: 1.2rem 0 .3rem }
+a { color: #1b5fae; text-decoration: none } a:hover { text-decoration: underline }
+.ok { color: #1a7f42 } .soft { color: #a66300 } .hard { color: #b3261e; font-weight: 600 }
+.breadcrumb { list-style: none; padding: 0; display: flex; gap: 1rem }
+.ge-navigation-sidebar-content { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .1rem 1rem }
+.card:has(label) { display: none }
+.fa-check-circle::before { content: "✓"; color: #1a7f42 } .fa-times::before { content: "✗"; color: #b3261e }
+.fa-exclamation-triangle::before { content: "!"; color: #a66300 }
+"""
+
+_LOADED = re.compile(
+    r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*\bsrc=\"https?:[^>]*>|<footer\b.*?</footer>|<style\b.*?</style>",
+    re.DOTALL,
+)
+
+
+def offline(page: str) -> str:
+    """A page of Great Expectations as plain HTML: no script, nothing that a browser would fetch from elsewhere."""
+    return _LOADED.sub("", page).replace("</head>", f"<style>{STYLE}</style></head>", 1)
+
+
+def front_page(title: str, day: date, reports: Sequence[Report], pages: Mapping[str, str]) -> str:
+    """The night at a glance: each partition with its findings, and links to `pages` (suite name to address)."""
+    rows = "".join(_row(report) for report in reports)
+    findings = [finding for report in reports for finding in report.findings]
+    found = "".join(_finding(finding) for finding in sorted(findings, key=lambda finding: finding.severity))
+    links = "".join(f'<li><a href="{escape(page)}">{escape(name)}</a></li>' for name, page in sorted(pages.items()))
+    listed = f"<table><tr><th>Severity<th>Where<th>Rule<th>Column<th>Rows<th>Expected<th>Such as</tr>{found}</table>"
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} {day}</title>'
+        f"<style>{STYLE}</style></head><body><h1>Data of {day}</h1><p>{escape(title)}</p>"
+        f"<table><tr><th>Partition<th>Rows<th>History looked at<th>Checks<th>Result</tr>{rows}</table>"
+        f"<h2>Findings</h2>{listed if findings else '<p class=ok>None.</p>'}"
+        f"<h2>All checks</h2><ul>{links}</ul></body></html>\n"
+    )
+
+
+def _row(report: Report) -> str:
+    failed, warned = len(report.failures), len(report.warnings)
+    verdict = f"<td class=hard>{_count(failed, 'failure')}" if failed else "<td class=ok>passed"
+    verdict += f", <span class=soft>{_count(warned, 'warning')}</span>" if warned else ""
+    history = f"{report.history_days} days, {report.history_rows} rows" if report.history_days else "nothing new"
+    return f"<tr><td>{escape(report.partition)}<td>{report.rows}<td>{history}<td>{report.checks}{verdict}</tr>"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _finding(finding: Finding) -> str:
+    kind = "hard" if finding.severity is Severity.HARD else "soft"
+    cells = (
+        finding.dataset,
+        str(finding.check),
+        finding.column,
+        f"{finding.broken} of {finding.rows}",
+        finding.expected,
+        ", ".join(finding.examples),
+    )
+    return f"<tr><td class={kind}>{finding.severity}" + "".join(f"<td>{escape(cell)}" for cell in cells) + "</tr>"

@@ -1,0 +1,158 @@
+"""Contracts as Great Expectations suites. Imported only where Great Expectations is wanted: that takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from include.quality.contract import Column, Contract, Kind, Reference
+from include.quality.findings import MISSING, Check
+from include.quality.quiet_gx import Expectation, gxe
+
+HARD, SOFT = "critical", "warning"
+
+
+@dataclass(frozen=True)
+class DayFacts:
+    """What a day's partition is compared with: rows of a usual day (None: too few days to say) and the day's end."""
+
+    usual_rows: float | None
+    day_end: datetime
+
+
+def reference_column(column: str, other: str) -> str:
+    """The name of a column that holds `column`'s values that `other` lacks, and null elsewhere."""
+    return f"{column}_not_in_{other}"
+
+
+def schema_expectations() -> list[Expectation]:
+    """Of a table with one row per column: `column`, its `type`, and the one `expected`."""
+    return [
+        gxe.ExpectColumnPairValuesToBeEqual(
+            column_A="type",
+            column_B="expected",
+            ignore_row_if="neither",
+            severity=HARD,
+        )
+    ]
+
+
+def day_expectations(contract: Contract, facts: DayFacts, tolerated: float) -> list[Expectation]:
+    """Of one day's rows; a share of up to `tolerated` may break a row rule (that is a warning)."""
+    found: list[Expectation] = []
+    for column in contract.columns:
+        found += _value_expectations(column, 1.0 - tolerated)
+        if column.name in contract.max_nulls:
+            found.append(_share_of_nulls(column.name, contract.max_nulls[column.name]))
+    found.append(_unique(contract.key))
+    for reference in contract.references:
+        found += _referenced(reference)
+    return [*found, *_fresh(contract, facts.day_end), *_volume(contract, facts.usual_rows)]
+
+
+def history_expectations(tolerated: float) -> list[Expectation]:
+    """Of a table with one row per rule of a column over many days: `rule`, `column`, and the `share` that breaks it."""
+    return [
+        gxe.ExpectColumnValuesToBeBetween(column="share", max_value=tolerated, severity=HARD),
+        gxe.ExpectColumnValuesToBeBetween(column="share", max_value=0, severity=SOFT),
+    ]
+
+
+def volume_expectations(contract: Contract) -> list[Expectation]:
+    """Of a table with one row per day: `day`, `rows` and `ratio` to the usual (null: too few days before it)."""
+    low, high = contract.volume_band
+    meta = _meta(Check.VOLUME, "", f"each day within {low:g} … {high:g} times the median of the days before it")
+    return [
+        gxe.ExpectColumnValuesToBeBetween(column="ratio", min_value=low, max_value=high, severity=SOFT, meta=meta),
+    ]
+
+
+def arrow_types(contract: Contract, schema: pa.Schema) -> list[dict[str, str]]:
+    """The rows of the table that `schema_expectations` speaks of."""
+    given = {field.name: str(field.type) for field in schema}
+    expected = {column.name: str(column.kind.arrow) for column in contract.columns}
+    return [
+        {"column": name, "type": given.get(name, MISSING), "expected": expected.get(name, MISSING)}
+        for name in dict.fromkeys([*expected, *given])
+    ]
+
+
+def _meta(check: Check, column: str, expected: str) -> dict[str, Any]:
+    return {"check": str(check), "column": column, "expected": expected}
+
+
+def _value_expectations(column: Column, mostly: float) -> Iterator[Expectation]:
+    name = column.name
+    if column.required:
+        yield _required(name)
+    if column.minimum is not None or column.maximum is not None:
+        meta = _meta(Check.RANGE, name, f"from {column.minimum} to {column.maximum}")
+        yield gxe.ExpectColumnValuesToBeBetween(
+            column=name, min_value=column.minimum, max_value=column.maximum, mostly=mostly, severity=HARD, meta=meta
+        )
+    if column.one_of:
+        yield gxe.ExpectColumnValuesToBeInSet(
+            column=name,
+            value_set=list(column.one_of),
+            mostly=mostly,
+            severity=HARD,
+            meta=_meta(Check.ONE_OF, name, _among(column)),
+        )
+    if column.pattern and column.kind is Kind.TEXT:
+        meta = _meta(Check.PATTERN, name, f"matches {column.pattern}")
+        yield gxe.ExpectColumnValuesToMatchRegex(
+            column=name, regex=f"^(?:{column.pattern})$", mostly=mostly, severity=HARD, meta=meta
+        )
+
+
+def _among(column: Column) -> str:
+    return f"one of {', '.join(column.one_of)}"
+
+
+def _required(name: str) -> Expectation:
+    return gxe.ExpectColumnValuesToNotBeNull(
+        column=name, severity=HARD, meta=_meta(Check.REQUIRED, name, "never empty")
+    )
+
+
+def _share_of_nulls(name: str, most: float) -> Expectation:
+    meta = _meta(Check.NULLS, name, f"at most {most:.0%} empty")
+    return gxe.ExpectColumnValuesToNotBeNull(column=name, mostly=round(1.0 - most, 9), severity=HARD, meta=meta)
+
+
+def _unique(key: tuple[str, ...]) -> Expectation:
+    meta = _meta(Check.UNIQUE, ", ".join(key), "no two rows alike")
+    if len(key) == 1:
+        return gxe.ExpectColumnValuesToBeUnique(column=key[0], severity=HARD, meta=meta)
+    return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(key), severity=HARD, meta=meta)
+
+
+def _referenced(rule: Reference) -> Iterator[Expectation]:
+    lacking = reference_column(rule.column, rule.other)
+    for severity, share in ((HARD, rule.min_share), (SOFT, 1.0)):
+        meta = _meta(Check.REFERENCE, rule.column, f"at least {share:.0%} of them are in {rule.other} of the same day")
+        if share:
+            yield gxe.ExpectColumnValuesToBeNull(column=lacking, mostly=share, severity=severity, meta=meta)
+
+
+def _fresh(contract: Contract, day_end: datetime) -> Iterator[Expectation]:
+    if (rule := contract.freshness) is None:
+        return
+    for severity, lag in ((HARD, rule.fail_after), (SOFT, rule.warn_after)):
+        meta = _meta(Check.FRESHNESS, rule.column, f"the newest is at most {lag} older than the day's end")
+        yield gxe.ExpectColumnMaxToBeBetween(column=rule.column, min_value=day_end - lag, severity=severity, meta=meta)
+
+
+def _volume(contract: Contract, usual: float | None) -> Iterator[Expectation]:
+    if usual is None:
+        return
+    low, high = contract.volume_band
+    bounds = ((HARD, contract.min_volume * usual, None), (SOFT, low * usual, high * usual))
+    for severity, least, most in bounds:
+        span = f"at least {least:.0f}" + (f" and at most {most:.0f}" if most is not None else "")
+        meta = _meta(Check.VOLUME, "", f"{span} rows, where a usual day has {usual:.0f}")
+        yield gxe.ExpectTableRowCountToBeBetween(min_value=least, max_value=most, severity=severity, meta=meta)

@@ -1,0 +1,1 @@
+"""What is served: deploying it, taking it back, and its history."""

@@ -1,0 +1,1 @@
+"""Where bytes lie, and the lake of partitions on top."""

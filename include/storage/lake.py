@@ -1,0 +1,292 @@
+"""The lake: Parquet partitions that exist, whole, from the moment their manifest does."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include.errors import DataError, LakeError
+from include.settings import Settings
+from include.storage.store import Store, open_store
+
+MANIFEST = "_manifest.json"
+READERS = 8
+"""Threads that read side by side where many small objects are wanted: they mostly wait."""
+
+
+class Layer(StrEnum):
+    """The stages that data passes through, in order."""
+
+    RAW = "raw"
+    QUARANTINE = "quarantine"
+    FEATURES = "features"
+    QUALITY = "quality"
+    CANDIDATES = "candidates"
+    DECISIONS = "decisions"
+    PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A family of daily partitions, such as `raw/flights`."""
+
+    layer: Layer
+    name: str
+
+    def on(self, day: date) -> Partition:
+        """This dataset's partition of a day."""
+        return Partition(self, day)
+
+    def __str__(self) -> str:
+        return f"{self.layer}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One day of a dataset."""
+
+    dataset: Dataset
+    day: date
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/date={self.day.isoformat()}"
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a partition; `rows` is 0 for files that are no tables."""
+
+    name: str
+    size: int
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a published partition consists of, and what it was made from.
+
+    `inputs` maps a partition (or any other ingredient) to its content hash.
+    """
+
+    partition: str
+    files: tuple[File, ...]
+    inputs: Mapping[str, str]
+
+    @property
+    def rows(self) -> int:
+        """Rows over all files."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def sha256(self) -> str:
+        """A hash of the partition's content: its files' names and hashes, in order."""
+        content = "".join(f"{file.name}:{file.sha256}\n" for file in self.files)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def to_json(self) -> bytes:
+        """The manifest as canonical JSON: equal manifests are equal bytes."""
+        body = {
+            "partition": self.partition,
+            "rows": self.rows,
+            "sha256": self.sha256,
+            "files": [vars(file) for file in self.files],
+            "inputs": dict(sorted(self.inputs.items())),
+        }
+        return (json.dumps(body, indent=1) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Manifest:
+        """A manifest from `to_json`'s bytes."""
+        body = json.loads(content)
+        return cls(body["partition"], tuple(File(**file) for file in body["files"]), body["inputs"])
+
+
+class Lake:
+    """Partitions and other named objects of one use case under one root."""
+
+    def __init__(self, store: Store, use_case: str) -> None:
+        self.store = store
+        self.prefix = use_case
+
+    @classmethod
+    def open(cls, settings: Settings, use_case: str) -> Lake:
+        """The lake that the settings name, seen from one use case."""
+        return cls(open_store(settings.lake, s3_endpoint=settings.s3_endpoint), use_case)
+
+    # Partitions
+
+    def manifest(self, partition: Partition) -> Manifest | None:
+        """The partition's manifest, or None while it is not published."""
+        try:
+            return Manifest.from_json(self.store.read(f"{self.prefix}/{partition}/{MANIFEST}"))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise LakeError(
+                f"lake: manifest of {partition} is damaged: {error}; publish it again with --force"
+            ) from None
+
+    def require(self, partition: Partition) -> Manifest:
+        """The partition's manifest, or a `DataError` that says which step makes it."""
+        manifest = self.manifest(partition)
+        if manifest is None:
+            raise DataError(f"lake: {partition} is not published; run the step that makes {partition.dataset} first")
+        return manifest
+
+    def manifests(self, dataset: Dataset, days: Iterable[date]) -> dict[date, Manifest]:
+        """The manifests of those of the days that are published, in order of days; read side by side."""
+        asked = sorted(days)
+        with ThreadPoolExecutor(READERS) as pool:
+            found = zip(asked, pool.map(self.manifest, map(dataset.on, asked)), strict=True)
+            return {day: manifest for day, manifest in found if manifest}
+
+    def days(self, dataset: Dataset) -> list[date]:
+        """The days of which the dataset has a published partition, in order."""
+        found = []
+        for name in self.store.names(f"{self.prefix}/{dataset}"):
+            path = PurePosixPath(name)
+            if path.name == MANIFEST and path.parent.name.startswith("date="):
+                found.append(date.fromisoformat(path.parent.name.removeprefix("date=")))
+        return sorted(found)
+
+    def missing(self, dataset: Dataset, first: date, last: date) -> list[date]:
+        """The days from first to last, both included, that are not published."""
+        there = set(self.days(dataset))
+        return [day for day in days_between(first, last) if day not in there]
+
+    def publish(
+        self,
+        partition: Partition,
+        files: Mapping[str, pa.Table | bytes | Path],
+        *,
+        inputs: Mapping[str, str] | None = None,
+        force: bool = False,
+    ) -> Manifest:
+        """Publish a partition by one atomic act, after its files are complete.
+
+        A table becomes Parquet; bytes and paths are stored as they are. Stored names carry the content's hash, so two
+        publishers never write over each other. Without `force` the first publisher wins and everyone is answered with
+        the winner's manifest; with it the partition is replaced.
+        """
+        if not force and (existing := self.manifest(partition)):
+            return existing
+        stored = [self._put(partition, name, content, force=force) for name, content in sorted(files.items())]
+        manifest = Manifest(f"{self.prefix}/{partition}", tuple(stored), dict(inputs or {}))
+        name = f"{self.prefix}/{partition}/{MANIFEST}"
+        if force:
+            self.store.replace(name, manifest.to_json())
+        elif not self.store.create(name, manifest.to_json()):
+            return self.require(partition)
+        return manifest
+
+    def _put(self, partition: Partition, name: str, content: pa.Table | bytes | Path, *, force: bool) -> File:
+        rows = 0
+        if isinstance(content, pa.Table):
+            rows, content = content.num_rows, parquet_bytes(content)
+        elif name.endswith(".parquet"):
+            rows = pq.read_metadata(io.BytesIO(content) if isinstance(content, bytes) else content).num_rows
+        digest, size = _digest(content)
+        path = PurePosixPath(name)
+        stored = f"{path.stem}-{digest[:16]}{path.suffix}"
+        target = f"{self.prefix}/{partition}/{stored}"
+        if force or not self.store.exists(target):
+            self.store.replace(target, content)
+        return File(stored, size, rows, digest)
+
+    def read_file(self, partition: Partition, name: str) -> bytes:
+        """One file of a partition by the name it was published under, checked against its hash."""
+        path = PurePosixPath(name)
+        for file in self.require(partition).files:
+            if file.name.startswith(f"{path.stem}-") and file.name.endswith(path.suffix):
+                return self._checked(partition, file)
+        raise DataError(f"lake: {partition} has no file {name}")
+
+    def read(self, partition: Partition, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of a partition's Parquet files, in published order."""
+        files = [file for file in self.require(partition).files if file.name.endswith(".parquet")]
+        tables = [
+            pq.read_table(io.BytesIO(self._checked(partition, file)), columns=list(columns) if columns else None)
+            for file in files
+        ]
+        return pa.concat_tables(tables)
+
+    def read_days(self, dataset: Dataset, days: Iterable[date], columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of several days, in order of days; a day that is not published is an error."""
+        with ThreadPoolExecutor(READERS) as pool:
+            tables = list(pool.map(lambda day: self.read(dataset.on(day), columns), days))
+        try:
+            return pa.concat_tables(tables, promote_options="default")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"lake: the days of {dataset} do not fit together: {reason}; publish the older ones again with --force"
+            ) from None
+
+    def uris(self, dataset: Dataset, days: Iterable[date]) -> list[str]:
+        """The addresses of the Parquet files of several days, as their manifests name them (for Spark, DuckDB, …)."""
+        return [
+            self.store.uri(f"{self.prefix}/{dataset.on(day)}/{file.name}")
+            for day in days
+            for file in self.require(dataset.on(day)).files
+            if file.name.endswith(".parquet")
+        ]
+
+    def uri(self, partition: Partition) -> str:
+        """The partition's address."""
+        return self.store.uri(f"{self.prefix}/{partition}")
+
+    def _checked(self, partition: Partition, file: File) -> bytes:
+        try:
+            content = self.store.read(f"{self.prefix}/{partition}/{file.name}")
+        except FileNotFoundError:
+            raise LakeError(f"lake: {partition}/{file.name} is gone; publish it again with --force") from None
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise LakeError(f"lake: {partition}/{file.name} is damaged (hash differs); publish it again with --force")
+        return content
+
+    # Other objects: models, step reports, data docs
+
+    def put(self, name: str, content: bytes | Path) -> str:
+        """Store an object under a name of its own and return its address."""
+        self.store.replace(f"{self.prefix}/{name}", content)
+        return self.store.uri(f"{self.prefix}/{name}")
+
+    def get(self, name: str) -> bytes:
+        """The object of that name; `FileNotFoundError` if there is none."""
+        return self.store.read(f"{self.prefix}/{name}")
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """The days from first to last, both included."""
+    return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as Parquet; equal tables are equal bytes (same library version)."""
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd", store_schema=True)
+    return out.getvalue()
+
+
+def to_json(value: Any) -> bytes:
+    """A value as canonical, readable JSON."""
+    return (json.dumps(value, indent=1, sort_keys=True, default=str) + "\n").encode()
+
+
+def _digest(content: bytes | Path) -> tuple[str, int]:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest(), len(content)
+    with content.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest(), content.stat().st_size

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from datetime import date
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from include.database import migrate
+from include.database.tables import Base, Deployment, Reason, State, Tables, libpq_url, sqlalchemy_url
+from include.errors import FaultError
+from include.ingestion import records
+from include.release.deployments import Deployments, Target
+from include.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def history(database_url: str) -> Deployments:
+    migrate.upgrade(database_url)
+    return Deployments(Tables.open(Settings(database_url=database_url)), "flight_delay", "dag/run/deploy")
+
+
+def target(version: str, day: int = 1) -> Target:
+    return Target(version, f"file:///models/{version}.onnx", version * 64, date(2013, 10, day))
+
+
+def serve(history: Deployments, version: str, *, ended: State = State.REPLACED) -> Deployment:
+    deployment = history.begin(target(version), Reason.NIGHTLY)
+    history.confirm(deployment, ended=ended)
+    return deployment
+
+
+def states(history: Deployments) -> list[tuple[str, str]]:
+    return [(one.version, str(one.state)) for one in reversed(history.all())]
+
+
+# Migrations
+
+
+def test_migrations_go_forwards_backwards_and_forwards_again(database_url: str) -> None:
+    seen = []
+    for act in (migrate.upgrade, lambda url: migrate.downgrade(url, "base"), migrate.upgrade):
+        act(database_url)
+        with psycopg.connect(database_url) as session:
+            found = session.execute("SELECT to_regclass('deployments') IS NOT NULL").fetchone()
+        seen.append((found, migrate.current(database_url)))
+
+    assert seen == [((True,), migrate.head()), ((False,), None), ((True,), migrate.head())]
+
+
+def test_the_migrated_tables_are_the_models_tables(database_url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlalchemy import create_engine
+
+    migrate.upgrade(database_url)
+
+    engine = create_engine(sqlalchemy_url(database_url))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": migrate.VERSION_TABLE, "compare_type": True}
+        )
+        assert records.Flight.__tablename__ in Base.metadata.tables
+        assert compare_metadata(context, Base.metadata) == []
+    engine.dispose()
+
+
+def test_the_file_names_tell_the_newest_revision() -> None:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(migrate.FOLDER))
+
+    assert ScriptDirectory.from_config(config).get_heads() == [migrate.head()]
+
+
+def test_upgrading_what_is_up_to_date_imports_neither_alembic_nor_sqlalchemy(database_url: str) -> None:
+    migrate.upgrade(database_url)
+    script = """
+import sys
+from include.database.migrate import main
+code = main(["upgrade"])
+print(code, *sorted({"alembic", "sqlalchemy"} & set(sys.modules)))
+"""
+
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"NIGHTSHIFT_DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ended.stdout.splitlines() == [f"tables at revision {migrate.head()}, newest {migrate.head()}", "0"]
+
+
+def test_two_upgrades_at_once_wait_for_one_another(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as first:
+        # Given an upgrade under way
+        first.execute("SELECT pg_advisory_lock(%s)", [migrate.LOCK])
+        second = subprocess.Popen(
+            [sys.executable, "-m", "include.database.migrate", "upgrade"],
+            cwd=ROOT,
+            env={"NIGHTSHIFT_DATABASE_URL": database_url},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        # When a second one starts, Then it waits, and goes on when the first is done
+        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        deadline = time.monotonic() + 30
+        while first.execute(waits).fetchone() != (1,) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert second.poll() is None
+        assert migrate.current(database_url) is None
+    errors = second.communicate(timeout=60)[1].decode()
+
+    assert second.returncode == 0, errors
+    assert migrate.current(database_url) == migrate.head()
+
+
+def test_a_wrong_command_says_how(
+    database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_DATABASE_URL", database_url)
+
+    assert migrate.main(["sideways"]) == 78
+    assert "usage: python -m include.database.migrate upgrade" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2", "postgres"])
+def test_an_address_may_name_any_driver(scheme: str) -> None:
+    assert sqlalchemy_url(f"{scheme}://u:p@h:1/db") == "postgresql+psycopg://u:p@h:1/db"
+    assert libpq_url(f"{scheme}://u:p@h:1/db") == "postgresql://u:p@h:1/db"
+
+
+# What can go wrong
+
+
+def test_a_database_that_is_down_is_one_line_after_bounded_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.database.tables.PAUSE_SECONDS", 0.01)
+    settings = Settings(database_url="postgresql://someone:secret@127.0.0.1:1/nightshift")
+
+    with pytest.raises(FaultError) as down:
+        Tables.open(settings)
+
+    assert "PostgreSQL at postgresql+psycopg://someone:***@127.0.0.1:1/nightshift does not answer (4 tries)" in str(
+        down.value
+    )
+    assert "make up" in str(down.value)
+    assert "\n" not in str(down.value)
+    assert "secret" not in str(down.value)
+
+
+def test_a_database_without_tables_says_how_to_make_them(database_url: str) -> None:
+    history = Deployments(Tables.open(Settings(database_url=database_url)), "flight_delay")
+
+    with pytest.raises(FaultError, match=r'relation "deployments" does not exist; .*include\.migrate upgrade'):
+        history.current()
+
+
+# The history of deployments
+
+
+def test_nothing_was_served_at_first(history: Deployments) -> None:
+    assert history.current() is None
+    assert history.previous() is None
+    assert history.all() == []
+
+
+def test_a_new_deployment_ends_the_one_before(history: Deployments) -> None:
+    first = serve(history, "1")
+    second = serve(history, "2")
+
+    current = history.current()
+    assert current is not None
+    assert (current.version, current.replaces, current.reason, current.ended_at) == (
+        "2",
+        first.id,
+        Reason.NIGHTLY,
+        None,
+    )
+    assert (current.actor, current.trained_through) == ("dag/run/deploy", date(2013, 10, 1))
+    before = history.find(second.replaces)
+    assert before is not None
+    assert before.ended_at is not None
+    assert before.ended_at >= before.started_at
+    assert states(history) == [("1", "replaced"), ("2", "serving")]
+
+
+def test_use_cases_do_not_see_each_other(history: Deployments) -> None:
+    other = Deployments(history.tables, "other")
+    serve(history, "1")
+    serve(other, "9")
+
+    assert [one.version for one in history.all()] == ["1"]
+    assert [one.version for one in other.all()] == ["9"]
+
+
+def test_a_step_that_was_killed_halfway_is_seen_by_the_next(history: Deployments) -> None:
+    history.begin(target("1"), Reason.NIGHTLY)
+
+    serve(history, "1")
+
+    assert states(history) == [("1", "interrupted"), ("1", "serving")]
+
+
+def test_a_refusal_leaves_what_served(history: Deployments) -> None:
+    serve(history, "1")
+    refused = history.begin(target("2"), Reason.NIGHTLY)
+
+    history.end(refused, State.REFUSED, "not a whole ONNX file")
+
+    assert states(history) == [("1", "serving"), ("2", "refused")]
+    found = history.find(refused.id)
+    assert found is not None
+    assert found.detail == "not a whole ONNX file"
+
+
+def test_the_previous_is_the_last_other_version_that_served_well(history: Deployments) -> None:
+    # Given versions that served well, failed, were refused, and one that served twice in a row
+    serve(history, "1")
+    serve(history, "2")
+    serve(history, "3")
+    serve(history, "4", ended=State.ROLLED_BACK)
+    history.end(history.begin(target("5"), Reason.NIGHTLY), State.REFUSED, "truncated")
+    serve(history, "4")
+
+    # Then it is neither the one in service, nor the refused, nor the one that was rolled back
+    previous = history.previous()
+    assert states(history)[2] == ("3", "rolled_back")
+    assert previous is not None
+    assert previous.version == "2"
+
+
+def test_a_smoke_tests_figures_are_kept(history: Deployments) -> None:
+    deployment = serve(history, "1")
+
+    history.passed(deployment, {"rows": 50, "worst": 0.0})
+
+    current = history.current()
+    assert current is not None
+    assert current.smoke == {"rows": 50, "worst": 0.0}
+
+
+def test_the_database_itself_allows_one_in_service(history: Deployments, database_url: str) -> None:
+    serve(history, "1")
+    serve(history, "2")
+
+    with psycopg.connect(database_url) as session, pytest.raises(psycopg.errors.UniqueViolation):
+        session.execute("UPDATE deployments SET state = 'serving'")
+
+
+def test_one_at_a_time_changes_what_is_served(history: Deployments) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with history.locked():
+            order.append("second")
+
+    with history.locked():
+        other = threading.Thread(target=second)
+        other.start()
+        time.sleep(0.3)
+        order.append("first")
+    other.join(timeout=10)
+
+    assert order == ["first", "second"]

@@ -1,0 +1,210 @@
+"""A user's own files, in a folder, in a (mock) bucket or behind a URL, whole or broken."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from include.errors import DataError, ExitCode, FaultError
+from include.quality.conform import conform
+from include.sources import tabular
+from include.sources.tabular import Files, TabularSource
+from tests.small_case import DAY, SALES
+
+FIRST = date(2026, 5, 1)
+CSV = (
+    "id,shop,amount,note,at\n"
+    "s-1,north,1.50,,2026-05-20T08:00:00Z\n"
+    's-2,south,20,"with, comma",2026-05-20T10:00:00+02:00\n'
+)
+
+
+def source(root: str, path: str = "{topic}/{date}.csv", **more: str | None) -> TabularSource:
+    column = None if "{date}" in path else "day"
+    return TabularSource(root, {"sales": Files(path, column)}, first_day=FIRST, **more)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of one good day."""
+    folder = tmp_path / "my data"
+    (folder / "sales").mkdir(parents=True)
+    (folder / "sales" / f"{DAY}.csv").write_text(CSV)
+    return folder
+
+
+class Server(ThreadingHTTPServer):
+    """A web server that answers with `bodies` by path, after refusing `refusals` times with `status`."""
+
+    bodies: dict[str, bytes]
+    refusals = 0
+    status = 503
+    asked = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        body = self.server.bodies.get(self.path)
+        refused = self.server.asked <= self.server.refusals
+        self.send_response(self.server.status if refused else 404 if body is None else 200)
+        self.end_headers()
+        self.wfile.write(b"" if refused or body is None else body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(tabular, "PAUSE_SECONDS", 0.001)
+    server = Server(("127.0.0.1", 0), Handler)
+    server.bodies = {f"/sales/{DAY}.csv": CSV.encode()}
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def address(server: Server) -> str:
+    return f"http://127.0.0.1:{server.server_address[1]}"
+
+
+def test_a_folder_of_csv_is_read_as_text_that_the_contract_understands(folder: Path) -> None:
+    records = source(str(folder)).read("sales", DAY)
+    assert set(records.schema.types) == {pa.string()}
+    good = conform(records, SALES, "test").good
+    assert good["amount"].to_pylist() == [1.5, 20.0]
+    assert good["note"].to_pylist() == [None, "with, comma"]
+    assert good["at"][0].as_py() == good["at"][1].as_py()
+    # And so is the same folder by its address, where the space is %20
+    assert source(folder.as_uri()).read("sales", DAY).equals(records)
+
+
+def test_text_that_looks_like_a_number_stays_text(folder: Path) -> None:
+    (folder / "sales" / f"{DAY}.csv").write_text("code\n007\n1e5\n")
+    assert source(str(folder)).read("sales", DAY)["code"].to_pylist() == ["007", "1e5"]
+
+
+def test_a_folder_of_parquet_keeps_its_types(folder: Path) -> None:
+    table = pa.table({"id": ["s-1"], "amount": pa.array([3], pa.int32())})
+    pq.write_table(table, folder / "sales" / f"{DAY}.parquet")
+    assert source(str(folder), "{topic}/{date}.parquet").read("sales", DAY).equals(table)
+
+
+def test_a_compressed_file_is_read(folder: Path) -> None:
+    (folder / f"{DAY}.csv.gz").write_bytes(gzip.compress(CSV.encode()))
+    assert source(str(folder), "{date}.csv.gz").read("sales", DAY).num_rows == 2
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(folder: Path) -> None:
+    (folder / "sales" / f"{DAY}.csv").write_bytes(b"\xef\xbb\xbf" + CSV.encode())
+    assert source(str(folder)).read("sales", DAY).column_names[0] == "id"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_one_file_of_all_days_is_cut_by_its_date_column_and_read_once(folder: Path, suffix: str) -> None:
+    days = [date(2026, 5, 20), date(2026, 5, 21), date(2026, 5, 20)]
+    file = folder / f"all.{suffix}"
+    if suffix == "csv":
+        file.write_text("day,n\n" + "".join(f"{day},{n}\n" for n, day in enumerate(days)))
+    else:
+        pq.write_table(pa.table({"day": days, "n": ["0", "1", "2"]}), file)
+    one = source(str(folder), f"all.{suffix}")
+    assert one.read("sales", date(2026, 5, 20))["n"].to_pylist() == ["0", "2"]
+    file.unlink()
+    assert one.read("sales", date(2026, 5, 21))["n"].to_pylist() == ["1"]
+    assert one.read("sales", date(2026, 5, 22)).num_rows == 0
+
+
+def test_a_file_without_a_byte_has_no_rows(folder: Path) -> None:
+    (folder / "sales" / f"{DAY}.csv").write_bytes(b"")
+    assert source(str(folder)).read("sales", DAY).num_rows == 0
+
+
+def test_files_behind_a_url_are_read(server: Server) -> None:
+    assert source(address(server)).read("sales", DAY).num_rows == 2
+
+
+def test_files_in_a_bucket_are_read(bucket: str, s3_endpoint: str) -> None:
+    """Over moto, a mock of S3, behind real HTTP requests."""
+    client = boto3.client("s3", endpoint_url=s3_endpoint)
+    client.put_object(Bucket=bucket, Key=f"in/sales/{DAY}.csv", Body=CSV.encode())
+    assert source(f"s3://{bucket}/in", s3_endpoint=s3_endpoint).read("sales", DAY).num_rows == 2
+
+
+def test_bytes_that_are_no_utf8_are_named_with_file_and_position(folder: Path) -> None:
+    file = folder / "sales" / f"{DAY}.csv"
+    file.write_bytes(CSV.encode() + "s-3,süd".encode("latin-1"))
+    with pytest.raises(DataError) as raised:
+        source(str(folder)).read("sales", DAY)
+    position = len(CSV) + 5
+    assert str(raised.value) == f"source: {file} is not UTF-8: byte 0xfc at position {position}; save it as UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("{date}.csv", b"a,b\n1,2,3\n", "Expected 2 columns, got 3"),
+        ("{date}.parquet", b"PAR1 and then nothing", "is broken"),
+        ("{date}.parquet", b"", "is broken"),
+        ("{date}.csv.gz", b"no gzip", "is broken"),
+    ],
+)
+def test_a_broken_file_is_named_and_not_tried_again(folder: Path, name: str, content: bytes, reason: str) -> None:
+    (folder / name.format(date=DAY)).write_bytes(content)
+    with pytest.raises(DataError, match=f"source: .*{DAY}.*{reason}.*; deliver it again") as raised:
+        source(str(folder), name).read("sales", DAY)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_was_not_delivered_is_named(folder: Path, server: Server) -> None:
+    for root in (str(folder), address(server)):
+        with pytest.raises(DataError, match=r"source: .*/sales/2026-05-21.csv is not there; deliver it"):
+            source(root).read("sales", date(2026, 5, 21))
+
+
+def test_a_server_that_stumbles_is_asked_again(server: Server) -> None:
+    server.refusals = 2
+    assert source(address(server)).read("sales", DAY).num_rows == 2
+    assert server.asked == 3
+
+
+@pytest.mark.parametrize("status", [500, 403])
+def test_a_server_that_refuses_is_a_fault_after_three_attempts(server: Server, status: int) -> None:
+    server.refusals, server.status = 99, status
+    with pytest.raises(FaultError, match=rf"cannot be read after 3 attempts: HTTP {status} .*") as raised:
+        source(address(server)).read("sales", DAY)
+    assert server.asked == 3
+    assert raised.value.exit_code is ExitCode.FAULT
+
+
+def test_a_place_out_of_reach_is_a_fault_in_one_line(server: Server, s3_credentials: None) -> None:
+    for root, endpoint in (("http://127.0.0.1:9", None), ("s3://bucket", "http://127.0.0.1:9")):
+        with pytest.raises(FaultError, match=r"^source: .*cannot (be read after 3|read s3)"):
+            source(root, s3_endpoint=endpoint).read("sales", DAY)
+
+
+def test_a_date_column_that_is_not_there_is_named(folder: Path) -> None:
+    (folder / "all.csv").write_text("when,n\n2026-05-20,1\n")
+    with pytest.raises(DataError, match="has no column day; it has when, n"):
+        source(str(folder), "all.csv").read("sales", DAY)
+
+
+@pytest.mark.parametrize(("path", "column"), [("all.csv", None), ("{date}.csv", "day")])
+def test_files_say_which_day_in_exactly_one_way(path: str, column: str | None) -> None:
+    with pytest.raises(ValueError, match=r"give either \{date\} in the path or a date_column"):
+        Files(path, column)

@@ -101,6 +101,7 @@ def run_spark(folder: Path, scale: int) -> dict[str, float]:
     """Spark's seconds for one scale, its start apart."""
     from include.spark import spark_session
     from include.use_cases.flight_delay.features import build
+    from spark_jobs.features import READ_ONCE
 
     paths = {topic: str(folder / f"{topic}-{scale}.parquet") for topic in TOPICS}
     read = sum(pq.read_metadata(path).num_rows for path in paths.values())
@@ -111,7 +112,7 @@ def run_spark(folder: Path, scale: int) -> dict[str, float]:
         raw = {topic: spark.read.parquet(path) for topic, path in paths.items()}
         spark.conf.set("spark.sql.shuffle.partitions", max(THREADS, -(-read // 100_000)))
         target = folder / "spark"
-        build(spark, raw, wanted(scale)).write.mode("overwrite").parquet(str(target))
+        build(spark, raw, wanted(scale)).write.options(**READ_ONCE).mode("overwrite").parquet(str(target))
         done = time.monotonic()
         rows = spark.read.parquet(str(target)).count()
     return {"rows": rows, "seconds": done - started, "start_seconds": started - clock}

@@ -138,7 +138,8 @@ class Worker:
                     self._turn(reader, shift)
             except psycopg.ProgrammingError as error:
                 raise FaultError(
-                    f"{self.spec.name}: {_line(error)}; bring the tables up to date: python -m include.database.migrate upgrade"
+                    f"{self.spec.name}: {_line(error)}; "
+                    "bring the tables up to date: python -m include.database.migrate upgrade"
                 ) from error
             finally:
                 self.tally.owed += reader.close()

@@ -29,7 +29,7 @@ KEYS = {
 STATE_KEYS = {"city": "", "origin": "origin", "carrier": "origin, carrier", "dest": "dest"}
 
 LEGS = """
-create temp table legs as
+create table legs as
 select s.*, f.departed_at, f.arrived_at, f.dep_delay::bigint as dep_delay, f.arr_delay::bigint as arr_delay,
        hour(timezone('America/New_York', s.scheduled_departure)) as hour,
        minute(timezone('America/New_York', s.scheduled_departure)) as minute,
@@ -43,16 +43,16 @@ from schedule s left join flights f on s.date = f.date and s.flight_id = f.fligh
 """
 
 LINKED = """
-create temp table linked as
+create table linked as
 select *, {columns}
 from legs
 window aircraft as (partition by tailnum order by scheduled_departure, flight_id)
 """
 
 ROWS = """
-create temp table examples as
+create table examples as
 select *, (timezone('America/New_York', as_of - interval 1 microsecond) - interval 1 hour)::date as state_day,
-       floor(epoch(as_of) / 60)::bigint as clock
+       floor(epoch(as_of) / 60)::bigint as clock, row_number() over () as number
 from (
     select 'two_hours' as horizon, l.*, scheduled_departure - interval 2 hour as as_of
     from linked l where date in (select date from wanted where horizon = 'two_hours')
@@ -63,7 +63,7 @@ from (
 """
 
 DAILY = """
-create temp table daily_{of} as
+create table daily_{of} as
 select {keys} date, count(*) as flights,
        count(*) filter (departed_day is null or departed_day > date) as missed,
        {measures}
@@ -71,14 +71,14 @@ from legs {where} group by {keys} date
 """
 
 HISTORY_OF = """
-create temp table history_{of} as
+create table history_{of} as
 select {keys} date, flights, {columns}
 from daily_{of}
 window {windows}
 """
 
 EVENTS = """
-create temp table events as
+create table events as
 select date, departed_day as day, departed_clock as clock, origin, carrier, dest, 'departure' as what,
        dep_delay as delay, (departed_day = date and planned_day = date)::int as today
 from legs where departed_day - date between 0 and 1
@@ -90,7 +90,7 @@ select date, planned_day, planned_clock, origin, carrier, dest, 'plan', null, 0 
 """
 
 RUNNING = """
-create temp table running_{of} as
+create table running_{of} as
 select {keys} day, clock, sum(n) over running as n, sum(delay) over running as delay, sum(late) over running as late,
        sum(planned) over running as planned, sum(gone) over running as gone
 from (
@@ -103,8 +103,19 @@ from (
 window running as (partition by {keys} day order by clock)
 """
 
+STATE_OF = """
+create table state_{of} as
+with asked as (select number, {keys} state_day, clock from examples)
+select e.number, s.n, s.delay, s.late, s.planned, s.gone,
+       b.n as n_before, b.delay as delay_before, b.late as late_before
+from asked e
+asof left join running_{of} s on {same_s} s.day = e.state_day and s.clock <= e.clock
+asof left join running_{of} b on {same_b} b.day = e.state_day and b.clock <= e.clock - 120
+"""
+"""Few columns for each example: an ASOF join sorts whole rows, so it is done before the rows are wide."""
+
 WEATHER = """
-create temp table board as
+create table board as
 with slots as (select *, ceil(epoch(known_at) / 3600)::bigint as slot from weather),
      hours as (select distinct floor(clock / 60)::bigint as hour_slot from examples),
      probes as (select hour_slot, origin as place from hours, (select distinct origin from slots)),
@@ -151,9 +162,14 @@ def _history(of: str, spans: tuple[int, ...]) -> Iterator[str]:
     yield HISTORY_OF.format(of=of, keys=keys, columns=", ".join(columns), windows=", ".join(windows))
 
 
-def _running(of: str) -> str:
+def _states(of: str) -> Iterator[str]:
     keys = f"{STATE_KEYS[of]}," if STATE_KEYS[of] else ""
-    return RUNNING.format(of=of, keys=keys, what="arrival" if of == "dest" else "departure")
+    yield RUNNING.format(of=of, keys=keys, what="arrival" if of == "dest" else "departure")
+    same = {
+        f"same_{side}": "".join(f"{side}.{key} = e.{key} and " for key in STATE_KEYS[of].split(", ") if key)
+        for side in ("s", "b")
+    }
+    yield STATE_OF.format(of=of, keys=keys, **same)
 
 
 def _linked() -> str:
@@ -183,7 +199,7 @@ def _state_columns() -> Iterator[str]:
     for of in STATE:
         event = "arrival" if of == "dest" else "departure"
         total = {name: f"coalesce(s_{of}.{name}, 0)" for name in ("n", "delay", "late", "planned", "gone")}
-        recent = {name: f"({total[name]} - coalesce(b_{of}.{name}, 0))" for name in ("n", "delay", "late")}
+        recent = {name: f"({total[name]} - coalesce(s_{of}.{name}_before, 0))" for name in ("n", "delay", "late")}
         yield f"{recent['n']} as {of}_{event}s_2h"
         yield f"case when {recent['n']} > 0 then {recent['delay']} / {recent['n']} end as {of}_{event}_delay_2h"
         yield f"{_rate(recent['late'], recent['n'], 5)} as {of}_{event}_late_rate_2h"
@@ -256,16 +272,7 @@ def _joins() -> Iterator[str]:
         on = " and ".join(f"h_{of}.{key} = e.{key}" for key in (*KEYS[of].split(", "), "date") if key)
         yield f"left join history_{of} h_{of} on {on}"
     for of in STATE:
-        same = " and ".join(f"{{0}}_{of}.{key} = e.{key}" for key in STATE_KEYS[of].split(", ") if key)
-        same = f"{same} and" if same else ""
-        yield (
-            f"asof left join running_{of} s_{of} on {same.format('s')} s_{of}.day = e.state_day"
-            f" and s_{of}.clock <= e.clock"
-        )
-        yield (
-            f"asof left join running_{of} b_{of} on {same.format('b')} b_{of}.day = e.state_day"
-            f" and b_{of}.clock <= e.clock - 120"
-        )
+        yield f"join state_{of} s_{of} on s_{of}.number = e.number"
     yield "left join board w on w.place = e.origin and w.hour_slot = floor(e.clock / 60)::bigint"
     yield (
         "left join (select hour_slot, min(visibility) as worst_visibility,"
@@ -304,10 +311,10 @@ def prepare(
     asked_of = pa.table(  # noqa: F841 (read by name)
         {"horizon": [name for name, _ in asked], "date": pa.array([day for _, day in asked], pa.date32())}
     )
-    connection.execute("create temp table days as from calendar; create temp table wanted as from asked_of")
+    connection.execute("create table days as from calendar; create table wanted as from asked_of")
     statements = [LEGS, _linked(), ROWS, EVENTS, WEATHER]
     statements += [statement for of, spans in HISTORY.items() for statement in _history(of, spans)]
-    statements += [_running(of) for of in STATE]
+    statements += [statement for of in STATE for statement in _states(of)]
     for statement in statements:
         connection.execute(statement)
 

@@ -5,7 +5,9 @@
 A PostgreSQL of its own (fsync on), and the sample year's flight records in a landing folder. The writer to compare
 with has its records in memory, decoded: it formats them, writes one COPY into an unlogged staging table and then one
 upsert; measured a second time, it has to decode its messages first, as a worker has. The worker reads, checks,
-dead-letters and accounts for each batch. They take turns, the best of `ROUNDS` counts. Memory is a worker process's
+dead-letters and accounts for each batch. They take turns, the best of `ROUNDS` counts; once with the records as they
+come, up to three of a flight, of which the worker sends the newest of a batch only; once with one record of each
+flight, so that nothing can be left out. Memory is a worker process's
 peak for a tenth of the backlog and for all of it. The return is measured from the moment a killed database answers
 again to the worker's first commit.
 """
@@ -33,15 +35,15 @@ import psycopg
 from psycopg import sql
 
 from include.database.migrate import upgrade
-from include.errors import FaultError
+from include.errors import StepError
 from include.ingestion.brokers.broker import Message, Received
 from include.ingestion.brokers.landing import LandingBroker
 from include.ingestion.collector import message
-from include.ingestion.ledger import Batch, Ledger
+from include.ingestion.ledger import Ledger
 from include.ingestion.partitions import DailyPartitions
 from include.ingestion.shift import Shift
 from include.ingestion.topics import EVENT_TIME, Record
-from include.ingestion.workers import Worker
+from include.ingestion.workers import Worker, WorkerSpec
 from include.local.postgres import Postgres
 from include.local.processes import Processes
 from include.settings import Settings
@@ -49,7 +51,7 @@ from include.storage.lake import days_between
 from include.storage.store import FileStore
 from include.use_cases.flight_delay.sources import sample
 from include.use_cases.flight_delay.spec import SPEC
-from include.use_cases.flight_delay.topics import A2, WORKERS, events
+from include.use_cases.flight_delay.topics import A2, events
 
 BACKLOG = 1_000_000
 COMPARED = 100_000
@@ -71,7 +73,10 @@ def main(backlog: int = BACKLOG) -> None:
             large = LandingBroker(FileStore(Path(folder) / "large"))
             tenth = min(COMPARED, backlog)
             say(f"{fill(small, tenth):,} and {fill(large, backlog):,} records published")
+            single = LandingBroker(FileStore(Path(folder) / "single"))
+            fill(single, tenth, once=True)
             figures = compare(database, small)
+            figures["one_record_a_flight"] = compare(database, single)
             figures |= memory(database, small, large, backlog)
             figures |= returns(database, large)
         finally:
@@ -87,11 +92,19 @@ def say(line: str) -> None:
 # Records
 
 
-def fill(broker: LandingBroker, count: int) -> int:
-    """Publish so many of the year's flight records, day by day; the year again if it has too few."""
+def fill(broker: LandingBroker, count: int, *, once: bool = False) -> int:
+    """Publish so many of the year's flight records, day by day; the year again if it has too few.
+
+    With `once` only the first of each flight.
+    """
     source = sample(Settings())
     days = itertools.cycle(days_between(SPEC.first_day, SPEC.last_day))
-    made = (event for day in days for event in events(source, A2.name, day))
+    made = (
+        event
+        for day in days
+        for event in events(source, A2.name, day)
+        if not once or event.record["departed_at"] is None
+    )
     messages: Iterator[Message] = (message(A2, {**event.record, EVENT_TIME: event.at}) for event in made)
     producer = broker.producer(A2.name)
     return sum(producer.send(list(itertools.islice(messages, min(20_000, count - n)))) for n in range(0, count, 20_000))
@@ -113,7 +126,7 @@ def read_all(broker: LandingBroker) -> list[Received]:
 def compare(database: Database, broker: LandingBroker) -> dict[str, Any]:
     """Records a second of the worker and of the plain writer, in turns."""
     messages = read_all(broker)
-    records = list(Batch.of(A2, messages, {}).records)
+    records = [A2.decode(message.value) for message in messages]
     writer, decoder, worker = [], [], []
     for turn in range(ROUNDS):
         began = time.perf_counter()
@@ -167,11 +180,6 @@ def plain_write(url: str, records: Sequence[Record]) -> float:
         return time.perf_counter() - began
 
 
-def copied(value: Any) -> str:
-    """A value in COPY's text format."""
-    return "\\N" if value is None else value if type(value) is str else str(value)
-
-
 def work(url: str, broker: LandingBroker) -> dict[str, float]:
     """A worker's whole shift in a process that inherits nothing from this one: records, seconds, peak MiB."""
     spawn = multiprocessing.get_context("spawn")
@@ -185,7 +193,7 @@ def work(url: str, broker: LandingBroker) -> dict[str, float]:
 
 
 def _work(url: str, broker: LandingBroker, answer: Any) -> None:
-    worker = Worker(WORKERS["worker_2"], Ledger(url, "benchmark", A2), broker)
+    worker = Worker(WorkerSpec("worker_2", A2.name), Ledger(url, "benchmark", A2), broker)
     began = time.perf_counter()
     tally = worker.work(Shift.until(datetime.now(UTC) + timedelta(hours=1)), drain=True)
     seconds = time.perf_counter() - began
@@ -245,8 +253,7 @@ def returns(database: Database, broker: LandingBroker) -> dict[str, Any]:
 def _work_slowly(url: str, broker: LandingBroker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
-    spec = WORKERS["worker_2"]
-    Worker(type(spec)(spec.name, spec.topic, batch=500), Ledger(url, "benchmark", A2), broker).work(
+    Worker(WorkerSpec("worker_2", A2.name, batch=500), Ledger(url, "benchmark", A2), broker).work(
         Shift.until(datetime.now(UTC) + timedelta(minutes=10))
     )
 
@@ -290,7 +297,7 @@ class Database:
             try:
                 self.postgres.start()
                 break
-            except FaultError:
+            except StepError:  # it is not up yet, or the killed one is not quite gone
                 time.sleep(0.1)
         if not self._migrated:
             upgrade(self.postgres.url("nightshift"))

@@ -85,6 +85,8 @@ class Settings(BaseModel):
     kafka_certificate: str | None = None
     kafka_key: str | None = None
     """Paths of PEM files: the authority that signed the brokers, and the client's own certificate and key."""
+    landing_days: int | None = Field(None, ge=1)
+    """Segments that were landed longer ago than this, and that every group has read, are deleted; none: kept."""
     records: Records = Records.FILES
     table_days: int | None = Field(None, ge=1)
     """Daily partitions older than this are dropped from the tables; none: they are kept."""

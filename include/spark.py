@@ -50,7 +50,10 @@ DEFAULTS = {
 INTERPRETED_ROWS = 200_000
 QUICK_ROWS = 4_000_000
 
-QUICK = "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=192m"
+JAVA = "-XX:+UseParallelGC -XX:-DontCompileHugeMethods"
+"""A feature row's generated code is one method of more than the 8,000 bytecodes at which Java would stop compiling."""
+
+QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=192m"
 """For a job of up to a few million rows: it ends before Java's second compiler, which took half its time, pays."""
 
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
@@ -132,8 +135,9 @@ def configuration(settings: Settings) -> dict[str, str]:
 
 def sized(rows: int) -> dict[str, str]:
     """The settings that depend on how many rows a job reads."""
-    quiet = f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"
-    options = quiet if rows > QUICK_ROWS else f"{quiet} {QUICK}"
+    options = f"{JAVA} -Dlog4j2.configurationFile={LOGGING.as_uri()}"
+    if rows <= QUICK_ROWS:
+        options = f"{options} {QUICK}"
     return {"spark.driver.extraJavaOptions": options} | (INTERPRETED if rows <= INTERPRETED_ROWS else {})
 
 
@@ -194,11 +198,11 @@ def _start(master: str, name: str, chosen: Mapping[str, str], java_home: Path) -
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise FaultError(f"spark: no session at {master}: {reason}") from error
     finally:
-        for variable, value in before.items():
-            if value is None:
+        for variable, previous in before.items():
+            if previous is None:
                 del os.environ[variable]
             else:
-                os.environ[variable] = value
+                os.environ[variable] = previous
 
 
 def _end(driver: subprocess.Popen[bytes]) -> None:

@@ -179,5 +179,5 @@ def announce(outlets: Iterable[Asset], context: Context, result: Mapping[str, An
     """Say on each outlet's event what was made, so that other DAGs can follow it."""
     for outlet in outlets:
         context["outlet_events"][outlet].extra = {
-            key: result.get(key, {}) for key in ("date", "rows", "metrics", "uris")
+            key: result.get(key, {}) for key in ("date", "rows", "metrics", "uris", "facts")
         }

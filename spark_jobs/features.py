@@ -40,6 +40,8 @@ PUBLISHERS = 8
 ROWS_PER_TASK = 100_000
 """Raw rows to a shuffle task: at about 1 KB of state a row it sorts in memory with a driver of 1 GiB."""
 PROGRESS_SECONDS = 5.0
+READ_ONCE = {"compression": "snappy", "parquet.enable.dictionary": "false"}
+"""Parquet that is written once and read once: dictionaries and hard compression cost more time than they save."""
 SQL_TYPES = {
     Kind.TEXT: "string",
     Kind.INTEGER: "bigint",
@@ -221,10 +223,8 @@ def _write(context: Context, work: Work, scratch: str) -> float:
         raw = {name: _read(spark, lake, raw_contracts[name], work.days(name)) for name in raw_contracts}
         wanted = {horizon.name: list(days) for horizon, days in work.wanted.items() if days}
         rows = use_case.part("features").build(spark, raw, wanted).withColumn(PART, _number(use_case.spec.horizons))
-        # Written once and read once: what dictionaries and hard compression would save is not worth their time here.
-        quick = {"compression": "snappy", "parquet.enable.dictionary": "false"}
         with _progress():
-            rows.select(PART, *contract.names).write.options(**quick).partitionBy(PART).parquet(
+            rows.select(PART, *contract.names).write.options(**READ_ONCE).partitionBy(PART).parquet(
                 _spark_path(lake.store.uri(scratch))
             )
         spark.catalog.clearCache()

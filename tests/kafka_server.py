@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Authority
 from tests.postgres_server import free_port
 
 POM = Path(__file__).parent / "kafka" / "pom.xml"
@@ -44,11 +45,15 @@ def classpath() -> str:
 
 
 class KafkaServer:
-    """A broker with a plain and a password-protected listener, its log in a folder of its own."""
+    """A broker with a listener that is plain, one that asks for a password, and one that also encrypts.
+
+    The last shows a certificate of `authority`'s and asks for one. The log lies in a folder of its own.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, self.sasl_port, self.controller_port = free_port(), free_port(), free_port()
+        self.port, self.sasl_port, self.tls_port, self.controller_port = (free_port() for _ in range(4))
+        self.authority = Authority(folder / "certificates")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,6 +65,11 @@ class KafkaServer:
     def protected_address(self) -> str:
         """The listener that asks for a user."""
         return f"kafka://127.0.0.1:{self.sasl_port}"
+
+    @property
+    def encrypted_address(self) -> str:
+        """The listener that asks for a user and a certificate, by TLS."""
+        return f"kafka://127.0.0.1:{self.tls_port}"
 
     def prepare(self) -> None:
         """Write the settings and format the log."""
@@ -104,15 +114,22 @@ class KafkaServer:
 
     def _properties(self) -> str:
         jaas = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-        plain, protected = f"127.0.0.1:{self.port}", f"127.0.0.1:{self.sasl_port}"
+        plain, protected, tls = (f"127.0.0.1:{port}" for port in (self.port, self.sasl_port, self.tls_port))
         return f"""\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://{plain},PROTECTED://{protected},CONTROLLER://127.0.0.1:{self.controller_port}
-advertised.listeners=PLAINTEXT://{plain},PROTECTED://{protected}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROTECTED:SASL_PLAINTEXT
+listeners=PLAINTEXT://{plain},PROTECTED://{protected},TLS://{tls},CONTROLLER://127.0.0.1:{self.controller_port}
+advertised.listeners=PLAINTEXT://{plain},PROTECTED://{protected},TLS://{tls}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROTECTED:SASL_PLAINTEXT,TLS:SASL_SSL
 listener.name.protected.sasl.enabled.mechanisms=PLAIN
 listener.name.protected.plain.sasl.jaas.config={jaas} user_{USER}="{PASSWORD}";
+listener.name.tls.sasl.enabled.mechanisms=PLAIN
+listener.name.tls.plain.sasl.jaas.config={jaas} user_{USER}="{PASSWORD}";
+listener.name.tls.ssl.keystore.type=PEM
+listener.name.tls.ssl.keystore.location={self.authority.sign("broker").both}
+listener.name.tls.ssl.truststore.type=PEM
+listener.name.tls.ssl.truststore.location={self.authority.ca}
+listener.name.tls.ssl.client.auth=required
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=127.0.0.1:{self.controller_port}
 inter.broker.listener.name=PLAINTEXT

@@ -1,4 +1,6 @@
-"""`python -m include.ingestion.dead_letters list | replay ID… | replay --all`: what could not be stored, and trying it again.
+"""What could not be stored, and trying it again.
+
+`python -m include.ingestion.dead_letters list | replay ID… | replay --all`
 
 A replay publishes a letter's very bytes to its topic once more and marks it replayed. If its schema or its table has
 been mended since, it is stored; if not, it becomes a new dead letter.

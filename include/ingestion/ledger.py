@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from operator import itemgetter
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 
 from include.ingestion.brokers.broker import Received
 from include.ingestion.partitions import DailyPartitions
-from include.ingestion.topics import EVENT_TIME, PoisonError, Record, Topic
-from include.quality.contract import Kind
+from include.ingestion.rows import NO_ROWS, Rows, names_of, newest, table_of
+from include.ingestion.topics import PoisonError, Record, Topic
 
 SESSION: dict[str, Any] = {
     "connect_timeout": 2,
@@ -23,8 +23,10 @@ SESSION: dict[str, Any] = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 2,
+    "client_encoding": "utf8",
 }
-ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+PART = 500
+"""Messages that are read one by one when there is something odd among them."""
 
 Positions = Mapping[int, int]
 """The next offset owed, by partition."""
@@ -48,34 +50,58 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Batch:
-    """Messages as they came, from `start` on, sorted into records and dead letters."""
+    """Messages as they came, from `start` on, sorted into rows and dead letters."""
 
     start: Positions
     messages: Sequence[Received]
-    records: Sequence[Record]
+    rows: Rows
     dead: Sequence[DeadLetter]
     end: Positions
+
+    @property
+    def records(self) -> int:
+        """How many messages were records, those included that a newer one of the batch replaces."""
+        return len(self.messages) - len(self.dead)
 
     @classmethod
     def of(cls, topic: Topic, messages: Sequence[Received], positions: Positions) -> Batch:
         """Check every message against its schema."""
-        records: list[Record] = []
+        end = {message.partition: message.offset + 1 for message in messages}
+        parts: list[pa.Table] = []
         dead: list[DeadLetter] = []
-        end: dict[int, int] = {}
-        for message in messages:
-            end[message.partition] = message.offset + 1
-            try:
-                records.append(topic.decode(message.value, message.schema_id))
-            except PoisonError as error:
-                dead.append(DeadLetter(message, str(error)))
-        return cls({partition: positions.get(partition, 0) for partition in end}, messages, records, dead, end)
+        _sort(topic, messages, parts, dead)
+        start = {partition: positions.get(partition, 0) for partition in end}
+        return cls(start, messages, Rows.of(topic, parts), dead, end)
 
     @classmethod
     def refused(cls, message: Received, positions: Positions, reason: str) -> Batch:
         """One message that the database will not have."""
         start = {message.partition: positions.get(message.partition, 0)}
         end = {message.partition: message.offset + 1}
-        return cls(start, [message], [], [DeadLetter(message, reason)], end)
+        return cls(start, [message], NO_ROWS, [DeadLetter(message, reason)], end)
+
+
+def _sort(topic: Topic, messages: Sequence[Received], parts: list[pa.Table], dead: list[DeadLetter]) -> None:
+    """Read messages all at once; where that fails in parts, and only the part that is not sound one by one."""
+    schema_ids = {message.schema_id for message in messages}
+    records = topic.decode_all([message.value for message in messages], schema_ids)
+    if records is not None:
+        parts.append(newest(topic, records))
+    elif len(messages) > PART:
+        for first in range(0, len(messages), PART):
+            _sort(topic, messages[first : first + PART], parts, dead)
+    else:
+        _sort_singly(topic, messages, parts, dead)
+
+
+def _sort_singly(topic: Topic, messages: Sequence[Received], parts: list[pa.Table], dead: list[DeadLetter]) -> None:
+    records: list[Record] = []
+    for message in messages:
+        try:
+            records.append(topic.decode(message.value, message.schema_id))
+        except PoisonError as error:
+            dead.append(DeadLetter(message, str(error)))
+    parts.append(table_of(topic, records))
 
 
 @dataclass
@@ -105,7 +131,7 @@ class Ledger:
         Raises `FencedError` when the ledger does not stand where the batch begins, and psycopg's errors.
         """
         connection = self._open()
-        self._partitions.ensure(connection, self.topic.days_of(batch.records))
+        self._partitions.ensure(connection, batch.rows.days)
         try:
             self._write(connection, batch, seconds)
         except psycopg.errors.CheckViolation as error:  # no such partition: it was dropped just now
@@ -116,8 +142,9 @@ class Ledger:
         with connection.transaction(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{max(int(seconds * 1000), 1)}ms"])
             self._fence(cursor, batch)
-            if batch.records:
-                self._copy(cursor, batch.records)
+            if batch.rows.count:
+                with cursor.copy(self._copy_in) as copy:
+                    copy.write(batch.rows.text)
                 cursor.execute(self._upsert)
             cursor.executemany(
                 "INSERT INTO dead_letters (consumer, topic, partition, topic_offset, schema_id, reason, value)"
@@ -165,20 +192,6 @@ class Ledger:
         if stands != dict(batch.start):
             raise FencedError(stands)
 
-    def _copy(self, cursor: psycopg.Cursor[tuple[Any, ...]], records: Sequence[Record]) -> None:
-        """Stage records in COPY's text format; `sequence` is their order in the batch."""
-        values_of = itemgetter(*self._names)
-        free = [number for number, column in enumerate(self.topic.columns) if column.name in self._free_texts]
-        lines = []
-        for sequence, record in enumerate(records):
-            values = ["\\N" if v is None else v if type(v) is str else str(v) for v in values_of(record)]
-            for number in free:
-                if not values[number].isalnum() and record[self._names[number]] is not None:
-                    values[number] = values[number].translate(ESCAPED)
-            lines.append("\t".join(values) + f"\t{sequence}\n")
-        with cursor.copy(self._copy_in) as copy:
-            copy.write("".join(lines))
-
     def _dead(self, letter: DeadLetter) -> tuple[Any, ...]:
         message = letter.message
         return (
@@ -193,12 +206,7 @@ class Ledger:
 
     @cached_property
     def _names(self) -> list[str]:
-        return [*(column.name for column in self.topic.columns), EVENT_TIME]
-
-    @cached_property
-    def _free_texts(self) -> set[str]:
-        """The columns whose texts may hold what COPY gives a meaning; a pattern or a list of values rules it out."""
-        return {c.name for c in self.topic.columns if c.kind is Kind.TEXT and not (c.one_of or c.pattern)}
+        return names_of(self.topic)
 
     @property
     def _staging(self) -> sql.Composed:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any
 
+import pyarrow as pa
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from include.errors import DataError
+from include.ingestion.bulk_reader import LONGEST_TEXT, BulkReader
+from include.ingestion.rules import Rule
 from include.quality.contract import Column, Kind
 
 SCHEMA = "schema"
@@ -29,6 +32,7 @@ DATE = re.compile(rf"^{_DAY}$")
 INSTANT = re.compile(rf"^{_DAY}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{{1,6}})?Z$")
 AS_WRITTEN = re.compile(rb'\{"schema":"([a-z0-9_/]{1,60})"')
 """How our own messages begin: their schema is known without reading them twice."""
+EVENT_TIME_COLUMN = Column(EVENT_TIME, Kind.INSTANT)
 VALUE_BYTES = 64 * 1024
 """No record is longer; whatever is cannot be one of ours."""
 
@@ -47,7 +51,7 @@ class Topic:
     `key` is the column that keys messages (records of one key keep their order), `natural_key` the columns that
     identify a row, `day` the column that the table's daily partitions are cut by. An event may not lie further than
     `tolerance` from the record's `anchor`, an instant column: a sensor whose clock has jumped into the future would
-    otherwise win over every later record. `check` says what else is wrong with a record, or nothing.
+    otherwise win over every later record. `rules` say what else must be true of a record.
 
     A new version may add optional columns, nothing else: then old records are still rows of the newest version.
     """
@@ -61,7 +65,7 @@ class Topic:
     anchor: str
     tolerance: timedelta
     versions: Mapping[int, tuple[Column, ...]]
-    check: Callable[[Record], str | None] = field(default=lambda record: None)
+    rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
         for older, newer in pairwise(sorted(self.versions)):
@@ -87,7 +91,10 @@ class Topic:
     @cached_property
     def schemas(self) -> Mapping[str, Schema]:
         """The schemas by id."""
-        return {f"{self.name}/{version}": Schema(self, columns) for version, columns in self.versions.items()}
+        return {
+            schema_id: Schema(self, schema_id, columns)
+            for schema_id, columns in ((f"{self.name}/{version}", each) for version, each in self.versions.items())
+        }
 
     def encode(self, record: Mapping[str, Any]) -> bytes:
         """A record (dates and instants as Python's own) as a message; `PoisonError` when it breaks the schema."""
@@ -109,26 +116,36 @@ class Topic:
             raise PoisonError(f"schema {named:.60} is not known; known: {', '.join(self.schemas)}")
         return schema.read(value)
 
+    def decode_all(self, values: Sequence[bytes], schema_ids: Collection[str | None] = ()) -> pa.Table | None:
+        """The records of many messages, or None when there is any doubt about one: then they are decoded singly.
+
+        The columns are texts, as messages write them, numbers and flags; those of an older version are not made up.
+        """
+        begins = AS_WRITTEN.match(values[0]) if values else None
+        schema = self.schemas.get(begins[1].decode()) if begins else None
+        if schema is None or any(named not in (None, schema.schema_id) for named in schema_ids):
+            return None
+        return schema.bulk.read(values)
+
     def key_of(self, record: Record) -> bytes:
         """The key of a record's message."""
         return str(record[self.key]).encode()
-
-    def days_of(self, records: Iterable[Record]) -> set[date]:
-        """The daily partitions that records' rows lie in."""
-        return {date.fromisoformat(day) for day in {record[self.day][:10] for record in records}}
 
 
 class Schema:
     """One version's columns, compiled into a check that is quick enough for every record."""
 
-    def __init__(self, topic: Topic, columns: Sequence[Column]) -> None:
+    def __init__(self, topic: Topic, schema_id: str, columns: Sequence[Column]) -> None:
         self.topic = topic
-        fields = {SCHEMA: str, EVENT_TIME: _annotation(Column(EVENT_TIME, Kind.INSTANT))}
+        self.schema_id = schema_id
+        self.columns = columns
+        fields = {SCHEMA: str, EVENT_TIME: _annotation(EVENT_TIME_COLUMN)}
         fields |= {column.name: _annotation(column) for column in columns}
         # A TypedDict made from data: pydantic validates it straight from the message's bytes.
         shape: Any = with_config(ConfigDict(extra="forbid", strict=True))(TypedDict("Message", fields))  # type: ignore[operator]
         self._adapter: TypeAdapter[Record] = TypeAdapter(shape)
-        self._dates = tuple(column.name for column in columns if column.kind is Kind.DATE)
+        # These are read here or by the ledger; another instant that is none is left to the database.
+        self._dates = tuple(column.name for column in columns if column.kind is Kind.DATE or column.name == topic.day)
         self._later = dict.fromkeys({column.name for column in topic.columns} - {column.name for column in columns})
 
     def read(self, value: bytes) -> Record:
@@ -140,15 +157,31 @@ class Schema:
         try:
             for name in self._dates:
                 if record[name] is not None:
-                    date.fromisoformat(record[name])
+                    date.fromisoformat(record[name][:10])
             away = datetime.fromisoformat(record[EVENT_TIME]) - datetime.fromisoformat(record[self.topic.anchor])
+            broken = next(filter(None, (rule.broken(record) for rule in self.topic.rules)), None)
         except ValueError as error:
             raise PoisonError(f"no such day or time: {error}") from None
         if abs(away) > self.topic.tolerance:
             raise PoisonError(f"event_time is {away} from {self.topic.anchor}, {self.topic.tolerance} at most")
-        if wrong := self.topic.check(record):
-            raise PoisonError(wrong)
+        if broken is not None:
+            raise PoisonError(broken)
         return record | self._later if self._later else record
+
+    @cached_property
+    def bulk(self) -> BulkReader:
+        """The same check for many messages at once."""
+        listed = [column for column in self.columns if column.one_of or column.pattern]
+        return BulkReader(
+            schema=Column(SCHEMA, Kind.TEXT, one_of=(self.schema_id,)),
+            event_time=EVENT_TIME_COLUMN,
+            columns=self.columns,
+            valid={SCHEMA: self.schema_id.__eq__} | {column.name: _validity(column) for column in listed},
+            anchor=self.topic.anchor,
+            tolerance=self.topic.tolerance,
+            rules=self.topic.rules,
+            longest=VALUE_BYTES,
+        )
 
 
 def instant(moment: datetime) -> str:
@@ -176,9 +209,22 @@ def _schema_named(value: bytes) -> str:
     return str(named)
 
 
+def _validity(column: Column) -> Callable[[Any], bool]:
+    adapter: TypeAdapter[Any] = TypeAdapter(_annotation(column))
+
+    def valid(value: Any) -> bool:
+        try:
+            adapter.validate_python(value, strict=True)
+        except ValidationError:
+            return False
+        return True
+
+    return valid
+
+
 def _annotation(column: Column) -> Any:
     kind: Any = {
-        Kind.TEXT: Annotated[str, Field(max_length=200, pattern=column.pattern and f"^(?:{column.pattern})$")],
+        Kind.TEXT: Annotated[str, Field(max_length=LONGEST_TEXT, pattern=column.pattern and f"^(?:{column.pattern})$")],
         Kind.INTEGER: Annotated[int, Field(ge=column.minimum, le=column.maximum)],
         Kind.NUMBER: Annotated[float, Field(ge=column.minimum, le=column.maximum, allow_inf_nan=False)],
         Kind.FLAG: bool,
@@ -188,7 +234,9 @@ def _annotation(column: Column) -> Any:
     if column.one_of:
         kind = Annotated[str, Field(pattern=f"^({'|'.join(map(re.escape, column.one_of))})$")]
     elif column.kind is Kind.TEXT and not column.pattern:
-        kind = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]  # PostgreSQL stores no NUL
+        kind = Annotated[
+            str, Field(min_length=1, max_length=LONGEST_TEXT, pattern=r"^[^\x00]*$")
+        ]  # PostgreSQL stores no NUL
     return kind if column.required else kind | None
 
 

@@ -49,6 +49,7 @@ class Tally:
     fenced: int = 0
     circuit_opened: int = 0
     expired_days: int = 0
+    expired_segments: int = 0
     drained: bool = False
     owed: int = 0
     """Messages that were read but not written; the next shift reads them again."""
@@ -137,7 +138,8 @@ class Worker:
                     self._turn(reader, shift)
             except psycopg.ProgrammingError as error:
                 raise FaultError(
-                    f"{self.spec.name}: {_line(error)}; bring the tables up to date: python -m include.database.migrate upgrade"
+                    f"{self.spec.name}: {_line(error)}; "
+                    "bring the tables up to date: python -m include.database.migrate upgrade"
                 ) from error
             finally:
                 self.tally.owed += reader.close()
@@ -160,6 +162,14 @@ class Worker:
             log.warning("%s: old partitions stay for now: %s", self.spec.name, _line(error))
         finally:
             self.ledger.close()
+
+    def expire_topic(self, days: int, now: datetime | None = None) -> None:
+        """Delete what the broker has kept longer than so many days and every group has read."""
+        before = (now or datetime.now(UTC)) - timedelta(days=days)
+        try:
+            self.tally.expired_segments = self.broker.expire(self.ledger.topic.name, before)
+        except BrokerError as error:
+            log.warning("%s: old segments stay for now: %s", self.spec.name, error)
 
     def _turn(self, reader: Reader, shift: Shift) -> None:
         """Take up where the ledger stands, read one batch, store it while the next one is read."""
@@ -234,7 +244,7 @@ class Worker:
     def _count(self, batch: Batch) -> None:
         self.tally.batches += 1
         self.tally.messages += len(batch.messages)
-        self.tally.records += len(batch.records)
+        self.tally.records += batch.records
         self.tally.dead_letters += len(batch.dead)
         for letter in batch.dead:
             where = f"{self.ledger.topic.name}/{letter.message.partition}/{letter.message.offset}"

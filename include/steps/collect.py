@@ -22,6 +22,8 @@ from include.storage.lake import Lake, to_json
 
 TICK_SECONDS = 5.0
 """How often a live collector looks for what has become known."""
+FIRST_LOOK = timedelta(days=2)
+"""How far back the first live collector begins: what is planned a day ahead for the rest of this day was known then."""
 DAYS_HELD = 2 * DAYS_AROUND + 3
 
 log = logging.getLogger("nightshift")
@@ -31,7 +33,7 @@ class Arguments(StepArguments):
     """What collect is told: a span (`since`, `until`), or a deadline until which it publishes live.
 
     Without a span it takes data day `date` of the use case, from its start to its end. Live, it goes on where the last
-    live collector of the topic ended, at most one day back.
+    live collector of the topic ended; the first one begins `FIRST_LOOK` back.
     """
 
     topic: str
@@ -112,7 +114,7 @@ class Collector:
         try:
             return str(json.loads(self.lake.get(self._note_name))["published_through"])
         except FileNotFoundError:
-            return instant(datetime.now(UTC) - timedelta(days=1))
+            return instant(datetime.now(UTC) - FIRST_LOOK)
 
     def _note(self, through: datetime) -> None:
         # After the broker's answer: a collector that is killed between the two publishes a little again.

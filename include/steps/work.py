@@ -12,6 +12,8 @@ from include.errors import FaultError, SettingsError, SkippedError
 from include.ingestion.brokers.broker import open_broker
 from include.ingestion.ledger import Ledger
 from include.ingestion.shift import Shift
+from include.ingestion.timetable import load_timetable
+from include.ingestion.topics import Topic
 from include.ingestion.workers import Worker, WorkerSpec
 from include.step import Context, Result, StepArguments, main
 
@@ -40,6 +42,8 @@ def work(context: Context, arguments: Arguments) -> Result:
     tally = worker.work(Shift.until(arguments.deadline), drain=arguments.drain)
     if context.settings.table_days is not None:
         worker.expire(context.settings.table_days)
+    if context.settings.landing_days is not None:
+        worker.expire_topic(context.settings.landing_days)
     if trouble := worker.trouble:
         raise FaultError(f"{spec.name}: {trouble}; nothing is lost, the next shift takes up the rest")
     facts = {name: value for name, value in asdict(tally).items() if value}
@@ -47,10 +51,20 @@ def work(context: Context, arguments: Arguments) -> Result:
 
 
 def _spec(context: Context, arguments: Arguments) -> WorkerSpec:
-    workers: dict[str, WorkerSpec] = context.use_case.part("topics").WORKERS
+    package = context.use_case.spec.package
+    timetable = load_timetable(package)
+    workers = {worker.name: worker for worker in timetable.workers} if timetable else {}
     if arguments.worker not in workers:
         raise SettingsError(f"--worker {arguments.worker}: not one of {', '.join(workers)}")
-    return workers[arguments.worker]
+    planned = workers[arguments.worker]
+    topics: dict[str, Topic] = context.use_case.part("topics").TOPICS
+    if planned.topic not in topics or topics[planned.topic].table != planned.writes:
+        known = ", ".join(f"{topic.name} into {topic.table}" for topic in topics.values())
+        raise SettingsError(
+            f"{package}: timetable.yaml has {planned.name} take {planned.topic} into {planned.writes}; "
+            f"topics.py knows {known}"
+        )
+    return WorkerSpec(planned.name, planned.topic)
 
 
 if __name__ == "__main__":

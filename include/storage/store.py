@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote, urlparse
@@ -42,6 +43,9 @@ class Store(Protocol):
 
     def names(self, prefix: str) -> Iterator[str]:
         """All blob names that start with a folder `prefix/`, in order."""
+
+    def modified(self, name: str) -> datetime:
+        """When the blob was put there; `FileNotFoundError` if there is none."""
 
     def delete(self, name: str) -> None:
         """Remove the blob if it is there."""
@@ -123,6 +127,11 @@ class FileStore:
                 for file in sorted(files):
                     if not file.startswith(".part-"):
                         yield (Path(folder) / file).relative_to(self.root).as_posix()
+
+    def modified(self, name: str) -> datetime:
+        path = self.root / name
+        with _reported("read", str(path)):
+            return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
     def delete(self, name: str) -> None:
         path = self.root / name
@@ -238,6 +247,10 @@ class S3Store:
             for page in pages:
                 for entry in page.get("Contents", []):
                     yield entry["Key"].removeprefix(self.prefix)
+
+    def modified(self, name: str) -> datetime:
+        with self._reported("read", name):
+            return self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)["LastModified"]
 
     def delete(self, name: str) -> None:
         with self._reported("delete", name):

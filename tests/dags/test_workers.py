@@ -48,7 +48,7 @@ def new_york(text: str) -> pendulum.DateTime:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_two_runs_of_a_worker_can_be_at_once(name: str, dags: dict[str, DAG]) -> None:
-    """The timetable has no two shifts at once (tests/include/test_day_plan.py); a run by hand waits for the other."""
+    """The timetable has no two shifts at once (test_day_plan.py); a run by hand waits for the other."""
     assert dags[name].max_active_runs == 1
 
 

@@ -90,7 +90,8 @@ def test_outlets_say_what_was_made_of_which_day(mode: Mode) -> None:
     event = type("Event", (), {"extra": None})()
     mode.context["outlet_events"] = {asset: event}
     mode.run(probe(message='{"rows":{"raw/sales":3},"metrics":{"auc":0.7}}', kwargs={"outlets": [asset]}))
-    assert event.extra == {"date": "2013-10-01", "rows": {"raw/sales": 3}, "metrics": {"auc": 0.7}, "uris": {}}
+    made = {"rows": {"raw/sales": 3}, "metrics": {"auc": 0.7}, "uris": {}, "facts": {}}
+    assert event.extra == {"date": "2013-10-01", **made}
 
 
 def test_an_unknown_runtime_is_refused_by_name(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:

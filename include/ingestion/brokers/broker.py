@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from include.errors import FaultError
@@ -26,9 +27,11 @@ class Message:
     schema_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message where it lies; `schema_id` is None where a broker has no headers, "" where the header is missing."""
+class Received(NamedTuple):
+    """A message where it lies; a tuple, because many are made.
+
+    `schema_id` is None where a broker has no headers, "" where the header is missing.
+    """
 
     partition: int
     offset: int
@@ -56,7 +59,10 @@ class Consumer(Protocol):
         """Up to `limit` messages, in order within a partition; waits up to `seconds` for the first."""
 
     def caught_up(self) -> bool:
-        """Whether there was nothing more to read when `poll` last answered with nothing."""
+        """Whether there was nothing more to read when `poll` last answered with nothing.
+
+        Raises `SettingsError` when there is no such topic: then there is nothing to be done with.
+        """
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """Go on at these offsets, by partition; partitions that are not named begin at their oldest message."""
@@ -76,6 +82,12 @@ class Broker(Protocol):
 
     def consumer(self, topic: str, group: str) -> Consumer:
         """A new member of a topic's consumer group."""
+
+    def expire(self, topic: str, before: datetime) -> int:
+        """Delete what was sent before a moment and every group has committed; answers how many pieces.
+
+        A broker that does so by itself has nothing to do here.
+        """
 
 
 def open_broker(settings: Settings) -> Broker:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,6 +44,10 @@ class KafkaBroker:
     def consumer(self, topic: str, group: str) -> KafkaConsumer:
         """A member of the group; the topic's partitions are shared out among the members."""
         return KafkaConsumer(self.connection, topic, group)
+
+    def expire(self, topic: str, before: datetime) -> int:
+        """Nothing: a cluster keeps to its topics' own `retention.ms`."""
+        return 0
 
 
 def connection(settings: Settings) -> dict[str, Any]:

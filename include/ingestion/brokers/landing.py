@@ -7,19 +7,27 @@ before it. A segment appears whole and never changes.
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from itertools import pairwise
 from pathlib import PurePosixPath
 
-from include.errors import LakeError
+from include.errors import LakeError, SettingsError
 from include.ingestion.brokers.broker import BrokerError, Message, Received
 from include.storage.store import Store
 
 PARTITIONS = 2
 SEGMENT_BYTES = 4 << 20
 """A producer cuts its segments here; a reader holds one segment of each partition at a time."""
+REMEMBERED_SECONDS = 3600.0
+"""A producer that was idle for so long looks for the end anew: segments beyond the one it knows may be gone by now."""
+NOTE_SECONDS = 1.0
+"""How often a group's note of how far it is is written."""
 LOOK_SECONDS = 0.5
 """How often a reader that has read everything looks for a new segment."""
 
@@ -38,6 +46,31 @@ class LandingBroker:
     def consumer(self, topic: str, group: str) -> LandingConsumer:
         """A reader of a whole topic: members of a group do not share it out, the tables' offsets fence them."""
         return LandingConsumer(self.store, topic, group)
+
+    def expire(self, topic: str, before: datetime) -> int:
+        """Delete segments that were written before a moment and that every group has left behind.
+
+        A group is known by its note; while no group has left one for the topic nothing goes. The last segment of a
+        partition stays: it tells where the next one begins.
+        """
+        try:
+            committed = self._committed(topic)
+            return sum(
+                Segments(self.store, topic, partition).expire(offset, before) for partition, offset in committed.items()
+            )
+        except (LakeError, FileNotFoundError) as error:
+            raise BrokerError(f"landing: {error}") from error
+
+    def _committed(self, topic: str) -> dict[int, int]:
+        """By partition, what all groups have committed; a group that has not begun a partition keeps all of it."""
+        notes = [
+            {int(partition): int(offset) for partition, offset in map(str.split, note.splitlines())}
+            for name in self.store.names("groups")
+            if PurePosixPath(name).name == topic
+            for note in [self.store.read(name).decode()]
+        ]
+        partitions = set().union(*notes)
+        return {partition: min(note.get(partition, 0) for note in notes) for partition in partitions}
 
 
 class Segments:
@@ -63,6 +96,16 @@ class Segments:
         name = self._name(start)
         return self.store.create(name, content) or self.store.read(name) == content
 
+    def expire(self, committed: int, before: datetime) -> int:
+        """Delete the oldest segments, up to the first that is not committed in whole or not old enough."""
+        count = 0
+        for start, following in pairwise(self.starts()):
+            if following > committed or self.store.modified(self._name(start)) >= before:
+                break
+            self.store.delete(self._name(start))
+            count += 1
+        return count
+
     def _name(self, start: int) -> str:
         return f"{self.folder}/{self.stem}{start:010d}.json"
 
@@ -73,6 +116,7 @@ class LandingProducer:
     def __init__(self, store: Store, topic: str, partitions: int) -> None:
         self._segments = [Segments(store, topic, number) for number in range(partitions)]
         self._next: dict[int, int] = {}
+        self._sent = time.time()
 
     def send(self, messages: Iterable[Message]) -> int:
         """Append messages, segment by segment; returns when they are on the disk or in the bucket."""
@@ -99,6 +143,9 @@ class LandingProducer:
     def _append(self, partition: int, lines: Sequence[bytes]) -> None:
         content = b"".join(line + b"\n" for line in lines)
         segments = self._segments[partition]
+        if abs(time.time() - self._sent) > REMEMBERED_SECONDS:
+            self._next.clear()
+        self._sent = time.time()
         try:
             start = self._next[partition] if partition in self._next else _end(segments)
             while not segments.create(start, content):
@@ -120,6 +167,8 @@ class LandingConsumer:
         self._open: dict[int, tuple[int, list[bytes]]] = {}
         self._starts: dict[int, list[int]] = {}
         self._turn = 0
+        self._committed: dict[int, int] = {}
+        self._noted = -math.inf
 
     def poll(self, limit: int, seconds: float) -> Sequence[Received]:
         """Messages of one partition after another; an empty answer when none came in time."""
@@ -139,6 +188,11 @@ class LandingConsumer:
 
     def caught_up(self) -> bool:
         """True: an empty answer is given only after every partition was looked through."""
+        if not self._partitions():
+            where = self.store.uri(f"topics/{self.topic}")
+            raise SettingsError(
+                f"landing: there is no topic {self.topic} at {where}; start its collector, or correct NIGHTSHIFT_BROKER"
+            )
         return True
 
     def seek(self, positions: Mapping[int, int]) -> None:
@@ -147,15 +201,24 @@ class LandingConsumer:
         self._open.clear()
 
     def commit(self, positions: Mapping[int, int]) -> None:
-        """Leave a note of how far the group is, for whoever looks after the folder; nothing reads it back."""
-        note = "".join(f"{partition} {offset}\n" for partition, offset in sorted(positions.items()))
+        """Leave a note of how far the group is, for whoever looks after the folder, now or soon; no reader needs it."""
+        self._committed |= positions
+        if time.monotonic() >= self._noted + NOTE_SECONDS:
+            self._note()
+
+    def close(self) -> None:
+        """Bring the note up to date."""
+        if self._committed:
+            with suppress(BrokerError):
+                self._note()
+
+    def _note(self) -> None:
+        note = "".join(f"{partition} {offset}\n" for partition, offset in sorted(self._committed.items()))
         try:
             self.store.replace(f"groups/{self.group}/{self.topic}", note.encode())
         except LakeError as error:
             raise BrokerError(f"landing: {error}") from error
-
-    def close(self) -> None:
-        """Nothing is held open."""
+        self._noted = time.monotonic()
 
     def _read(self, limit: int) -> list[Received]:
         partitions = self._partitions()

@@ -1,4 +1,4 @@
-"""The topics of flight delay, `a1` weather observations and `a2` flight records, and the workers that store them."""
+"""The topics of flight delay, `a1` weather observations and `a2` flight records."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from include.ingestion.collector import Event
-from include.ingestion.topics import Record, Topic
-from include.ingestion.workers import WorkerSpec
+from include.ingestion.rules import After, Composed
+from include.ingestion.topics import Topic
 from include.sources.source import Source
 from include.use_cases.flight_delay.contracts import RAW
 from include.use_cases.flight_delay.spec import SPEC
@@ -18,16 +18,6 @@ from include.use_cases.flight_delay.spec import SPEC
 OUTCOME = ("departed_at", "dep_delay", "arrived_at", "arr_delay")
 KNOWN_AHEAD = timedelta(days=1)
 """A day's flights are published when the day before begins: the nightly horizon scores them ahead."""
-
-
-def _flight_id_holds(record: Record) -> str | None:
-    # The table is cut by date: a flight_id that came with two dates would be two rows.
-    expected = f"{record['date']}-{record['carrier']}-{record['flight']}-{record['origin']}"
-    return None if record["flight_id"] == expected else f"flight_id: {record['flight_id']!r:.60} is not {expected}"
-
-
-def _hour_holds(record: Record) -> str | None:
-    return None if record["observed_at"] < record["known_at"] else "known_at: is not after observed_at"
 
 
 A1 = Topic(
@@ -40,7 +30,7 @@ A1 = Topic(
     anchor="observed_at",
     tolerance=timedelta(days=3),
     versions={1: RAW["weather"].columns},
-    check=_hour_holds,
+    rules=(After("known_at", "observed_at"),),
 )
 A2 = Topic(
     name="a2",
@@ -52,10 +42,10 @@ A2 = Topic(
     anchor="scheduled_departure",
     tolerance=timedelta(days=4),
     versions={1: RAW["flights"].columns},
-    check=_flight_id_holds,
+    # The table is cut by date: a flight_id that came with two dates would be two rows.
+    rules=(Composed("flight_id", "{date}-{carrier}-{flight}-{origin}"),),
 )
 TOPICS = {topic.name: topic for topic in (A1, A2)}
-WORKERS = {worker.name: worker for worker in (WorkerSpec("worker_1", "a1"), WorkerSpec("worker_2", "a2"))}
 
 
 def events(source: Source, topic: str, day: date) -> Iterator[Event]:

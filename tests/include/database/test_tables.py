@@ -17,7 +17,7 @@ from include.ingestion import records
 from include.release.deployments import Deployments, Target
 from include.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.stack
 
 

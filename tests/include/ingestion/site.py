@@ -21,12 +21,13 @@ from include.ingestion.ledger import Ledger
 from include.ingestion.shift import Shift
 from include.ingestion.topics import EVENT_TIME, SCHEMA, PoisonError, Record, Topic, instant
 from include.ingestion.workers import Tally, Worker, WorkerSpec
-from include.use_cases.flight_delay.topics import TOPICS, WORKERS
+from include.use_cases.flight_delay.topics import TOPICS
 
 FORK = multiprocessing.get_context("fork")
 GATE = 6447
 """The advisory lock that held writes wait for."""
 BATCH = 100
+WORKERS = {"worker_1": "a1", "worker_2": "a2"}
 
 Rows = Mapping[tuple[Any, ...], Mapping[str, Any]]
 
@@ -56,7 +57,7 @@ class Site:
         self, worker: str, *, seconds: float = 30, drain: bool = True, batch: int = BATCH, broker: Broker | None = None
     ) -> AtWork:
         """Start a worker's shift in a process of its own."""
-        spec = WorkerSpec(worker, WORKERS[worker].topic, batch)
+        spec = WorkerSpec(worker, WORKERS[worker], batch)
         ours, theirs = FORK.Pipe(duplex=False)
         process = FORK.Process(target=_shift, args=(spec, self.url, broker or self.broker, seconds, drain, theirs))
         process.start()
@@ -174,7 +175,7 @@ class Site:
 
     def ledger_is_true(self, *topics: str) -> None:
         """At this very moment table and dead letters hold what lies before the offsets, all of it and nothing else."""
-        for topic in topics or self.published:
+        for topic in topics or [name for name, sent in self.published.items() if sent]:
             log = self.log(topic)
             with psycopg.connect(self.url) as session:
                 session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

@@ -14,12 +14,13 @@ import psycopg
 import pytest
 
 from include.ingestion.brokers.broker import Message
-from tests.include.ingestion.site import AtWork, Site
+from tests.include.ingestion.site import WORKERS, AtWork, Site
 from tests.postgres_server import PostgresServer, children
 
 pytestmark = pytest.mark.stack
 STEPS = 90
-WORKERS = {"worker_1": "a1", "worker_2": "a2"}
+BUDGET_SECONDS = 60.0
+"""What a seeded run may take; it takes about ten, so that more would mean that somebody waits for nothing."""
 
 
 class Misfortune:
@@ -139,6 +140,7 @@ class Misfortune:
 def test_nothing_is_lost_or_doubled_whatever_happens_in_whatever_order(
     site: Site, server: PostgresServer, messages: dict[str, list[Message]], seed: int, tmp_path: Path
 ) -> None:
+    began = time.monotonic()
     _watch_order(site.url)
     fate = Misfortune(site, server, messages, seed)
     for topic in fate.waiting:
@@ -165,6 +167,7 @@ def test_nothing_is_lost_or_doubled_whatever_happens_in_whatever_order(
     print(seed, {topic: len(published) for topic, published in site.published.items()}, dict(fate.done))
     faults = STEPS - sum(fate.done[name] for name in ("publish", "start", "pause"))
     assert faults >= 24, fate.done
+    assert time.monotonic() - began < BUDGET_SECONDS
 
 
 def _watch_order(url: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,12 +16,11 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from include.errors import FaultError
+from include.errors import FaultError, SettingsError
 from include.ingestion.timetable import load_timetable
 from include.settings import Settings
 from include.step import Context, open_context
 from include.steps import collect, work
-from include.use_cases.flight_delay.topics import TOPICS, WORKERS
 
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).resolve().parents[3]
@@ -76,8 +76,8 @@ def test_a_live_collector_brings_a_day_of_2013_to_today_and_goes_on_where_it_was
         return collect.collect(context, given).rows["a1"]
 
     first, second = live(), live()
-    # Then the first brings the last day's observations, and the second what is new since
-    assert 60 <= first <= 75
+    # Then the first brings the last two days' observations, and the second what is new since
+    assert 120 <= first <= 150
     assert second <= 3
     soon = datetime.now(UTC) + timedelta(seconds=30)
     work.work(context, work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon, drain=True))
@@ -86,6 +86,28 @@ def test_a_live_collector_brings_a_day_of_2013_to_today_and_goes_on_where_it_was
     assert row is not None
     assert row[1] >= first
     assert timedelta(0) <= datetime.now(UTC) - row[0] <= timedelta(hours=2)
+
+
+def test_a_live_collector_that_has_just_begun_knows_all_flights_that_are_still_to_depart_today(
+    database: str, tmp_path: Path
+) -> None:
+    # Given a first live collector and a shift
+    context = _context(database, tmp_path)
+    now = datetime.now(UTC)
+    soon = now + timedelta(seconds=2)
+    collect.collect(
+        context, collect.Arguments(use_case=PACKAGE, date=DAY, topic="a2", late=0, live=True, deadline=soon)
+    )
+    later = datetime.now(UTC) + timedelta(seconds=30)
+    work.work(context, work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_2", deadline=later, drain=True))
+    # Then every flight that the schedule has from now on is in the table
+    live = context.use_case.part("sources").sample(context.settings, live=True)
+    day = now.astimezone(context.use_case.spec.zone).date()
+    schedule = live.read("schedule", day).to_pylist()
+    wanted = {flight["flight_id"] for flight in schedule if flight["scheduled_departure"] > now}
+    with psycopg.connect(database) as session:
+        stored = {flight_id for (flight_id,) in session.execute("SELECT flight_id FROM flights").fetchall()}
+    assert wanted <= stored
 
 
 @pytest.mark.parametrize(
@@ -113,8 +135,10 @@ def test_a_shift_without_a_database_ends_as_a_fault_that_says_nothing_is_lost(tm
         work.work(context, work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon))
 
 
-def _context(database: str, folder: Path) -> Context:
-    settings = Settings(lake=str(folder / "lake"), broker=str(folder / "landing"), database_url=SecretStr(database))
+def _context(database: str, folder: Path, **about: Any) -> Context:
+    settings = Settings(
+        lake=str(folder / "lake"), broker=str(folder / "landing"), database_url=SecretStr(database), **about
+    )
     return open_context(PACKAGE, settings)
 
 
@@ -126,8 +150,43 @@ def test_tables_that_were_never_made_say_how_to_make_them(step: Step, database: 
     assert "python -m include.database.migrate upgrade" in message
 
 
-def test_the_timetable_and_the_workers_agree() -> None:
+def test_draining_a_topic_that_is_not_there_says_so_and_is_not_done(step: Step) -> None:
+    code, message = step("work", "--worker", "worker_1", "--deadline", at(60), "--drain")
+    assert code == 78
+    assert message.startswith("landing: there is no topic a1 at file://")
+    assert "correct NIGHTSHIFT_BROKER" in message
+    assert "\n" not in message.strip()
+
+
+def test_a_shift_deletes_old_segments_that_it_has_stored(database: str, tmp_path: Path) -> None:
+    # Given a topic of several segments, landed three days ago, and a retention of two
+    context = _context(database, tmp_path, landing_days=2)
+    for hour in range(3):
+        since = datetime(2013, 3, 1, 6 + hour, tzinfo=UTC)
+        span = {"since": since, "until": since + timedelta(hours=1)}
+        collect.collect(context, collect.Arguments(use_case=PACKAGE, date=DAY, topic="a1", late=0, **span))
+    segments = sorted((tmp_path / "landing" / "topics").rglob("*.json"))
+    for path in segments:
+        old = time.time() - 3 * 86_400
+        os.utime(path, (old, old))
+    # When a shift has read them
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    told = work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon, drain=True)
+    assert work.work(context, told).facts["expired_segments"] == len(segments) - 2
+    # Then the newest of each partition is left, and the next shift has nothing to do
+    assert len(list((tmp_path / "landing" / "topics").rglob("*.json"))) == 2
+    assert work.work(context, told).rows == {"weather_observations": 0}
+
+
+def test_a_timetable_that_names_another_table_than_the_topic_is_refused(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     timetable = load_timetable(PACKAGE)
     assert timetable is not None
-    assert {worker.name: worker.topic for worker in timetable.workers} == {n: w.topic for n, w in WORKERS.items()}
-    assert {worker.topic: worker.writes for worker in timetable.workers} == {n: t.table for n, t in TOPICS.items()}
+    wrong = timetable.workers[0].model_copy(update={"writes": "flights"})
+    monkeypatch.setattr(work, "load_timetable", lambda _: timetable.model_copy(update={"workers": (wrong,)}))
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    with pytest.raises(SettingsError, match=r"worker_1 take a1 into flights; topics.py knows a1 into weather"):
+        work.work(
+            _context(database, tmp_path), work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon)
+        )

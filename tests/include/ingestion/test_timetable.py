@@ -42,12 +42,11 @@ def test_scoring_asks_for_a_horizon_that_the_use_case_has() -> None:
     assert SPEC.horizon(timetable.scoring.horizon).name == "two_hours"
 
 
-def test_the_workers_and_their_topics_are_those_that_the_step_knows() -> None:
+def test_each_worker_has_a_topic_and_its_table() -> None:
     timetable = load_timetable(SPEC.package)
     assert timetable is not None
     topics = load_use_case(SPEC.package).part("topics")
     for worker in timetable.workers:
-        assert topics.WORKERS[worker.name].topic == worker.topic
         assert topics.TOPICS[worker.topic].table == worker.writes
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer as RawProducer
@@ -14,6 +16,7 @@ from include.errors import SettingsError
 from include.ingestion.brokers.broker import Broker, BrokerError, Consumer, Message, Received, open_broker
 from include.ingestion.brokers.kafka import KafkaBroker, KafkaConsumer, connection
 from include.settings import KafkaMechanism, KafkaSecurity, Settings
+from tests.certificates import Authority
 from tests.kafka_server import PASSWORD, USER, KafkaServer
 
 pytestmark = pytest.mark.stack
@@ -183,6 +186,53 @@ def test_a_password_lets_one_in_and_a_wrong_one_says_so(kafka: KafkaServer, topi
         for _ in range(20):
             wrong.poll(1, 0.5)
     wrong.close()
+
+
+@pytest.fixture
+def encrypted(kafka: KafkaServer) -> dict[str, Any]:
+    """The settings that the encrypted listener asks for."""
+    client = kafka.authority.sign("client")
+    return {
+        "broker": kafka.encrypted_address,
+        "kafka_security": KafkaSecurity.SASL_SSL,
+        "kafka_mechanism": KafkaMechanism.PLAIN,
+        "kafka_username": USER,
+        "kafka_password": PASSWORD,
+        "kafka_ca": str(kafka.authority.ca),
+        "kafka_certificate": str(client.certificate),
+        "kafka_key": str(client.key),
+    }
+
+
+def test_tls_with_certificates_of_ones_own_authority_carries_messages(encrypted: dict[str, Any], topic: str) -> None:
+    broker = open_broker(Settings(**encrypted))
+    send(broker, topic, messages(10))
+    consumer = broker.consumer(topic, "encrypted")
+    assert len(read(consumer)) == 10
+    consumer.close()
+
+
+def test_a_broker_whose_authority_is_not_ours_gets_and_gives_nothing(
+    encrypted: dict[str, Any], topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.ingestion.brokers.kafka.SEND_SECONDS", 3.0)
+    stranger = open_broker(Settings(**encrypted | {"kafka_ca": str(Authority(tmp_path).ca)}))
+    with pytest.raises(BrokerError, match="kafka: topic"):
+        send(stranger, topic, messages(1))
+    consumer = stranger.consumer(topic, "strangers")
+    with pytest.raises(BrokerError, match=r"(?i)certificate|ssl|brokers are down"):
+        for _ in range(20):
+            consumer.poll(1, 0.5)
+    consumer.close()
+
+
+def test_a_client_without_a_certificate_is_turned_away(
+    encrypted: dict[str, Any], topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.ingestion.brokers.kafka.SEND_SECONDS", 3.0)
+    bare = open_broker(Settings(**encrypted | {"kafka_certificate": None, "kafka_key": None}))
+    with pytest.raises(BrokerError, match="kafka: topic"):
+        send(bare, topic, messages(1))
 
 
 def test_the_settings_become_the_clients() -> None:

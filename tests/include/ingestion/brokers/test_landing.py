@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from include.errors import LakeError
+from include.errors import LakeError, SettingsError
 from include.ingestion.brokers.broker import BrokerError, Message, Received
 from include.ingestion.brokers.landing import SEGMENT_BYTES, LandingBroker
 from include.storage.store import FileStore, Store, open_store
@@ -110,7 +111,7 @@ def test_a_send_whose_answer_was_lost_is_not_doubled_by_trying_again(broker: Lan
 def test_a_message_with_a_newline_cannot_be_sent(broker: LandingBroker) -> None:
     with pytest.raises(BrokerError, match="newline"):
         broker.producer(TOPIC).send([Message(b"k", b"two\nlines", "a1/1")])
-    assert read(broker) == []
+    assert list(broker.store.names("topics")) == []
 
 
 def test_an_empty_line_is_a_message_too(broker: LandingBroker) -> None:
@@ -153,3 +154,78 @@ def test_a_folder_that_cannot_be_used_is_an_error_not_an_empty_topic(tmp_path: P
     (tmp_path / "landing").write_text("no folder")
     with pytest.raises(BrokerError, match="landing: lake: cannot write"):
         LandingBroker(FileStore(tmp_path / "landing")).producer(TOPIC).send(messages(1))
+
+
+def test_old_segments_go_once_every_group_has_left_them_behind(tmp_path: Path) -> None:
+    # Given four segments, one group that has read three of them and one that has read two and a half
+    broker = LandingBroker(FileStore(tmp_path), partitions=1)
+    for begin in range(0, 40, 10):
+        broker.producer(TOPIC).send(messages(10, begin))
+    now = datetime.now(UTC)
+    assert broker.expire(TOPIC, now + timedelta(seconds=5)) == 0  # while nobody has read anything
+    _commit(broker, "ahead", 30)
+    _commit(broker, "behind", 25)
+    # When segments are to go, then those that are too young stay
+    assert broker.expire(TOPIC, now - timedelta(days=1)) == 0
+    # And of the others those that both have left behind go; both read on where they were
+    assert broker.expire(TOPIC, now + timedelta(seconds=5)) == 2
+    assert [message.offset for message in read(broker, p0=25)] == list(range(25, 40))
+    # And the last segment stays when all is read, so that offsets go on
+    _commit(broker, "ahead", 40)
+    _commit(broker, "behind", 40)
+    assert broker.expire(TOPIC, now + timedelta(seconds=5)) == 1
+    broker.producer(TOPIC).send(messages(1))
+    assert read(broker)[-1].offset == 40
+
+
+def _commit(broker: LandingBroker, group: str, offset: int) -> None:
+    consumer = broker.consumer(TOPIC, group)
+    consumer.commit({0: offset})
+    consumer.close()
+
+
+def test_segments_in_a_bucket_go_too(broker: LandingBroker) -> None:
+    for begin in range(0, 40, 20):
+        broker.producer(TOPIC).send(messages(20, begin))
+    ends = {message.partition: message.offset + 1 for message in read(broker)}
+    consumer = broker.consumer(TOPIC, "readers")
+    consumer.commit(ends)
+    consumer.close()
+    assert broker.expire(TOPIC, datetime.now(UTC) + timedelta(seconds=5)) == len(ends)
+    assert {message.partition: message.offset + 1 for message in read(broker)} == ends
+
+
+def test_a_producer_that_was_idle_for_long_does_not_write_where_segments_have_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a producer that another has overtaken, whose segments were read and have gone
+    broker = LandingBroker(FileStore(tmp_path), partitions=1)
+    idle = broker.producer(TOPIC)
+    idle.send(messages(5))
+    for begin in range(5, 20, 5):
+        broker.producer(TOPIC).send(messages(5, begin))
+    _commit(broker, "readers", 20)
+    assert broker.expire(TOPIC, datetime.now(UTC) + timedelta(seconds=5)) == 3
+    # When it sends again, hours later
+    monkeypatch.setattr("include.ingestion.brokers.landing.REMEMBERED_SECONDS", 0.0)
+    idle.send(messages(1, begin=99))
+    # Then its message comes last
+    assert [int(message.value) for message in read(broker, p0=20)] == [99]
+
+
+def test_notes_are_not_written_for_every_commit_but_are_true_in_the_end(tmp_path: Path) -> None:
+    broker = LandingBroker(FileStore(tmp_path))
+    consumer = broker.consumer(TOPIC, "readers")
+    for offset in range(1, 50):
+        consumer.commit({0: offset})
+    note = tmp_path / "groups" / "readers" / TOPIC
+    assert note.read_text() == "0 1\n"
+    consumer.close()
+    assert note.read_text() == "0 49\n"
+
+
+def test_a_topic_that_is_not_there_is_not_one_that_has_been_read(broker: LandingBroker) -> None:
+    consumer = broker.consumer("a9", "readers")
+    assert consumer.poll(10, 0.0) == []
+    with pytest.raises(SettingsError, match=r"there is no topic a9 at .*topics/a9; start its collector"):
+        consumer.caught_up()

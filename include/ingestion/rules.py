@@ -1,0 +1,64 @@
+"""Rules between the columns of one record: what each says of a record, and of many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from string import Formatter
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MOMENT = pa.timestamp("us", tz="UTC")
+
+
+class Rule(Protocol):
+    """A rule of a topic. Dates and instants are texts, as messages write them."""
+
+    def broken(self, record: Mapping[str, Any]) -> str | None:
+        """What is wrong with a record, or nothing. A `ValueError` says that one of its texts is no day or time."""
+
+    def holds(self, records: pa.Table) -> bool:
+        """Whether `broken` would say nothing of every record; where it is hard to tell, False is right too."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A text column that is made from others, such as `{date}-{carrier}`."""
+
+    column: str
+    template: str
+
+    def broken(self, record: Mapping[str, Any]) -> str | None:
+        """Compare with what the others make."""
+        made = self.template.format_map(record)
+        return None if record[self.column] == made else f"{self.column}: {record[self.column]!r:.60} is not {made}"
+
+    def holds(self, records: pa.Table) -> bool:
+        """Compare column with column; a null that takes part is left to `broken`."""
+        parts: list[Any] = []
+        for literal, name, _, _ in Formatter().parse(self.template):
+            parts += [literal] if literal else []
+            parts += [records[name].cast(pa.string())] if name else []
+        same = pc.equal(records[self.column], pc.binary_join_element_wise(*parts, ""))
+        return bool(pc.all(same, skip_nulls=False).as_py())
+
+
+@dataclass(frozen=True)
+class After:
+    """An instant column that lies after another."""
+
+    column: str
+    earlier: str
+
+    def broken(self, record: Mapping[str, Any]) -> str | None:
+        """Compare the two moments."""
+        later, earlier = (datetime.fromisoformat(record[name]) for name in (self.column, self.earlier))
+        return None if later > earlier else f"{self.column}: is not after {self.earlier}"
+
+    def holds(self, records: pa.Table) -> bool:
+        """Compare column with column."""
+        later, earlier = (records[name].cast(MOMENT) for name in (self.column, self.earlier))
+        return bool(pc.all(pc.greater(later, earlier), skip_nulls=False).as_py())

@@ -1,0 +1,118 @@
+"""What the documentation tells a person to type, typed: snippets run, commands exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NEEDED = {
+    "docs/data-quality.md": (
+        "from datetime import date\n"
+        "from include.settings import Settings\n"
+        "from include.sources.source import Source\n"
+        "from include.sources.tabular import Files, TabularSource\n"
+    )
+}
+"""What a page's Python takes as known."""
+
+
+def snippets(*languages: str) -> Iterator[tuple[str, str]]:
+    """Page and text of each fenced block in one of the languages."""
+    for page in PAGES:
+        for language, text in FENCE.findall(page.read_text(encoding="utf-8")):
+            if language in languages:
+                yield str(page.relative_to(ROOT)), text
+
+
+def lines(*languages: str) -> Iterator[tuple[str, str]]:
+    """Page and command of each line of shell."""
+    for page, text in snippets(*languages):
+        for line in text.replace("\\\n", " ").splitlines():
+            if command := line.partition("  #")[0].strip():
+                yield page, command
+
+
+@pytest.mark.parametrize(("page", "text"), snippets("python"))
+def test_python_runs(page: str, text: str, tmp_path: Path) -> None:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")},
+        "PYTHONPATH": str(ROOT),
+        "NIGHTSHIFT_LAKE": (tmp_path / "lake").as_uri(),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", NEEDED.get(page, "") + text],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "print(" not in text or "rows" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(("page", "command"), lines("bash", "sh"))
+def test_shell_names_what_exists(page: str, command: str) -> None:
+    words = [word for word in shlex.split(command) if not re.match(r"^[A-Z_]+=", word)]
+    if not words or words[0] == "export":
+        assert command.split("=", maxsplit=1)[0].rsplit(maxsplit=1)[-1] in known_settings(), command
+    elif words[0] == "make":
+        done = subprocess.run(["make", "-n", *words[1:2]], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    elif "-m" in words:
+        assert importlib.util.find_spec(words[words.index("-m") + 1]), command
+    else:
+        assert words[0] in {"git", "cd", "kubectl", "docker", "curl", "helm"}, f"{page}: nobody checks {command!r}"
+
+
+@pytest.mark.parametrize(("page", "text"), snippets("yaml", "json"))
+def test_data_can_be_read(page: str, text: str) -> None:
+    assert yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    lost = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert lost == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_is_one_that_the_code_knows(page: Path) -> None:
+    named = set(re.findall(r"\b(?:NIGHTSHIFT|SERVING)_[A-Z0-9_]*[A-Z0-9]\b", page.read_text(encoding="utf-8")))
+    assert named - known_settings() == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_is_named_is_there(page: Path) -> None:
+    folders = "include|plugins|dags|spark_jobs|serving|tests|infra|docker|benchmarks"
+    named = re.findall(rf"`((?:{folders})/[\w./]+)`", page.read_text(encoding="utf-8"))
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def known_settings() -> set[str]:
+    """The environment variables that a person may set."""
+    from include.local.stack import Stack
+    from include.settings import Settings
+    from serving.settings import ServingSettings
+
+    known = {f"NIGHTSHIFT_{name.upper()}" for model in (Settings, Stack) for name in model.model_fields}
+    known |= {f"SERVING_{name.upper()}" for name in ServingSettings.model_fields}
+    imported = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text(encoding="utf-8"))["airflow"]["variables"]
+    known |= {variable["variable_name"].upper() for variable in imported}
+    for folder in ("include", "dags", "plugins"):
+        for path in (ROOT / folder).rglob("*.py"):
+            known |= set(re.findall(r"\b(?:NIGHTSHIFT|AWS)_[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8")))
+    return known

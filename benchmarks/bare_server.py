@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 import uvicorn
 
-from serving.card import InputKind, ModelInput
-from serving.model import PortableModel
+from serving.models.card import InputKind, ModelInput
+from serving.models.model import PortableModel
 
 
 class Bare:

@@ -37,8 +37,8 @@ import httpx
 
 from benchmarks.load import Measured, measure, percentile
 from benchmarks.page import write_section
-from serving.caller import Scope
-from serving.keys import KeyFile
+from serving.access.caller import Scope
+from serving.access.keys import KeyFile
 from tests.factory import flight_id
 from tests.published_lake import DAY, PublishedLake
 from tests.upstreams import NAMES, Mode, UpstreamProcess

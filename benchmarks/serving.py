@@ -37,8 +37,8 @@ import pyarrow as pa
 from benchmarks.flight_model import CATEGORIES, NUMBERS, FlightModel, flights, train
 from benchmarks.load import Measured, measure, percentile, post
 from benchmarks.page import write_section
-from serving.caller import Scope
-from serving.keys import KeyFile
+from serving.access.caller import Scope
+from serving.access.keys import KeyFile
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = "make bench-serving"

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from serving import listener, tally
 from serving.errors import KeysError
-from serving.logs import Log
+from serving.processes import listener
+from serving.processes.workers import BAD_SETTINGS, Parent
 from serving.settings import ServingSettings
-from serving.workers import BAD_SETTINGS, Parent
+from serving.telemetry import tally
+from serving.telemetry.logs import Log
 
 logger = logging.getLogger("serving")
 
@@ -56,7 +57,7 @@ def _serve(settings: ServingSettings, opened: socket.socket, log: Log, *, child:
     gc.disable()
     # Only here: a parent process needs none of it.
     from serving.app import create_app
-    from serving.server import Server
+    from serving.processes.server import Server
 
     try:
         app = create_app(settings, log)

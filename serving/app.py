@@ -11,19 +11,21 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp
 
-from serving import admin, answer, deployments, health, metrics, openapi, predict
-from serving.access import Access, Credentials
+from serving import admin, answer, health, openapi, predict
+from serving.access.access import Access, Credentials
+from serving.access.limits import Limits
 from serving.answer import Shield
-from serving.chain import Chain
+from serving.chain.chain import Chain
 from serving.errors import ServingError
-from serving.limits import Limits
-from serving.logs import Log
-from serving.metrics import Telemetry
-from serving.observation import Observation
-from serving.roster import enlisted
-from serving.service import Service
+from serving.processes.roster import enlisted
+from serving.release import deployments
+from serving.release.service import Service
 from serving.settings import ServingSettings
 from serving.shortcut import Shortcut
+from serving.telemetry import metrics
+from serving.telemetry.logs import Log
+from serving.telemetry.metrics import Telemetry
+from serving.telemetry.observation import Observation
 
 
 class App(FastAPI):

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.errors import DrainingError, NotReadyError, ServingError
-from serving.rollout import InService
-from serving.service import Service
+from serving.release.rollout import InService
+from serving.release.service import Service
 
 
 class Alive(BaseModel):

@@ -17,10 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from serving.answer import send_json
 from serving.errors import OverloadError
-from serving.metrics import Shed, Telemetry
-from serving.model import PortableModel
-from serving.served import Answers, Served
-from serving.service import Service
+from serving.models.model import PortableModel
+from serving.release.served import Answers, Served
+from serving.release.service import Service
+from serving.telemetry.metrics import Shed, Telemetry
 
 PATH = "/v1/predict"
 INLINE_BYTES = 65_536

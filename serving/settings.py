@@ -8,8 +8,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from serving.caller import Algorithm
-from serving.fetch import MODEL_BYTES
+from serving.access.caller import Algorithm
+from serving.models.fetch import MODEL_BYTES
 
 
 class ServingSettings(BaseSettings):
@@ -34,7 +34,7 @@ class ServingSettings(BaseSettings):
     # Access
 
     keys: Path | None = None
-    """A file of API keys (`python -m serving.keys new`); once set, each request needs a credential."""
+    """A file of API keys (`python -m serving.access.keys new`); once set, each request needs a credential."""
     jwks_url: str | None = Field(default=None, pattern=r"^https?://")
     """Where an identity provider publishes its keys; once set, its tokens are credentials too."""
     jwt_issuer: str | None = None

@@ -17,9 +17,9 @@ from include.modelling.inputs import Input, encode
 from include.modelling.inputs import InputKind as Kind
 from include.storage.lake import Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
-from serving.card import InputKind, ModelInput
 from serving.errors import AnswerError, ModelError
-from serving.model import PortableModel
+from serving.models.card import InputKind, ModelInput
+from serving.models.model import PortableModel
 
 ROWS_AT_ONCE = 65_536
 """Rows encoded together: enough that no time is lost between batches, few enough that memory stays level."""

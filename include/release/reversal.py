@@ -11,7 +11,7 @@ from include.errors import DataError, SettingsError, StepError
 from include.release.deployments import Deployments, Target
 from include.release.serving_api import Outcome, ServingApi
 from include.settings import Settings
-from serving.rollout import Phase, Plan
+from serving.release.rollout import Phase, Plan
 
 log = logging.getLogger("nightshift")
 

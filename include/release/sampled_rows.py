@@ -13,7 +13,7 @@ import pyarrow as pa
 from include.errors import StepError
 from include.modelling.scoring import feature_partition, load_model, raw_rows
 from include.step import Context
-from serving.card import ModelInput
+from serving.models.card import ModelInput
 
 MOST_ROWS = 1000
 """As many as one deployment may carry."""

@@ -1,4 +1,4 @@
-"""What serving was asked and what it answered: the samples that it leaves in the lake (see serving/sampling.py).
+"""What serving was asked and what it answered: the samples that serving/telemetry/sampling.py leaves in the lake.
 
 A sample is one row of one answered request:
 

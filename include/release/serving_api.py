@@ -15,7 +15,7 @@ from typing import Any
 from include.errors import DataError, FaultError, SettingsError
 from include.release.deployments import Target
 from include.settings import Settings
-from serving.rollout import NEXT, Phase, Plan
+from serving.release.rollout import NEXT, Phase, Plan
 
 ATTEMPTS = 4
 PAUSE_SECONDS = 0.5

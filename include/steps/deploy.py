@@ -17,7 +17,7 @@ from include.release.sampled_rows import sampled_rows
 from include.release.serving_api import Served, ServingApi
 from include.settings import Settings
 from include.step import Context, Result, StepArguments, main
-from serving.rollout import Plan
+from serving.release.rollout import Plan
 
 log = logging.getLogger("nightshift")
 

@@ -23,7 +23,7 @@ from include.step import Context, Result, StepArguments, main
 from include.steps.score import MODEL_VERSION, PROBABILITY
 from include.storage.lake import Lake
 from include.use_case import Horizon
-from serving.model import PortableModel
+from serving.models.model import PortableModel
 
 SAMPLE_ROWS = 50
 TOLERANCE = 1e-6

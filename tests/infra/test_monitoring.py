@@ -13,9 +13,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.logs import Log
-from serving.metrics import Lookup, ModelState, Outcome, Role, Shed, Telemetry
-from serving.sampling import FolderBin, Sampler
+from serving.telemetry.logs import Log
+from serving.telemetry.metrics import Lookup, ModelState, Outcome, Role, Shed, Telemetry
+from serving.telemetry.sampling import FolderBin, Sampler
 
 MONITORING = Path(__file__).parents[2] / "infra" / "monitoring"
 PROMETHEUS_OWN = {"up": {"job", "instance"}}

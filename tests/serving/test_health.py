@@ -10,7 +10,7 @@ import pytest
 
 from serving.app import create_app
 from serving.errors import ModelError
-from serving.model import PortableModel
+from serving.models.model import PortableModel
 from serving.settings import ServingSettings
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import TOKEN, ServingProcess

@@ -15,10 +15,10 @@ from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 
 from serving.app import create_app
-from serving.card import ModelInput
 from serving.errors import RowError
+from serving.models.card import ModelInput
+from serving.models.rows import RowReader
 from serving.openapi import build, example
-from serving.rows import RowReader
 from serving.settings import ServingSettings
 from tests.portable_files import INPUTS, portable_bytes, write
 from tests.serving_process import TOKEN, ServingProcess

@@ -19,7 +19,7 @@ from include.release.samples import samples
 from include.settings import Settings
 from include.storage.lake import Lake
 from include.storage.store import open_store
-from serving import roster
+from serving.processes import roster
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ServingProcess
 from tests.span_collector import SpanCollector

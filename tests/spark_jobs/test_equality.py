@@ -29,7 +29,7 @@ from include.storage.lake import Lake
 from include.use_cases.flight_delay.candidates import CANDIDATES
 from include.use_cases.flight_delay.gates import GATES
 from include.use_cases.flight_delay.spec import SPEC
-from serving.model import PortableModel
+from serving.models.model import PortableModel
 from spark_jobs.features import Arguments, features
 from tests import flight_data
 from tests.spark_jobs.test_features import context_of

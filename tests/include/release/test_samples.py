@@ -7,7 +7,7 @@ from include.release.samples import SCHEMA, days, samples
 from include.settings import Settings
 from include.storage.lake import Lake
 from include.storage.store import open_store
-from serving.sampling import Sampler, open_bin
+from serving.telemetry.sampling import Sampler, open_bin
 
 TODAY = datetime.now(UTC).date()
 

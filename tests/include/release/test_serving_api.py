@@ -12,7 +12,7 @@ import pytest
 from include.errors import DataError, FaultError
 from include.release.deployments import Target
 from include.release.serving_api import ServingApi
-from serving.rollout import Phase, Plan
+from serving.release.rollout import Phase, Plan
 
 TARGET = Target("8", "file:///8.onnx", "0" * 64, date(2013, 10, 1))
 PLAN = Plan(share=0.2)

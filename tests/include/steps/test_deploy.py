@@ -23,7 +23,7 @@ from include.release.reversal import put_into_service
 from include.release.serving_api import ServingApi
 from include.step import Context, Result
 from include.steps.deploy import Arguments, deploy
-from serving.rollout import Plan
+from serving.release.rollout import Plan
 from tests.factory import DAY, ROWS, USE_CASE, Factory
 from tests.portable_files import portable_bytes
 from tests.serving_process import free_port

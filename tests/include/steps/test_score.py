@@ -10,7 +10,7 @@ import pytest
 from include.errors import DataError, LakeError
 from include.steps.score import Arguments, score
 from include.storage.lake import Dataset, Layer
-from serving.model import PortableModel
+from serving.models.model import PortableModel
 from tests.factory import DAY, ROWS, USE_CASE, Factory, features, flight_id, schedule
 
 NIGHTLY = Dataset(Layer.PREDICTIONS, "nightly")

@@ -17,7 +17,7 @@ from include.settings import Settings
 from include.step import Result
 from include.steps.score_intraday import Arguments, score_intraday
 from include.storage.lake import Layer
-from serving.model import PortableModel
+from serving.models.model import PortableModel
 from tests.factory import DAY, USE_CASE, Factory, features, schedule
 from tests.serving_process import ServingProcess
 

@@ -1,0 +1,126 @@
+"""Who may ask what: API keys, tokens and the deploy step's own bearer token, checked before anything else is done."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
+
+from serving.access.caller import ANONYMOUS, Caller, Scope
+from serving.access.keys import PREFIX, KeyRing
+from serving.answer import refuse
+from serving.errors import KeysError
+from serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from serving.access.tokens import Tokens
+
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths for probes and Prometheus, which have no credential; do not route them from outside."""
+ADMIN = "/admin"
+
+_BEARER = b"bearer "
+_KEY = f"{PREFIX}_".encode()
+_DEPLOYER = "deployer"
+_CHALLENGE = [(b"www-authenticate", b"Bearer")]
+
+log = logging.getLogger("serving")
+
+
+class Credentials:
+    """All credentials that this server knows; `KeysError` when the file of keys cannot be understood at the start."""
+
+    def __init__(self, settings: ServingSettings) -> None:
+        token = settings.token.get_secret_value() if settings.token else None
+        self.needed = settings.secured
+        self.deploying = self.needed or token is not None
+        self._token = token.encode() if token else None
+        self._deployer = Caller(_DEPLOYER, frozenset(Scope))
+        self._tokens = _tokens(settings)
+        self._ring = KeyRing(settings.keys) if settings.keys else None
+        self._refused = ""
+        if self._ring is not None:
+            self._ring.look(0)
+            if self._ring.refused:
+                raise KeysError(self._ring.refused)
+
+    async def caller(self, credential: bytes) -> Caller | None:
+        """Whose credential that is, None if it is none that is good now."""
+        if not credential:
+            return None
+        if self._token is not None and hmac.compare_digest(credential, self._token):
+            return self._deployer
+        now = time.time()
+        if self._ring is not None and credential.startswith(_KEY):
+            self._look(self._ring, now)
+            return self._ring.caller(credential, now)
+        if self._tokens is not None:
+            return self._tokens.remembered(credential, now) or await self._tokens.caller(credential)
+        return None
+
+    def _look(self, ring: KeyRing, now: float) -> None:
+        ring.look(now)
+        if ring.refused != self._refused:
+            self._refused = ring.refused
+            if ring.refused:
+                log.error("%s; the keys of before stay valid", ring.refused)
+
+
+class Access:
+    """Lets a request through when its credential allows it, and notes its caller in the request's state.
+
+    A credential is `Authorization: Bearer …` or `X-API-Key: …`. Paths under `/admin` need the scope admin, `PROBES`
+    nothing, all others predict; those are open too while neither keys nor tokens are set up.
+    """
+
+    def __init__(self, app: ASGIApp, credentials: Credentials) -> None:
+        self._app = app
+        self._credentials = credentials
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Check one request; 401 for no or a wrong credential, 403 for one that may not do this."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        admin = path.startswith(ADMIN)
+        if admin and not self._credentials.deploying:
+            await refuse(send, 403, "deploying is off: SERVING_TOKEN is not set")
+            return
+        if admin or (self._credentials.needed and path not in PROBES):
+            caller = await self._credentials.caller(_credential(scope))
+        else:
+            caller = ANONYMOUS
+        if caller is None:
+            await refuse(send, 401, "wrong or missing bearer token or API key", _CHALLENGE)
+            return
+        state = scope.setdefault("state", {})
+        state["caller"], state["rate"] = caller.name, caller.rate
+        needed = Scope.ADMIN if admin else Scope.PREDICT
+        if needed not in caller.scopes:
+            await refuse(send, 403, f"this credential does not have the scope {needed.value!r}")
+            return
+        await self._app(scope, receive, send)
+
+
+def _credential(scope: Connection) -> bytes:
+    """What the caller shows, empty when it shows nothing."""
+    shown = b""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return value[len(_BEARER) :].strip() if value[: len(_BEARER)].lower() == _BEARER else b""
+        if name == b"x-api-key":
+            shown = value
+    return shown
+
+
+def _tokens(settings: ServingSettings) -> Tokens | None:
+    if not (settings.jwks_url and settings.jwt_issuer and settings.jwt_audience):
+        return None
+    from serving.access.tokens import Tokens  # brings a library for signatures: 10 MB that not every server needs
+
+    return Tokens(settings.jwks_url, settings.jwt_issuer, settings.jwt_audience, settings.jwt_algorithms)

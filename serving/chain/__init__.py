@@ -1,0 +1,1 @@
+"""location → sensor → prediction, the forecast over it, and the published predictions below it."""

@@ -1,0 +1,34 @@
+"""One flight's delay, as batch scoring foresaw it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from serving.chain.published import FlightDelay, Published
+from serving.chain.refusal import NOT_FOUND
+from serving.errors import NotFoundError
+
+FLIGHT_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
+
+
+def router(published: Published) -> APIRouter:
+    """`GET /v1/flights/{flight_id}/delay`."""
+    routes = APIRouter(tags=["lookups"], responses=NOT_FOUND)
+
+    @routes.get("/v1/flights/{flight_id}/delay", summary="A flight's newest published prediction")
+    async def delay(
+        flight_id: Annotated[str, Path(pattern=FLIGHT_ID, examples=["2013-10-02-AA-1-JFK"])],
+    ) -> FlightDelay:
+        return flight(published, flight_id)
+
+    return routes
+
+
+def flight(published: Published, flight_id: str) -> FlightDelay:
+    """A flight's newest prediction, or `NotFoundError`."""
+    found = published.snapshot.flights.get(flight_id)
+    if not found:
+        raise NotFoundError(f"flight {flight_id}: no prediction is published; see /v1/airports/{{code}}/delays")
+    return found[-1]

@@ -1,0 +1,33 @@
+"""location: the airport that a flight leaves from. The first link of the chain."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from serving.chain.airports import CODE
+from serving.chain.flights import FLIGHT_ID, flight
+from serving.chain.published import Location, Published
+from serving.chain.refusal import NOT_FOUND
+from serving.errors import NotFoundError, QuestionError
+
+
+def router(published: Published) -> APIRouter:
+    """`GET /v1/location`."""
+    routes = APIRouter(tags=["chain"], responses=NOT_FOUND)
+
+    @routes.get("/v1/location", summary="Where a flight leaves from, or an airport by its code")
+    async def location(
+        flight_id: Annotated[str | None, Query(pattern=FLIGHT_ID, examples=["2013-10-02-AA-1-JFK"])] = None,
+        code: Annotated[str | None, Query(pattern=CODE, examples=["JFK"])] = None,
+    ) -> Location:
+        if (flight_id is None) == (code is None):
+            raise QuestionError("give either flight_id or code")
+        code = flight(published, flight_id).origin if flight_id is not None else code
+        found = published.snapshot.locations.get(code or "")
+        if found is None:
+            raise NotFoundError(f"airport {code}: no flight of the published days goes there")
+        return found
+
+    return routes

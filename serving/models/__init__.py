@@ -1,0 +1,1 @@
+"""The portable model file: fetched, read, asked."""

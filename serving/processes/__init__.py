@@ -1,0 +1,1 @@
+"""Worker processes on one port, from start to drain."""

@@ -1,0 +1,1 @@
+"""What is in service, and how a new version gets there."""

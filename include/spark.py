@@ -50,7 +50,7 @@ DEFAULTS = {
 INTERPRETED_ROWS = 200_000
 QUICK_ROWS = 4_000_000
 
-JAVA = "-XX:+UseParallelGC -XX:-DontCompileHugeMethods"
+GENERATED = "-XX:-DontCompileHugeMethods"
 """A feature row's generated code is one method of more than the 8,000 bytecodes at which Java would stop compiling."""
 
 QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=192m"
@@ -135,9 +135,8 @@ def configuration(settings: Settings) -> dict[str, str]:
 
 def sized(rows: int) -> dict[str, str]:
     """The settings that depend on how many rows a job reads."""
-    options = f"{JAVA} -Dlog4j2.configurationFile={LOGGING.as_uri()}"
-    if rows <= QUICK_ROWS:
-        options = f"{options} {QUICK}"
+    options = f"-XX:+UseParallelGC -Dlog4j2.configurationFile={LOGGING.as_uri()}"
+    options += f" {QUICK}" * (rows <= QUICK_ROWS) + f" {GENERATED}" * (rows > INTERPRETED_ROWS)
     return {"spark.driver.extraJavaOptions": options} | (INTERPRETED if rows <= INTERPRETED_ROWS else {})
 
 

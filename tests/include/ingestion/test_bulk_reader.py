@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.include.test_topics import FLIGHT, OBSERVATION
 
 from include.ingestion.brokers.broker import Received
 from include.ingestion.ledger import Batch
 from include.ingestion.topics import EVENT_TIME, PoisonError, Topic
 from include.quality.contract import Column, Kind
 from include.use_cases.flight_delay.topics import A1, A2
+from tests.include.ingestion.test_topics import FLIGHT, OBSERVATION
 
 FIELDS = [column.name for column in A2.columns] + [EVENT_TIME, "schema", "colour"]
 CONTENTS: list[Any] = [

@@ -75,7 +75,7 @@ def test_a_process_killed_while_it_writes_leaves_a_history_that_can_be_read(hist
 import sys
 from pathlib import Path
 sys.path.insert(0, "")
-from tests.serving.test_deployments import record
+from tests.serving.release.test_deployments import record
 from serving.release.deployments import History
 from serving.release.state import StateFolder
 history = History(StateFolder(Path(sys.argv[1])))

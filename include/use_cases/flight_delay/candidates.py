@@ -25,7 +25,7 @@ CANDIDATES = (
             "min_samples_leaf": 200,
             "l2_regularization": 5.0,
             "max_features": 0.3,
-            "max_rows": 240_000,
+            "max_rows": 180_000,
         },
     ),
     Recipe(

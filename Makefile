@@ -75,7 +75,7 @@ lock: ## resolve the versions again (needs uv)
 		-o requirements.lock
 	$(UV_COMPILE) -c requirements.lock pyproject.toml --group airflow -o requirements.txt
 	$(UV_COMPILE) -c requirements.lock pyproject.toml --group steps -o docker/step/requirements.txt
-	$(UV_COMPILE) -c requirements.lock pyproject.toml --group steps --group spark -o docker/spark/requirements.txt
+	$(UV_COMPILE) -c requirements.lock pyproject.toml --group spark -o docker/spark/requirements.txt
 	$(UV_COMPILE) -c requirements.lock --group serving -o docker/serving/requirements.txt
 
 clean: ## stop everything, then delete .venv and all state (.nightshift)

@@ -108,14 +108,14 @@ def spark_session(settings: Settings, name: str, *, rows: int = 0) -> Iterator[S
         chosen = configuration(settings) | sized(rows)
         logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells of every connection it closes
         session = _start(settings.spark_master, name, chosen, _launchable(find_java(), Path(folder)))
-        driver = session.sparkContext._gateway.proc
+        gateway = session.sparkContext._gateway
         try:
             yield session
             session.stop()
         finally:
             # After an exception in the middle of a call the connection to Java is of no use: end the process itself.
-            logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what is let go of later finds nobody to tell
-            _end(driver)
+            gateway._gateway_client.is_connected = False  # objects that are let go of later have nobody to tell
+            _end(gateway.proc)
             _forget_session()
 
 

@@ -101,7 +101,7 @@ def run_spark(folder: Path, scale: int) -> dict[str, float]:
     """Spark's seconds for one scale, its start apart."""
     from include.spark import spark_session
     from include.use_cases.flight_delay.features import build
-    from spark_jobs.features import READ_ONCE
+    from spark_jobs.features import READ_ONCE, ROWS_PER_TASK
 
     paths = {topic: str(folder / f"{topic}-{scale}.parquet") for topic in TOPICS}
     read = sum(pq.read_metadata(path).num_rows for path in paths.values())
@@ -110,7 +110,7 @@ def run_spark(folder: Path, scale: int) -> dict[str, float]:
         spark.range(1000).selectExpr("sum(id)").collect()
         started = time.monotonic()
         raw = {topic: spark.read.parquet(path) for topic, path in paths.items()}
-        spark.conf.set("spark.sql.shuffle.partitions", max(THREADS, -(-read // 100_000)))
+        spark.conf.set("spark.sql.shuffle.partitions", max(THREADS, -(-read // ROWS_PER_TASK)))
         target = folder / "spark"
         build(spark, raw, wanted(scale)).write.options(**READ_ONCE).mode("overwrite").parquet(str(target))
         done = time.monotonic()

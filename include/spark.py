@@ -39,6 +39,12 @@ DEFAULTS = {
     "spark.sql.shuffle.partitions": "4",
     "spark.sql.adaptive.enabled": "true",
     "spark.sql.join.preferSortMergeJoin": "false",
+    # What is small is marked in the query; sizes guessed from compressed files were a hundred times too small.
+    "spark.sql.autoBroadcastJoinThreshold": "-1",
+    "spark.sql.adaptive.autoBroadcastJoinThreshold": "-1",
+    # A hash join cannot spill: its partitions stay small (this is their compressed size), and cached tables make room.
+    "spark.sql.adaptive.advisoryPartitionSizeInBytes": "8m",
+    "spark.memory.storageFraction": "0.1",
     # Tables that are both cut by date are joined on date and key as they lie.
     "spark.sql.requireAllClusterKeysForCoPartition": "false",
     # Where in this code a column was made is only told in errors, and costs more than making it.

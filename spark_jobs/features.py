@@ -37,8 +37,8 @@ STALE = timedelta(days=1)
 """A scratch folder this old belongs to a job that was killed; no job runs that long."""
 PUBLISHERS = 8
 """Threads that publish: they mostly wait for the disk or the bucket."""
-ROWS_PER_TASK = 100_000
-"""Raw rows to a shuffle task: at about 1 KB of state a row it sorts in memory with a driver of 1 GiB."""
+ROWS_PER_TASK = 50_000
+"""Raw rows to a shuffle task: its joins hold about 2 KB a row in memory, and two tasks share a driver of 1 GiB."""
 PROGRESS_SECONDS = 5.0
 READ_ONCE = {"compression": "snappy", "parquet.enable.dictionary": "false"}
 """Parquet that is written once and read once: dictionaries and hard compression cost more time than they save."""

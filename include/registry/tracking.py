@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -78,7 +78,7 @@ def _wait_for(url: str) -> None:
                     f"MLflow at {public(url)} does not answer ({ATTEMPTS} tries): {reason}; "
                     "start it (`make up`) or correct NIGHTSHIFT_TRACKING_URL"
                 ) from error
-            time.sleep(PAUSE_SECONDS * attempt)
+            sleep(PAUSE_SECONDS * attempt)
         else:
             return
 

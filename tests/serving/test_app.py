@@ -90,7 +90,7 @@ def test_a_bad_file_never_replaces_a_good_one(serving: ServingProcess, tmp_path:
     before = (
         serving.get("/v1/model").json(),
         serving.predict(ROWS).json(),
-        (serving.release.state / "current.json").read_bytes(),
+        (serving.state / "current.json").read_bytes(),
     )
 
     # When files are deployed that are wrong, each in its own way
@@ -116,7 +116,7 @@ def test_a_bad_file_never_replaces_a_good_one(serving: ServingProcess, tmp_path:
     after = (
         serving.get("/v1/model").json(),
         serving.predict(ROWS).json(),
-        (serving.release.state / "current.json").read_bytes(),
+        (serving.state / "current.json").read_bytes(),
     )
     assert after == before
 
@@ -203,8 +203,8 @@ def test_a_server_whose_memory_is_damaged_starts_and_can_be_deployed_to(
     serving: ServingProcess, tmp_path: Path, content: str
 ) -> None:
     serving.stop()
-    serving.release.state.mkdir(exist_ok=True)
-    (serving.release.state / "current.json").write_text(content)
+    serving.state.mkdir(exist_ok=True)
+    (serving.state / "current.json").write_text(content)
 
     serving.start()
 

@@ -179,7 +179,8 @@ def test_a_database_that_is_down_is_one_line_after_bounded_retries(monkeypatch: 
 def test_a_database_without_tables_says_how_to_make_them(database_url: str) -> None:
     history = Deployments(Tables.open(Settings(database_url=database_url)), "flight_delay")
 
-    with pytest.raises(FaultError, match=r'relation "deployments" does not exist; .*include\.database\.migrate upgrade'):
+    missing = r'relation "deployments" does not exist; .*include\.database\.migrate upgrade'
+    with pytest.raises(FaultError, match=missing):
         history.current()
 
 

@@ -178,7 +178,7 @@ def test_mlflow_down_gives_one_clear_line_after_bounded_tries(tmp_path: Path, mo
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     pauses: list[float] = []
-    monkeypatch.setattr(tracking.time, "sleep", pauses.append)
+    monkeypatch.setattr(tracking, "sleep", pauses.append)
 
     for url in (f"http://127.0.0.1:{port}", f"postgresql://me:hidden@127.0.0.1:{port}/mlflow"):
         made = learning.context(tmp_path, url)

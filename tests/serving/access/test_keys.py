@@ -15,7 +15,7 @@ from serving.errors import KeysError
 from tests.serving_process import ROOT
 
 PREDICT = frozenset({Scope.PREDICT})
-NOW = datetime.now(UTC).timestamp() + 600
+NOW = datetime.now(UTC).timestamp() + 6 * 3600  # after any key that the tests make, however long they run
 """Soon: after all that the tests here do."""
 DAY = 86_400.0
 

@@ -114,7 +114,7 @@ def test_an_exception_is_logged_by_type_and_place_never_by_its_text_or_stack(log
 
     (line,) = lines(path)
     assert line["error"] == "ValueError"
-    assert line["at"].startswith("serving/test_logs.py:")
+    assert line["at"].startswith("telemetry/test_logs.py:")
     assert "raw input" not in path.read_text()
     assert "Traceback" not in path.read_text()
 

@@ -279,7 +279,7 @@ def test_samples_are_put_into_a_bucket(bucket: str) -> None:
     sampler.stop()
 
     client = boto3.client("s3", endpoint_url=bucket)
-    (entry,) = client.list_objects_v2(Bucket="lake")["Contents"]
+    (entry,) = client.list_objects_v2(Bucket="lake", Prefix="prod/")["Contents"]
     assert entry["Key"].startswith(f"prod/samples/flight_delay/date={datetime.now(UTC).date()}/")
     content = gzip.decompress(client.get_object(Bucket="lake", Key=entry["Key"])["Body"].read())
     assert [json.loads(line)["probability"] for line in content.splitlines()] == [0.25, 0.75]

@@ -45,6 +45,8 @@ DEFAULTS = {
     # A hash join cannot spill: its partitions stay small (this is their compressed size), and cached tables make room.
     "spark.sql.adaptive.advisoryPartitionSizeInBytes": "8m",
     "spark.memory.storageFraction": "0.1",
+    # What is cached is read a few times: to try each column's encodings costs more than it saves.
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
     # Tables that are both cut by date are joined on date and key as they lie.
     "spark.sql.requireAllClusterKeysForCoPartition": "false",
     # Where in this code a column was made is only told in errors, and costs more than making it.

@@ -3,17 +3,18 @@
 Sums are sums of whole numbers (flights, minutes), so they do not depend on the order of rows or on how many days are
 computed at once; rates and means are divided from them at the end. Tables are cut by date, and every join is on the
 date and a key, so that rows move rarely and no key is too big for a task.
+
+Relations are DataFrames, columns are SQL text: a column made of Column objects costs Java a dozen calls, a text one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from functools import partial, reduce
 
 import pyarrow as pa
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession, Window, WindowSpec
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from include.quality.contract import Kind
@@ -21,11 +22,15 @@ from include.use_cases.flight_delay.feature_contract import FEATURES, HISTORY, P
 from include.use_cases.flight_delay.holidays import days_to_holiday
 from include.use_cases.flight_delay.spec import SPEC
 
+MINUTE = 60_000_000  # microseconds
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+AHEAD = 2 * HOUR
+
 LATE = 15  # minutes: what the label calls late
 HISTORY_WEIGHT = 20  # arrivals at the prior rate that a history's own arrivals are mixed with
 STATE_WEIGHT = 5
 RECENT = 120  # minutes
-AHEAD = "2 hours"
 LEGS_BACK = 3
 WEATHER_HOURS = 6  # an older observation says nothing
 
@@ -59,6 +64,18 @@ READINGS = (
 )
 
 
+COUNTS = ("n", "late", "delay")
+"""What is summed of the flights that an event is about: how many, how many late, their minutes of delay."""
+
+ARRIVED = {"prompt": ("arrived_day <= date", 1), "next": ("datediff(arrived_day, date) = 1", 2)}
+"""When a leg landed, and from how many days later on its delay is history."""
+
+DAILY = ("flights", "missed", *(f"{count}_{when}" for when in ARRIVED for count in COUNTS))
+"""What a day adds to a history."""
+
+SQL_TYPES = {Kind.INTEGER: "bigint", Kind.NUMBER: "double"}
+
+
 def build(spark: SparkSession, raw: Mapping[str, DataFrame], wanted: Mapping[str, Sequence[date]]) -> DataFrame:
     """The feature rows of the wanted dates of each horizon, with a leading column `horizon`, in no order.
 
@@ -68,12 +85,21 @@ def build(spark: SparkSession, raw: Mapping[str, DataFrame], wanted: Mapping[str
     legs = _legs(raw).persist(StorageLevel.MEMORY_AND_DISK)
     asked = _asked(legs.join(calendar, "date"))
     rows = _asked(_linked(legs).join(calendar, "date"))
-    for history, keys in _histories(legs, calendar):
-        rows = rows.join(history.hint("shuffle_hash"), ["date", *keys], "left")
-    for state, keys in _states(legs, asked):
-        rows = rows.join(state.hint("shuffle_hash"), ["date", "clock", *keys], "left")
-    rows = rows.join(_board(raw["weather"], asked).hint("shuffle_hash"), ["date", "hour_slot", "origin"], "left")
-    return rows.select("horizon", *_features())
+    tables = [*_histories(legs, calendar), *_states(legs, asked), _board(raw["weather"], asked)]
+    flat = rows.columns
+    for number, (table, keys) in enumerate(tables):
+        rows = _looked_up(rows, table, keys, f"table_{number}")
+        flat.append(f"table_{number}.*")
+    return rows.selectExpr(*flat, *_aircraft_flags()).selectExpr("horizon", *_features())
+
+
+def _looked_up(rows: DataFrame, table: DataFrame, keys: Sequence[str], name: str) -> DataFrame:
+    """The rows with what a table says of their keys, as one struct.
+
+    A join writes its rows anew: a struct is copied whole, where columns are written one by one.
+    """
+    packed = f"struct({', '.join(column for column in table.columns if column not in keys)}) as {name}"
+    return rows.join(table.selectExpr(*keys, packed).hint("shuffle_hash"), list(keys), "left")
 
 
 def _calendar(spark: SparkSession, wanted: Mapping[str, Sequence[date]]) -> DataFrame:
@@ -93,193 +119,222 @@ def _calendar(spark: SparkSession, wanted: Mapping[str, Sequence[date]]) -> Data
     return spark.createDataFrame(table)
 
 
+# Instants, and what the local clock reads: plain numbers, as Spark's calendar arithmetic is many times dearer
+
+
+def _wall(instant: str) -> str:
+    return f"unix_micros(from_utc_timestamp({instant}, '{SPEC.timezone}'))"
+
+
+def _data_day(wall: str) -> str:
+    return f"date_from_unix_date(cast(floor(({wall} - {SPEC.day_starts.hour * HOUR}) / {DAY}) as int))"
+
+
+def _between(start: str, end: str, unit: int = MINUTE) -> str:
+    return f"((unix_micros({end}) - unix_micros({start})) / {unit})"
+
+
 # Legs: planned flights with what came of them
 
 
-def _data_day(instant: Column) -> Column:
-    wall = F.from_utc_timestamp(instant, SPEC.timezone) - F.expr(f"interval {SPEC.day_starts.hour} hours")
-    return F.to_date(wall)
-
-
 def _legs(raw: Mapping[str, DataFrame]) -> DataFrame:
-    outcomes = raw["flights"].select(
+    outcomes = raw["flights"].selectExpr(
         "date",
         "flight_id",
-        "departed_at",
-        "arrived_at",
-        F.round("dep_delay").cast("long").alias("dep_delay"),
-        F.round("arr_delay").cast("long").alias("arr_delay"),
-        _data_day(F.col("departed_at")).alias("departed_day"),
-        _data_day(F.col("arrived_at")).alias("arrived_day"),
+        *(f"{event}_at" for event in ("departed", "arrived")),
+        *(f"cast(round({delay}) as bigint) as {delay}" for delay in ("dep_delay", "arr_delay")),
+        *(f"{_data_day(_wall(f'{event}_at'))} as {event}_day" for event in ("departed", "arrived")),
     )
-    wall = F.from_utc_timestamp("scheduled_departure", SPEC.timezone)
-    planned = raw["schedule"].withColumns(
-        {
-            "hour": F.hour(wall).cast("long"),
-            "minute_of_day": (F.hour(wall) * 60 + F.minute(wall)).cast("long"),
-            "planned_day": _data_day(F.col("scheduled_departure")),
-        }
-    )
+    clocked = raw["schedule"].selectExpr("*", f"{_wall('scheduled_departure')} as wall")
+    planned = clocked.selectExpr(
+        "*",
+        f"floor(wall / {HOUR}) % 24 as hour",
+        f"floor(wall / {MINUTE}) % 1440 as minute_of_day",
+        f"{_data_day('wall')} as planned_day",
+    ).drop("wall")
     joined = planned.repartition("date").join(
         outcomes.repartition("date").hint("shuffle_hash"), ["date", "flight_id"], "left"
     )
-    prompt = F.coalesce(F.col("arrived_day") <= F.col("date"), F.lit(False))
-    next_day = F.coalesce(F.datediff("arrived_day", "date") == 1, F.lit(False))
-    late = F.col("arr_delay") > LATE
-    counts = {
-        "flights": F.lit(1).cast("long"),
-        "missed": F.coalesce(F.col("departed_day") > F.col("date"), F.lit(True)).cast("long"),
-        **{f"n_{name}": when.cast("long") for name, when in (("prompt", prompt), ("next", next_day))},
-        **{f"late_{name}": (when & late).cast("long") for name, when in (("prompt", prompt), ("next", next_day))},
-        **{
-            f"delay_{name}": F.when(when, F.col("dep_delay")).otherwise(0)
-            for name, when in (("prompt", prompt), ("next", next_day))
-        },
-    }
-    return joined.withColumns(counts)
+    return joined.selectExpr(
+        "*",
+        "1L as flights",
+        "cast(coalesce(departed_day > date, true) as bigint) as missed",
+        *(f"cast(coalesce({landed}, false) as bigint) as n_{when}" for when, (landed, _) in ARRIVED.items()),
+        *(
+            f"cast(coalesce({landed}, false) and arr_delay > {LATE} as bigint) as late_{when}"
+            for when, (landed, _) in ARRIVED.items()
+        ),
+        *(f"case when {landed} then dep_delay else 0 end as delay_{when}" for when, (landed, _) in ARRIVED.items()),
+    )
 
 
 # Delay history: what had landed by the start of the flight's own day
 
 
-COUNTS = ("n", "late", "delay")
-DAILY = ("flights", "missed", *(f"{count}_{name}" for name in ("prompt", "next") for count in COUNTS))
-
-
-def _until(name: str, by: Sequence[str], days: int) -> Column:
+def _until(name: str, by: Sequence[str], days: int) -> str:
     """The sum over a member's rows up to so many days before a row's own date."""
-    window = Window.partitionBy(*by).orderBy(F.unix_date("date"))
-    return F.coalesce(F.sum(name).over(window.rangeBetween(Window.unboundedPreceding, -days)), F.lit(0))
+    member = f"partition by {', '.join(by)} order by unix_date(date)"
+    total = f"sum({name}) over ({member} range between unbounded preceding and {days} preceding)"
+    return f"coalesce({total}, 0) as {name}_until_{days}"
 
 
-def _trailing(spans: Sequence[int], by: Sequence[str]) -> dict[str, Column]:
+def _untils(spans: Sequence[int], by: Sequence[str]) -> Iterator[str]:
+    """The sums that trailing ones are differences of."""
+    for when, (_, known) in ARRIVED.items():
+        ends = {known, *(days + 1 for days in spans if days >= known)}
+        yield from (_until(f"{count}_{when}", by, days) for days in sorted(ends) for count in COUNTS)
+
+
+def _trailing(spans: Sequence[int]) -> Iterator[str]:
     """Sums over the days before a row's own: a leg that landed a day late is known a day later."""
-    sums = {}
     for days in spans:
+        known = [(when, last) for when, (_, last) in ARRIVED.items() if days >= last]
         for count in COUNTS:
-            total = _until(f"{count}_prompt", by, 1) - _until(f"{count}_prompt", by, days + 1)
-            if days > 1:
-                total += _until(f"{count}_next", by, 2) - _until(f"{count}_next", by, days + 1)
-            sums[f"{count}_{days}"] = total
-    return sums
+            sums = (f"{count}_{when}_until_{last} - {count}_{when}_until_{days + 1}" for when, last in known)
+            yield f"{' + '.join(sums)} as {count}_{days}"
 
 
 def _histories(legs: DataFrame, calendar: DataFrame) -> Iterator[tuple[DataFrame, tuple[str, ...]]]:
     for groups in (TRAFFIC, ROUTES):
         finest = max(groups.values(), key=len)
-        yield _rolled(legs, calendar.select("date"), groups, finest), finest
+        yield _rolled(legs, calendar.select("date"), groups, finest), ("date", *finest)
 
 
 def _rolled(
     legs: DataFrame, dates: DataFrame, groups: Mapping[str, tuple[str, ...]], finest: tuple[str, ...]
 ) -> DataFrame:
     """History of every member of the finest group on every date, with that of the coarser groups it belongs to."""
-    daily = legs.groupBy("date", *finest).agg(*(F.sum(name).alias(name) for name in DAILY))
+    daily = legs.groupBy("date", *finest).agg(*(F.expr(f"sum({name}) as {name}") for name in DAILY))
     members = legs.select(*finest).distinct()
-    asked = members.crossJoin(F.broadcast(dates)).select("date", *finest, *(F.lit(0).alias(name) for name in DAILY))
-    rows = daily.withColumn("asked", F.lit(False)).unionByName(asked.withColumn("asked", F.lit(True)))
+    asked = members.crossJoin(F.broadcast(dates)).selectExpr("date", *finest, *(f"0 as {name}" for name in DAILY))
+    rows = daily.selectExpr("*", "false as asked").unionByName(asked.selectExpr("*", "true as asked"))
     spans = sorted({days for of in groups for days in HISTORY[of]})
-    same_day = {"flights_0": _until("flights", finest, 0) - _until("flights", finest, 1)}
-    day_before = {f"{name}_1": _until(name, finest, 1) - _until(name, finest, 2) for name in ("missed", "flights")}
-    sums = rows.withColumns(_trailing(spans, finest) | same_day | day_before).where("asked").repartition("date")
-    columns: list[Column] = []
-    for of, keys in groups.items():
-        total = partial(_total, window=Window.partitionBy("date", *keys) if keys != finest else None)
-        columns += [total("flights_0").alias(f"{of}_flights"), *_named(of, total)]
-        if of == "origin":
-            columns.append(_mean(total("missed_1"), total("flights_1")).alias("origin_missed_rate_1d"))
-    return sums.select("date", *finest, *columns)
+    planned = [_until("flights", finest, days) for days in (0, 1, 2)] + [
+        _until("missed", finest, days) for days in (1, 2)
+    ]
+    untils = rows.selectExpr("date", *finest, "asked", *_untils(spans, finest), *planned).where("asked")
+    sums = untils.selectExpr(
+        "date",
+        *finest,
+        *_trailing(spans),
+        "flights_until_0 - flights_until_1 as flights_0",
+        *(f"{name}_until_1 - {name}_until_2 as {name}_1" for name in ("flights", "missed")),
+    ).repartition("date")
+    totals = sums.selectExpr(
+        "date", *finest, *(total for of, keys in groups.items() for total in _totals(of, keys, finest))
+    )
+    columns = [f"{of}_flights_0 as {of}_flights" for of in groups]
+    columns += [column for of in groups for column in _history(of, of)]
+    if "origin" in groups:
+        columns.append(f"{_mean('origin_missed_1', 'origin_flights_1')} as origin_missed_rate_1d")
+    return totals.selectExpr("date", *finest, *columns)
 
 
-def _total(name: str, window: WindowSpec | None) -> Column:
-    return F.col(name) if window is None else F.sum(name).over(window)
+def _totals(of: str, keys: Sequence[str], finest: Sequence[str]) -> Iterator[str]:
+    """A group's sums on a date: over the members of the finest group that belong to it."""
+    names = ["flights_0", *(f"{count}_{days}" for days in HISTORY[of] for count in COUNTS)]
+    names += ["missed_1", "flights_1"] if of == "origin" else []
+    over = "" if keys == finest else f" over (partition by {', '.join(('date', *keys))})"
+    yield from (f"sum({name}){over} as {of}_{name}" if over else f"{name} as {of}_{name}" for name in names)
 
 
-def _named(of: str, total: Callable[[str], Column] = F.col) -> Iterator[Column]:
+def _history(of: str, prefix: str = "") -> Iterator[str]:
     for days in HISTORY[of]:
-        n, late, delay = (total(f"{count}_{days}") for count in COUNTS)
-        yield n.alias(f"{of}_arrivals_{days}d")
-        yield _rate(late, n, HISTORY_WEIGHT).alias(f"{of}_late_rate_{days}d")
-        yield _mean(delay, n).alias(f"{of}_dep_delay_{days}d")
+        n, late, delay = (f"{prefix}_{count}_{days}".lstrip("_") for count in COUNTS)
+        yield f"{n} as {of}_arrivals_{days}d"
+        yield f"{_rate(late, n, HISTORY_WEIGHT)} as {of}_late_rate_{days}d"
+        yield f"{_mean(delay, n)} as {of}_dep_delay_{days}d"
 
 
-def _rate(late: Column, n: Column, weight: int) -> Column:
-    return (late + F.lit(PRIOR_RATE * weight)) / (n + weight)
+def _rate(late: str, n: str, weight: int) -> str:
+    return f"({late} + {PRIOR_RATE * weight!r}D) / ({n} + {weight})"
 
 
-def _mean(total: Column, n: Column) -> Column:
-    return F.when(n > 0, total / n)
+def _mean(total: str, n: str) -> str:
+    return f"case when {n} > 0 then {total} / {n} end"
 
 
 # The aircraft: its own history, and its legs before this one
 
+BEFORE = tuple(f"leg_{back}" for back in range(1, LEGS_BACK + 1))
+
 
 def _linked(legs: DataFrame) -> DataFrame:
     """Every leg with its aircraft's history and its three legs before, back to the day before."""
-    aircraft = F.coalesce("tailnum", "flight_id").alias("aircraft")
-    window = Window.partitionBy("aircraft").orderBy("scheduled_departure", "flight_id")
-    names = ("date", "scheduled_departure", "scheduled_arrival", "departed_at", "arrived_at", "dep_delay", "arr_delay")
-    lagged = {f"leg_{back}": F.lag(F.struct(*names), back).over(window) for back in range(1, LEGS_BACK + 1)}
-    table = legs.select("*", aircraft).withColumns(lagged | _trailing(HISTORY["tail"], ["aircraft"]))
-    recent = {
-        leg: F.when((F.col(f"{leg}.date") >= F.date_sub("date", 1)) & F.col("tailnum").isNotNull(), F.col(leg))
-        for leg in lagged
-    }
-    return table.select(*PLANNED, *(leg.alias(name) for name, leg in recent.items()), *_named("tail"))
+    kept = "date, scheduled_departure, scheduled_arrival, departed_at, arrived_at, dep_delay, arr_delay"
+    order = "partition by aircraft order by scheduled_departure, flight_id"
+    table = legs.selectExpr("*", "coalesce(tailnum, flight_id) as aircraft").selectExpr(
+        *PLANNED,
+        *(f"lag(struct({kept}), {back}) over ({order}) as {leg}" for back, leg in enumerate(BEFORE, start=1)),
+        *_untils(HISTORY["tail"], ["aircraft"]),
+    )
+    recent = (
+        f"case when {leg}.date >= date_sub(date, 1) and tailnum is not null then {leg} end as {leg}" for leg in BEFORE
+    )
+    return table.selectExpr(*PLANNED, *recent, *_trailing(HISTORY["tail"])).selectExpr(
+        *PLANNED, *BEFORE, *_history("tail")
+    )
 
 
-def _aircraft() -> dict[str, Column]:
-    legs = [F.col(f"leg_{back}") for back in range(1, LEGS_BACK + 1)]
-    departed = [(leg["date"] <= F.col("state_day")) & (leg["departed_at"] <= F.col("as_of")) for leg in legs]
-    arrived = [left & (leg["arrived_at"] <= F.col("as_of")) for left, leg in zip(departed, legs, strict=True)]
-    seen = [
-        F.when(landed, leg["arrived_at"]).when(left, leg["departed_at"])
-        for landed, left, leg in zip(arrived, departed, legs, strict=True)
-    ]
-    previous, left, landed = legs[0], departed[0], arrived[0]
-    due = previous["scheduled_departure"] <= F.col("as_of")
-    overdue = _minutes(previous["scheduled_departure"], F.col("as_of"))
-    slack = _minutes(previous["scheduled_arrival"], F.col("scheduled_departure"))
-    same_date = [F.coalesce((leg["date"] == F.col("date")).cast("long"), F.lit(0)) for leg in legs]
+def _aircraft_flags() -> Iterator[str]:
+    """Whether each leg before had left, and had landed, as far as was known."""
+    for leg in BEFORE:
+        left = f"{leg}.date <= state_day and {leg}.departed_at <= as_of"
+        yield f"{left} as {leg}_left"
+        yield f"{left} and {leg}.arrived_at <= as_of as {leg}_landed"
+    yield "leg_1.scheduled_departure <= as_of as leg_1_due"
+
+
+def _aircraft() -> dict[str, str]:
+    overdue = _between("leg_1.scheduled_departure", "as_of")
+    slack = _between("leg_1.scheduled_arrival", "scheduled_departure")
+    seen = (
+        f"case when {leg}_landed then {leg}.arrived_at when {leg}_left then {leg}.departed_at end" for leg in BEFORE
+    )
     return {
-        "tail_earlier_legs": reduce(Column.__add__, same_date),
-        "tail_last_dep_delay": _first(zip(departed, (leg["dep_delay"] for leg in legs), strict=True)),
-        "tail_last_arr_delay": _first(zip(arrived, (leg["arr_delay"] for leg in legs), strict=True)),
-        "tail_hours_since": _minutes(F.greatest(*seen), F.col("as_of"), per=3_600_000_000),
-        "tail_previous_delay": F.when(landed, previous["arr_delay"])
-        .when(left, previous["dep_delay"])
-        .when(due, overdue),
-        "tail_previous_progress": F.when(
-            previous["date"].isNotNull(), F.when(landed, 3).when(left, 2).when(due, 1).otherwise(0)
+        "tail_earlier_legs": " + ".join(f"coalesce(cast({leg}.date = date as bigint), 0)" for leg in BEFORE),
+        "tail_last_dep_delay": _newest("left", "dep_delay"),
+        "tail_last_arr_delay": _newest("landed", "arr_delay"),
+        "tail_hours_since": _between(f"greatest({', '.join(seen)})", "as_of", HOUR),
+        "tail_previous_delay": _by_progress("leg_1.arr_delay", "leg_1.dep_delay", overdue, "null"),
+        "tail_previous_progress": f"case when leg_1.date is not null then {_by_progress('3', '2', '1', '0')} end",
+        "tail_slack": _by_progress(
+            _between("leg_1.arrived_at", "scheduled_departure"),
+            f"{slack} - leg_1.dep_delay",
+            f"{slack} - {overdue}",
+            slack,
         ),
-        "tail_slack": F.when(landed, _minutes(previous["arrived_at"], F.col("scheduled_departure")))
-        .when(left, slack - previous["dep_delay"])
-        .when(due, slack - overdue)
-        .otherwise(slack),
     }
 
 
-def _first(cases: Iterator[tuple[Column, Column]]) -> Column:
-    return F.coalesce(*(F.when(condition, value) for condition, value in cases))
+def _newest(flag: str, delay: str) -> str:
+    return f"coalesce({', '.join(f'case when {leg}_{flag} then {leg}.{delay} end' for leg in BEFORE)})"
 
 
-def _minutes(start: Column, end: Column, per: int = 60_000_000) -> Column:
-    return (F.unix_micros(end) - F.unix_micros(start)) / per
+def _by_progress(landed: str, left: str, due: str, otherwise: str) -> str:
+    """What holds by how far the leg before has come."""
+    return (
+        f"case when leg_1_landed then {landed} when leg_1_left then {left} when leg_1_due then {due}"
+        f" else {otherwise} end"
+    )
 
 
 # Examples: one row per horizon and scheduled flight
 
 
 def _asked(legs: DataFrame) -> DataFrame:
-    ahead = F.col("scheduled_departure") - F.expr(f"interval {AHEAD}")
-    as_of = F.when(F.col("horizon") == "nightly", F.col("day_start")).otherwise(ahead)
-    clock = F.floor(F.unix_micros("as_of") / 60_000_000)
+    as_of = f"if(horizon = 'nightly', unix_micros(day_start), unix_micros(scheduled_departure) - {AHEAD})"
+    examples = legs.selectExpr("*", "explode(horizons) as horizon").drop("horizons")
     return (
-        legs.withColumn("horizon", F.explode("horizons"))
-        .withColumn("as_of", as_of)
-        .withColumn("clock", clock)
-        .withColumn("hour_slot", F.floor(F.col("clock") / 60))
-        .withColumn("state_day", _data_day(F.col("as_of") - F.expr("interval 1 microsecond")))
+        examples.selectExpr("*", f"{as_of} as micros")
+        .selectExpr(
+            "*",
+            "timestamp_micros(micros) as as_of",
+            f"floor(micros / {MINUTE}) as clock",
+            f"floor(micros / {HOUR}) as hour_slot",
+            f"{_data_day(_wall('timestamp_micros(micros - 1)'))} as state_day",
+        )
+        .drop("micros")
     )
 
 
@@ -287,107 +342,107 @@ def _asked(legs: DataFrame) -> DataFrame:
 
 
 def _states(legs: DataFrame, asked: DataFrame) -> Iterator[tuple[DataFrame, tuple[str, ...]]]:
-    probes = asked.select("date", F.col("state_day").alias("day"), "clock", "origin", "carrier", "dest")
+    probes = asked.selectExpr("date", "state_day as day", "clock", "origin", "carrier", "dest")
     for of, keys in STATE_KEYS.items():
-        yield _running(of, keys, legs, probes), keys
+        yield _running(of, keys, legs, probes), ("date", "clock", *keys)
 
 
 def _events(legs: DataFrame, of: str, keys: Sequence[str]) -> DataFrame:
     """One row an event: the data day, the minute from which it was known, and what it adds to that day's counts."""
     if of == "dest":
         return _event(legs, keys, "arrived", delay="arr_delay")
-    gone = (F.col("departed_day") == F.col("date")) & (F.col("planned_day") == F.col("date"))
-    planned = _event(legs.withColumn("planned_at", F.col("scheduled_departure")), keys, "planned")
-    return planned.unionAll(_event(legs, keys, "departed", delay="dep_delay", gone=gone.cast("long")))
+    planned = _event(legs.selectExpr("*", "scheduled_departure as planned_at"), keys, "planned")
+    gone = "departed_day = date and planned_day = date"
+    return planned.unionAll(_event(legs, keys, "departed", delay="dep_delay", gone=gone))
 
 
-def _event(legs: DataFrame, keys: Sequence[str], what: str, delay: str = "", gone: Column | None = None) -> DataFrame:
-    minutes = F.col(delay) if delay else F.lit(0)
-    return legs.where(F.datediff(f"{what}_day", "date").between(0, 1 if delay else 0)).select(
-        F.col(f"{what}_day").alias("day"),
+def _event(legs: DataFrame, keys: Sequence[str], what: str, delay: str = "0", gone: str = "false") -> DataFrame:
+    days, happened = (0, 0) if delay == "0" else (1, 1)
+    return legs.where(f"datediff({what}_day, date) between 0 and {days}").selectExpr(
+        "date",
+        f"{what}_day as day",
+        f"ceil(unix_micros({what}_at) / {MINUTE}) as clock",
         *keys,
-        F.ceil(F.unix_micros(f"{what}_at") / 60_000_000).alias("clock"),
-        F.lit(None).cast("date").alias("date"),
-        F.lit(1 if delay else 0).alias("n"),
-        minutes.alias("delay"),
-        (minutes > LATE).cast("long").alias("late"),
-        F.lit(0 if delay else 1).alias("planned"),
-        (F.lit(0) if gone is None else gone).alias("gone"),
+        "false as asked",
+        f"{happened} as n",
+        f"cast({delay} > {LATE} as bigint) as late",
+        f"{delay} as delay",
+        f"{1 - happened} as planned",
+        f"cast({gone} as bigint) as gone",
     )
 
 
 def _running(of: str, keys: Sequence[str], legs: DataFrame, probes: DataFrame) -> DataFrame:
     """Counts of a day up to each minute that an example asks for, and over the two hours before it."""
     measures = COUNTS if of == "dest" else (*COUNTS, "planned", "gone")
-    known = _events(legs, of, keys).select("day", *keys, "clock", "date", *measures)
-    asked = probes.select("day", *keys, "clock", "date", *(F.lit(0).alias(name) for name in measures))
+    minute = ("date", "day", "clock", *keys)
+    known = _events(legs, of, keys).select(*minute, "asked", *measures)
+    asked = probes.selectExpr(*minute, "true as asked", *(f"0 as {name}" for name in measures))
+    # Grouped where they lie, by date: what moves from there is much less.
     rows = (
         known.unionAll(asked)
+        .groupBy(*minute)
+        .agg(F.expr("max(asked) as asked"), *(F.expr(f"sum({name}) as {name}") for name in measures))
         .repartition("day")
-        .groupBy("day", *keys, "clock")
-        .agg(F.max("date").alias("date"), *(F.sum(name).alias(name) for name in measures))
     )
-    window = Window.partitionBy("day", *keys).orderBy("clock")
-    today = window.rangeBetween(Window.unboundedPreceding, 0)
-    before = window.rangeBetween(Window.unboundedPreceding, -RECENT)
-    sums = {f"{name}_today": F.sum(name).over(today) for name in measures}
-    sums |= {f"{name}_before": F.coalesce(F.sum(name).over(before), F.lit(0)) for name in COUNTS}
-    return rows.withColumns(sums).where(F.col("date").isNotNull()).select("date", "clock", *keys, *_state(of))
+    until = f"over (partition by {', '.join(('day', *keys))} order by clock range between unbounded preceding and"
+    counted = rows.selectExpr(
+        "date",
+        "clock",
+        *keys,
+        "asked",
+        *(f"sum({name}) {until} current row) as {name}_today" for name in measures),
+        *(f"coalesce(sum({name}) {until} {RECENT} preceding), 0) as {name}_before" for name in COUNTS),
+    )
+    return counted.where("asked").selectExpr("date", "clock", *keys, *_state(of))
 
 
-def _state(of: str) -> Iterator[Column]:
+def _state(of: str) -> Iterator[str]:
     event = "arrival" if of == "dest" else "departure"
-    n, late, delay = (F.col(f"{count}_today") for count in COUNTS)
-    n_2h, late_2h, delay_2h = (F.col(f"{count}_today") - F.col(f"{count}_before") for count in COUNTS)
-    yield n_2h.alias(f"{of}_{event}s_2h")
-    yield _mean(delay_2h, n_2h).alias(f"{of}_{event}_delay_2h")
-    yield _rate(late_2h, n_2h, STATE_WEIGHT).alias(f"{of}_{event}_late_rate_2h")
-    yield _mean(delay, n).alias(f"{of}_{event}_delay_today")
-    yield _rate(late, n, STATE_WEIGHT).alias(f"{of}_{event}_late_rate_today")
+    n, late, delay = (f"{count}_today" for count in COUNTS)
+    n_2h, late_2h, delay_2h = (f"({count}_today - {count}_before)" for count in COUNTS)
+    yield f"{n_2h} as {of}_{event}s_2h"
+    yield f"{_mean(delay_2h, n_2h)} as {of}_{event}_delay_2h"
+    yield f"{_rate(late_2h, n_2h, STATE_WEIGHT)} as {of}_{event}_late_rate_2h"
+    yield f"{_mean(delay, n)} as {of}_{event}_delay_today"
+    yield f"{_rate(late, n, STATE_WEIGHT)} as {of}_{event}_late_rate_today"
     if of != "dest":
-        yield (F.col("planned_today") - F.col("gone_today")).alias(f"{of}_waiting")
+        yield f"planned_today - gone_today as {of}_waiting"
 
 
 # Weather
 
 
-def _board(weather: DataFrame, asked: DataFrame) -> DataFrame:
+def _board(weather: DataFrame, asked: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:
     """What each airport's weather board shows in an hour that an example asks for: the newest observation known."""
-    slot = F.ceil(F.unix_micros("known_at") / 3_600_000_000)
-    ages = F.sequence(F.lit(0), F.lit(WEATHER_HOURS - 1))
-    shown = weather.withColumn("age", F.explode(ages)).withColumn("hour_slot", slot + F.col("age"))
-    hours = asked.select("date", "hour_slot").distinct()
-    rain = F.round(F.col("precipitation") * 1000).cast("long")
-    newest = F.max_by(F.struct("known_at", *READINGS), F.col("known_at"))
-    boards = (
-        shown.join(hours, "hour_slot")
-        .groupBy("date", "hour_slot", "origin")
-        .agg(
-            newest.alias("newest"),
-            (F.sum(F.when(F.col("age") < 3, rain)) / 1000).alias("precipitation_3h"),
-            (
-                F.max(F.when(F.col("age") == 0, F.col("pressure")))
-                - F.max(F.when(F.col("age") == 3, F.col("pressure")))
-            ).alias("pressure_change_3h"),
-        )
+    keys = ("date", "hour_slot", "origin")
+    shown = weather.selectExpr("*", f"explode(sequence(0, {WEATHER_HOURS - 1})) as age")
+    shown = shown.selectExpr("*", f"ceil(unix_micros(known_at) / {HOUR}) + age as hour_slot")
+    rain = "cast(round(precipitation * 1000) as bigint)"
+    at = "max(case when age = {} then pressure end)"
+    aggregates = (
+        f"max_by(struct(known_at, {', '.join(READINGS)}), known_at) as newest",
+        f"sum(case when age < 3 then {rain} end) / 1000 as precipitation_3h",
+        f"{at.format(0)} - {at.format(3)} as pressure_change_3h",
     )
-    city = Window.partitionBy("date", "hour_slot")
-    worst = {
-        "worst_visibility": F.min("visibility").over(city),
-        "worst_precipitation_3h": F.max("precipitation_3h").over(city),
-    }
-    flat = boards.select("date", "hour_slot", "origin", "newest.*", "precipitation_3h", "pressure_change_3h")
-    return flat.withColumns(worst)
+    hours = asked.select("date", "hour_slot").distinct()
+    boards = shown.join(hours, "hour_slot").groupBy(*keys).agg(*map(F.expr, aggregates))
+    flat = boards.selectExpr(*keys, "newest.*", "precipitation_3h", "pressure_change_3h")
+    city = "over (partition by date, hour_slot)"
+    worst = (
+        f"min(visibility) {city} as worst_visibility",
+        f"max(precipitation_3h) {city} as worst_precipitation_3h",
+    )
+    return flat.selectExpr("*", *worst), keys
 
 
-def _features() -> Iterator[Column]:
+def _features() -> Iterator[str]:
     made = _aircraft() | {
-        "day_of_week": F.weekday("date") + 1,
-        "day_of_year": F.dayofyear("date"),
-        "block_minutes": _minutes(F.col("scheduled_departure"), F.col("scheduled_arrival")),
-        "weather_age": _minutes(F.col("known_at"), F.col("as_of")),
+        "day_of_week": "weekday(date) + 1",
+        "day_of_year": "dayofyear(date)",
+        "block_minutes": _between("scheduled_departure", "scheduled_arrival"),
+        "weather_age": _between("known_at", "as_of"),
     }
-    types = {Kind.INTEGER: "long", Kind.NUMBER: "double"}
     for column in FEATURES.columns:
-        value = made.get(column.name, F.col(column.name))
-        yield (value.cast(types[column.kind]) if column.kind in types else value).alias(column.name)
+        value = made.get(column.name, column.name)
+        yield f"cast({value} as {SQL_TYPES[column.kind]}) as {column.name}" if column.kind in SQL_TYPES else value

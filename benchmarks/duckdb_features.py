@@ -286,7 +286,7 @@ def compute(paths: Mapping[str, str], wanted: Mapping[str, Sequence[date]], thre
     """The feature rows of the wanted dates of each horizon, from one Parquet file (or pattern) a topic."""
     with duckdb.connect() as connection:
         prepare(connection, paths, wanted, threads)
-        return connection.execute(final_query()).to_arrow_table()
+        return connection.sql(final_query()).to_arrow_table()
 
 
 def prepare(

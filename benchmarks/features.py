@@ -72,9 +72,11 @@ def replicate(folder: Path, scale: int) -> None:
         connection.execute(f"set TimeZone = '{SPEC.timezone}'")  # a day later is the same hour of the wall clock
         for topic in TOPICS:
             columns = ", ".join(f"{_copied(column)} as {column.name}" for column in RAW[topic].columns)
+            # Where a copy's clocks change on another date, two hours of weather become one.
+            once = f"distinct on ({', '.join(RAW[topic].key)})"
+            copies = f"read_parquet('{folder / topic}-1.parquet'), range({scale}) as of(copy)"
             connection.execute(
-                f"copy (select {columns} from read_parquet('{folder / topic}-1.parquet'), range({scale}) as of(copy)) "
-                f"to '{folder / topic}-{scale}.parquet' (format parquet)"
+                f"copy (select {once} {columns} from {copies}) to '{folder / topic}-{scale}.parquet' (format parquet)"
             )
 
 

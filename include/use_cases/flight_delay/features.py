@@ -33,6 +33,7 @@ STATE_WEIGHT = 5
 RECENT = 120  # minutes
 LEGS_BACK = 3
 WEATHER_HOURS = 6  # an older observation says nothing
+ASKED_HOURS = (-3, 22)  # from a day's start: flights of 0:00 to 24:00, two hours ahead, whatever the clock changes
 
 TRAFFIC = {"city": (), "origin": ("origin",), "hour": ("hour",), "origin_hour": ("origin", "hour")}
 ROUTES = {"carrier": ("carrier",), "dest": ("dest",), "carrier_dest": ("carrier", "dest")}
@@ -85,7 +86,7 @@ def build(spark: SparkSession, raw: Mapping[str, DataFrame], wanted: Mapping[str
     legs = _legs(raw).persist(StorageLevel.MEMORY_AND_DISK)
     asked = _asked(legs.join(calendar, "date"))
     rows = _asked(_linked(legs).join(calendar, "date"))
-    tables = [*_histories(legs, calendar), *_states(legs, asked), _board(raw["weather"], asked)]
+    tables = [*_histories(legs, calendar), *_states(legs, asked), _board(raw["weather"], calendar)]
     flat = rows.columns
     for number, (table, keys) in enumerate(tables):
         rows = _looked_up(rows, table, keys, f"table_{number}")
@@ -413,9 +414,11 @@ def _state(of: str) -> Iterator[str]:
 # Weather
 
 
-def _board(weather: DataFrame, asked: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:
-    """What each airport's weather board shows in an hour that an example asks for: the newest observation known."""
+def _board(weather: DataFrame, calendar: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:
+    """What each airport's weather board shows, in every hour that an example may ask for: the newest that was known."""
     keys = ("date", "hour_slot", "origin")
+    asked = f"transform(sequence({ASKED_HOURS[0]}, {ASKED_HOURS[1]}), h -> floor(unix_micros(day_start) / {HOUR}) + h)"
+    hours = calendar.selectExpr("date", f"explode({asked}) as hour_slot")
     shown = weather.selectExpr("*", f"explode(sequence(0, {WEATHER_HOURS - 1})) as age")
     shown = shown.selectExpr("*", f"ceil(unix_micros(known_at) / {HOUR}) + age as hour_slot")
     rain = "cast(round(precipitation * 1000) as bigint)"
@@ -425,8 +428,7 @@ def _board(weather: DataFrame, asked: DataFrame) -> tuple[DataFrame, tuple[str, 
         f"sum(case when age < 3 then {rain} end) / 1000 as precipitation_3h",
         f"{at.format(0)} - {at.format(3)} as pressure_change_3h",
     )
-    hours = asked.select("date", "hour_slot").distinct()
-    boards = shown.join(hours, "hour_slot").groupBy(*keys).agg(*map(F.expr, aggregates))
+    boards = shown.join(F.broadcast(hours), "hour_slot").groupBy(*keys).agg(*map(F.expr, aggregates))
     flat = boards.selectExpr(*keys, "newest.*", "precipitation_3h", "pressure_change_3h")
     city = "over (partition by date, hour_slot)"
     worst = (

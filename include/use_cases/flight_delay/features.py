@@ -64,7 +64,6 @@ READINGS = (
     "visibility",
 )
 
-
 COUNTS = ("n", "late", "delay")
 """What is summed of the flights that an event is about: how many, how many late, their minutes of delay."""
 
@@ -205,30 +204,33 @@ def _rolled(
     legs: DataFrame, dates: DataFrame, groups: Mapping[str, tuple[str, ...]], finest: tuple[str, ...]
 ) -> DataFrame:
     """History of every member of the finest group on every date, with that of the coarser groups it belongs to."""
-    daily = legs.groupBy("date", *finest).agg(*(F.expr(f"sum({name}) as {name}") for name in DAILY))
-    members = legs.select(*finest).distinct()
-    asked = members.crossJoin(F.broadcast(dates)).selectExpr("date", *finest, *(f"0 as {name}" for name in DAILY))
-    rows = daily.selectExpr("*", "false as asked").unionByName(asked.selectExpr("*", "true as asked"))
-    spans = sorted({days for of in groups for days in HISTORY[of]})
-    planned = [_until("flights", finest, days) for days in (0, 1, 2)] + [
-        _until("missed", finest, days) for days in (1, 2)
-    ]
-    untils = rows.selectExpr("date", *finest, "asked", *_untils(spans, finest), *planned).where("asked")
-    sums = untils.selectExpr(
-        "date",
-        *finest,
-        *_trailing(spans),
-        "flights_until_0 - flights_until_1 as flights_0",
-        *(f"{name}_until_1 - {name}_until_2 as {name}_1" for name in ("flights", "missed")),
-    ).repartition("date")
+    sums = _sums(legs, dates, finest, sorted({days for of in groups for days in HISTORY[of]})).repartition("date")
     totals = sums.selectExpr(
         "date", *finest, *(total for of, keys in groups.items() for total in _totals(of, keys, finest))
     )
     columns = [f"{of}_flights_0 as {of}_flights" for of in groups]
-    columns += [column for of in groups for column in _history(of, of)]
+    columns += [column for of in groups for column in _history(of, f"{of}_")]
     if "origin" in groups:
         columns.append(f"{_mean('origin_missed_1', 'origin_flights_1')} as origin_missed_rate_1d")
     return totals.selectExpr("date", *finest, *columns)
+
+
+def _sums(legs: DataFrame, dates: DataFrame, member: tuple[str, ...], spans: Sequence[int]) -> DataFrame:
+    """What every member did on every date asked for, the day before, and over the days of each span."""
+    daily = legs.groupBy("date", *member).agg(*(F.expr(f"sum({name}) as {name}") for name in DAILY))
+    members = legs.select(*member).distinct()
+    asked = members.crossJoin(F.broadcast(dates)).selectExpr("date", *member, *(f"0 as {name}" for name in DAILY))
+    rows = daily.selectExpr("*", "false as asked").unionByName(asked.selectExpr("*", "true as asked"))
+    planned = (_until("flights", member, days) for days in (0, 1, 2))
+    missed = (_until("missed", member, days) for days in (1, 2))
+    untils = rows.selectExpr("date", *member, "asked", *_untils(spans, member), *planned, *missed)
+    return untils.where("asked").selectExpr(
+        "date",
+        *member,
+        *_trailing(spans),
+        "flights_until_0 - flights_until_1 as flights_0",
+        *(f"{name}_until_1 - {name}_until_2 as {name}_1" for name in ("flights", "missed")),
+    )
 
 
 def _totals(of: str, keys: Sequence[str], finest: Sequence[str]) -> Iterator[str]:
@@ -239,9 +241,10 @@ def _totals(of: str, keys: Sequence[str], finest: Sequence[str]) -> Iterator[str
     yield from (f"sum({name}){over} as {of}_{name}" if over else f"{name} as {of}_{name}" for name in names)
 
 
-def _history(of: str, prefix: str = "") -> Iterator[str]:
+def _history(of: str, prefix: str) -> Iterator[str]:
+    """The features of a history, from sums whose names begin with the prefix."""
     for days in HISTORY[of]:
-        n, late, delay = (f"{prefix}_{count}_{days}".lstrip("_") for count in COUNTS)
+        n, late, delay = (f"{prefix}{count}_{days}" for count in COUNTS)
         yield f"{n} as {of}_arrivals_{days}d"
         yield f"{_rate(late, n, HISTORY_WEIGHT)} as {of}_late_rate_{days}d"
         yield f"{_mean(delay, n)} as {of}_dep_delay_{days}d"
@@ -272,9 +275,8 @@ def _linked(legs: DataFrame) -> DataFrame:
     recent = (
         f"case when {leg}.date >= date_sub(date, 1) and tailnum is not null then {leg} end as {leg}" for leg in BEFORE
     )
-    return table.selectExpr(*PLANNED, *recent, *_trailing(HISTORY["tail"])).selectExpr(
-        *PLANNED, *BEFORE, *_history("tail")
-    )
+    sums = table.selectExpr(*PLANNED, *recent, *_trailing(HISTORY["tail"]))
+    return sums.selectExpr(*PLANNED, *BEFORE, *_history("tail", ""))
 
 
 def _aircraft_flags() -> Iterator[str]:

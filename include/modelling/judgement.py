@@ -17,6 +17,8 @@ from include.modelling.inputs import Matrix
 from include.modelling.recipe import Gates, Recipe
 from include.modelling.training import LABEL, PROBABILITY, by_horizon
 
+BASELINE = "is a baseline, which is never shipped"
+
 
 class Verdict(StrEnum):
     """How a candidate's AUC compares with its opponent's, beyond what resampled days explain."""
@@ -52,7 +54,10 @@ class Contender:
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate before the gates; `failures` says in plain words which it does not pass."""
+    """A candidate before the gates; `failures` says in plain words which it does not pass.
+
+    `collapsed` has every slice that the one line among the failures counts.
+    """
 
     name: str
     fingerprint: str
@@ -96,20 +101,23 @@ class Court:
         scores = by_horizon(contender.holdout)
         error = _calibration_error(scores)
         allowed = self.gates.max_calibration_error
-        difference, verdict, collapsed = None, None, {}
+        difference, verdict = None, None
+        collapsed: dict[str, Difference] = {}
         failures = []
         if opponent is not None:
             self._same_rows(opponent)
             difference = self._difference(contender, opponent)
             verdict = difference.verdict(self.gates.auc_margin)
             failures += _auc_failures(difference, verdict, opponent.name, first=first)
-            collapsed = self._collapsed(contender, opponent)
-            failures += [f"AUC of {name} falls by {-fall.auc:.3f}" for name, fall in collapsed.items()]
+            collapsed, slices = self._collapsed(contender, opponent)
+            failures += _slice_failures(collapsed, slices)
             # When the share of positives jumps nobody is calibrated; what counts then is not to be worse.
             theirs = _calibration_error(by_horizon(opponent.holdout)) + self.gates.max_calibration_excess
             allowed = max(allowed, theirs)
         if error > allowed:
             failures.append(f"calibration error {error:.3f} is above {allowed:.3f}")
+        if contender.recipe.baseline:
+            failures = [BASELINE]
         auc = float(np.mean([figures.auc for figures in scores.values()])) if scores else float("nan")
         return Trial(
             contender.name,
@@ -134,19 +142,21 @@ class Court:
         points, rounds = zip(*(each for each in found if each is not None), strict=True)
         return self._interval(float(np.mean(points)), np.mean(rounds, axis=0))
 
-    def _collapsed(self, mine: Contender, theirs: Contender) -> dict[str, Difference]:
+    def _collapsed(self, mine: Contender, theirs: Contender) -> tuple[dict[str, Difference], int]:
+        """The slices on which mine falls too far below theirs, by name, and how many slices were compared."""
         own, other = (contender.holdout[PROBABILITY].to_numpy() for contender in (mine, theirs))
-        fallen = {}
+        fallen, compared = {}, 0
         for horizon, here in self.horizons.items():
             for column in self.gates.slices:
                 for value, there in groups(self.rows[column]):
                     mask = here & there
                     if mask.sum() < self.gates.min_slice_rows or (pair := self._compare(own, other, mask)) is None:
                         continue
+                    compared += 1
                     fall = self._interval(*pair)
                     if fall.auc < -self.gates.max_slice_drop and fall.high < 0:
                         fallen[f"{horizon}/{column}/{value}"] = fall
-        return fallen
+        return fallen, compared
 
     def _compare(self, own: Matrix, other: Matrix, mask: npt.NDArray[np.bool_]) -> tuple[float, Matrix] | None:
         labels, days = self.labels[mask], self.days[mask]
@@ -172,8 +182,7 @@ def judge(
     court = Court(gates, contenders[0].holdout, seed)
     trials = tuple(court.trial(contender, opponent, first=first) for contender in contenders)
     reigning = None if first or opponent is None else opponent.recipe.fingerprint
-    barred = {contender.name for contender in contenders if contender.recipe.baseline}
-    able = [trial for trial in trials if trial.name not in barred]
+    able = [trial for trial in trials if trial.failures != (BASELINE,)]
     winner, reason = _winner([trial for trial in able if not trial.failures], reigning)
     best = winner or max(able, key=lambda trial: trial.auc, default=None)
     return Judgement(best.name if best else None, winner is not None, reason, trials)
@@ -203,7 +212,14 @@ def _calibration_error(scores: Mapping[str, Scores]) -> float:
 
 
 def _auc_failures(difference: Difference, verdict: Verdict, opponent: str, *, first: bool) -> list[str]:
-    figures = f"AUC {difference.auc:+.4f} ({difference.low:+.4f} … {difference.high:+.4f}) against {opponent}"
+    figures = f"AUC {difference.auc:+.3f} ({difference.low:+.3f} … {difference.high:+.3f}) against {opponent}"
     if first and verdict is not Verdict.BETTER:
         return [f"does not beat the baseline: {figures}"]
     return [f"not shown to be as good: {figures}"] if verdict is Verdict.WORSE else []
+
+
+def _slice_failures(collapsed: Mapping[str, Difference], slices: int) -> list[str]:
+    if not collapsed:
+        return []
+    name, fall = min(collapsed.items(), key=lambda each: each[1].auc)
+    return [f"AUC collapses on {len(collapsed)} of {slices} slices, worst on {name} by {-fall.auc:.3f}"]

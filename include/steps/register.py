@@ -21,7 +21,7 @@ from include.storage.lake import Dataset, Layer, Manifest, Partition
 
 log = logging.getLogger("nightshift")
 
-FILES = ("model.onnx", "backtest.onnx", "holdout.parquet", "report.json", "calibration.png", "importance.png")
+FILES = ("model.onnx", "backtest.onnx", "holdout.parquet", "report.json", "calibration.svg", "importance.svg")
 
 
 class Arguments(StepArguments):
@@ -151,6 +151,9 @@ def _description(night: Night) -> str:
         shown = f"{gap['auc']:+.4f} ({gap['low']:+.4f} … {gap['high']:+.4f})" if gap else ""
         gates = "; ".join(trial["failures"]) or "passes"
         lines.append(f"| {name} | {trial['auc']:.4f} | {shown} | {trial['calibration_error']:.3f} | {gates} |")
+    for name, trial in decision["trials"].items():
+        if fallen := [f"{slice_} {fall['auc']:+.3f}" for slice_, fall in trial["collapsed"].items()]:
+            lines += ["", f"Collapsed slices of {name}: {', '.join(fallen)}."]
     return "\n".join(lines)
 
 

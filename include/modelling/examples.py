@@ -110,7 +110,7 @@ def load(
     spec, lake = context.use_case.spec, context.lake
     columns = list(dict.fromkeys([spec.key, DATE, *slices, *names]))
     table = pa.concat_tables(_features(lake, horizon, days, columns) for horizon, days in made_of.features.items())
-    outcomes = _read(lake, Dataset(Layer.RAW, spec.outcomes), made_of.outcomes, None)
+    outcomes = lake.read_days(Dataset(Layer.RAW, spec.outcomes), made_of.outcomes)
     rank, labels = _known(table, outcomes, spec, context.use_case.part("label").labels, cutoffs)
     order = np.lexsort((np.arange(len(rank)), table[DATE].to_numpy(), rank))
     order = order[: np.count_nonzero(rank < len(cutoffs))]
@@ -131,22 +131,8 @@ def _days(lake: Lake, dataset: Dataset, oldest: date, day: date) -> tuple[date, 
 
 
 def _features(lake: Lake, horizon: str, days: Sequence[date], columns: Sequence[str]) -> pa.Table:
-    dataset = Dataset(Layer.FEATURES, horizon)
-    table = _read(lake, dataset, days, columns)
+    table = lake.read_days(Dataset(Layer.FEATURES, horizon), days, columns)
     return table.append_column(HORIZON, pa.repeat(horizon, table.num_rows))
-
-
-def _read(lake: Lake, dataset: Dataset, days: Sequence[date], columns: Sequence[str] | None) -> pa.Table:
-    def read(day: date) -> pa.Table:
-        try:
-            return lake.read(dataset.on(day), columns)
-        except pa.ArrowInvalid:
-            there = lake.read(dataset.on(day)).column_names
-            lacking = ", ".join(name for name in columns or () if name not in there)
-            raise DataError(f"{dataset.on(day)} has no column {lacking}; make it again with --force") from None
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        return pa.concat_tables(pool.map(read, days), promote_options="default")
 
 
 def _known(

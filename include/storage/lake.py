@@ -214,13 +214,9 @@ class Lake:
         raise DataError(f"lake: {partition} has no file {name}")
 
     def read(self, partition: Partition, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows of a partition's Parquet files, in published order."""
+        """All rows of a partition's Parquet files, in published order; `DataError` when a column is not there."""
         files = [file for file in self.require(partition).files if file.name.endswith(".parquet")]
-        tables = [
-            pq.read_table(io.BytesIO(self._checked(partition, file)), columns=list(columns) if columns else None)
-            for file in files
-        ]
-        return pa.concat_tables(tables)
+        return pa.concat_tables(self._table(partition, file, columns) for file in files)
 
     def read_days(self, dataset: Dataset, days: Iterable[date], columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of several days, in order of days; a day that is not published is an error."""
@@ -246,6 +242,16 @@ class Lake:
     def uri(self, partition: Partition) -> str:
         """The partition's address."""
         return self.store.uri(f"{self.prefix}/{partition}")
+
+    def _table(self, partition: Partition, file: File, columns: Sequence[str] | None) -> pa.Table:
+        # Of a small file pq.read_table would make a dataset first, which takes longer than reading it.
+        content = pq.ParquetFile(pa.BufferReader(self._checked(partition, file)))
+        if columns is None:
+            return content.read(use_threads=False)
+        there = set(content.schema_arrow.names)
+        if lacking := [name for name in columns if name not in there]:
+            raise DataError(f"lake: {partition} has no column {', '.join(lacking)}; make it again with --force")
+        return content.read(list(columns), use_threads=False).select(list(columns))
 
     def _checked(self, partition: Partition, file: File) -> bytes:
         try:

@@ -33,6 +33,8 @@ def test_what_is_published_is_read_back_in_its_order(lake: Lake) -> None:
     manifest = lake.publish(FLIGHTS.on(DAY), {"rows.parquet": TABLE, "note.txt": b"hello"}, inputs={"raw": "1"})
     assert lake.read(FLIGHTS.on(DAY)).equals(TABLE)
     assert lake.read(FLIGHTS.on(DAY), ["name"]).column_names == ["name"]
+    with pytest.raises(DataError, match=r"raw/flights/date=[-0-9]+ has no column gust; make it again with --force"):
+        lake.read(FLIGHTS.on(DAY), ["name", "gust"])
     assert lake.read_file(FLIGHTS.on(DAY), "note.txt") == b"hello"
     assert lake.manifest(FLIGHTS.on(DAY)) == manifest
     assert manifest.rows == 3

@@ -16,9 +16,9 @@ from include.modelling.recipe import Recipe
 from include.step import Context
 
 FOLDS = 3
-EARLIER_FOLD_ROWS = 40_000
+EARLIER_FOLD_ROWS = 20_000
 """Folds before the judging window are for the record only, so they are fitted on at most this many rows, evenly."""
-IMPORTANCE_ROWS = 3_000
+IMPORTANCE_ROWS = 2_000
 _SHUFFLED_AT_ONCE = 10  # one call of many rows is far cheaper than many calls of few
 
 LABEL = "label"

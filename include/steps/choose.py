@@ -151,7 +151,7 @@ def _result(context: Context, day: date) -> Result:
     decision = read_decision(context, day)
     trials: dict[str, Any] = decision["trials"]
     for name, trial in trials.items():
-        log.info("choose: %s AUC %.4f %s", name, trial["auc"], "; ".join(trial["failures"]) or "passes the gates")
+        log.info("choose: %s: AUC %.4f, %s", name, trial["auc"], "; ".join(trial["failures"]) or "passes the gates")
     log.info("choose: %s", decision["reason"])
     failures = {name: trial["failures"][:3] for name, trial in trials.items() if trial["failures"]}
     if not decision["promoted"] and decision["champion_before"] is None:

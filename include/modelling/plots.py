@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -40,8 +39,7 @@ def importance_plot(importance: Mapping[str, float]) -> bytes:
 
 
 def _figure(width: float, height: float) -> Figure:
-    # A container's root is read-only, and matplotlib wants a place for its font list.
-    os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # it tells of each list of fonts it makes
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

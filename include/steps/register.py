@@ -21,7 +21,7 @@ from include.storage.lake import Dataset, Layer, Manifest, Partition
 
 log = logging.getLogger("nightshift")
 
-FILES = ("model.onnx", "backtest.onnx", "holdout.parquet", "report.json", "calibration.svg", "importance.svg")
+FILES = ("model.onnx", "backtest.onnx", "holdout.parquet", "report.json", "calibration.png", "importance.png")
 
 
 class Arguments(StepArguments):

@@ -19,6 +19,7 @@ from include.use_case import load_use_case
 def up(services: Services) -> int:
     """Start the long-lived things, and say where they are and how to log in."""
     with services.locked():
+        services.require_ports(interfaces=True)
         services.start_databases()
         services.start_serving()
         services.start_interfaces()
@@ -40,6 +41,7 @@ def down(services: Services) -> int:
 def rollback(services: Services, version: str = "") -> int:
     """Put the previously served model back, by running the rollback step here and now."""
     with services.locked():
+        services.require_ports()
         services.start_databases()
         services.start_serving()
     package = services.stack.use_cases.split(",")[0].strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from include.local.night import Tail, step_line
+from include.local.night import Tail, step_line, write_task_logs
 
 
 def entry(event: str, logger: str = "airflow.task.operators.plugins.pod_operator.StepPod") -> str:
@@ -33,3 +33,30 @@ def test_a_log_is_read_as_it_grows_and_a_half_written_line_waits(tmp_path: Path)
         log.write(second[20:] + "\n")
     assert tail.lines() == ["two"]
     assert tail.lines() == []
+
+
+def test_each_task_of_a_run_without_a_scheduler_has_its_log_where_the_ui_looks_for_it(tmp_path: Path) -> None:
+    test = "airflow.sdk.definitions.dag"
+    lines = [
+        entry("get next_dagrun_info", test),
+        entry("[DAG TEST] starting task_id=extract map_index=-1", test),
+        entry("Task instance state updated", "airflow.api_fastapi.execution_api"),
+        entry("extract: 900 rows"),
+        entry("[DAG TEST] starting task_id=train map_index=1", test),
+        "not JSON",
+        entry("train: the server is away"),
+        entry("[DAG TEST] starting task_id=train map_index=1", test),
+        entry("train: fitted"),
+    ]
+    (tmp_path / "run.log").write_text("\n".join(lines) + "\n")
+    folder = tmp_path / "run_id=manual__1"
+    write_task_logs(tmp_path / "run.log", folder)
+    said = {
+        path.relative_to(folder).as_posix(): [json.loads(line)["event"] for line in path.read_text().splitlines()]
+        for path in folder.rglob("*.log")
+    }
+    assert said == {
+        "task_id=extract/attempt=1.log": ["extract: 900 rows"],
+        "task_id=train/map_index=1/attempt=1.log": ["train: the server is away"],
+        "task_id=train/map_index=1/attempt=2.log": ["train: fitted"],
+    }

@@ -26,7 +26,7 @@ def up(services: Services) -> int:
     airflow = services.airflow
     print(f"\nAirflow  {airflow.url}  (user admin, password {airflow.password})")
     print(f"MLflow   {services.mlflow.url}")
-    print(f"serving  {services.serving.url}")
+    print(f"serving  {services.serving.url}/openapi.json  (what is served: {services.serving.url}/v1/model)")
     return ExitCode.DONE
 
 

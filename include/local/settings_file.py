@@ -137,6 +137,8 @@ def read_settings_file(path: Path) -> SettingsFile:
     """The settings file, or a `SettingsError` that names the entry that is wrong."""
     try:
         content = yaml.safe_load(path.read_text())
+        if not isinstance(content, dict):
+            raise SettingsError(f"{path.name} is empty or no mapping: everything in it belongs under `airflow:`")
         document = _Document.model_validate(content)
     except (OSError, yaml.YAMLError) as error:
         raise SettingsError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from None

@@ -60,6 +60,12 @@ def test_a_connection_needs_a_type_or_an_address(tmp_path: Path) -> None:
         file_of(tmp_path, "airflow: {connections: [{conn_id: a}]}")
 
 
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- b"])
+def test_an_empty_file_or_one_without_a_mapping_is_said_to_be_so(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match="is empty or no mapping"):
+        file_of(tmp_path, text)
+
+
 def test_broken_yaml_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read") as caught:
         file_of(tmp_path, "airflow: [")

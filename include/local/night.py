@@ -28,8 +28,9 @@ TASK_BEGINS = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)
 OPERATOR_WORDS = re.compile(r"^Building pod |\(a process in place of [^)]*\)$")
 
 
-# However `make run` ends, even by SIGKILL, its child is told to.
-ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
+# However `make run` ends, even by SIGKILL, its child ends too. By SIGKILL: while a task is at work Airflow takes a
+# SIGTERM for that task only, and goes on with its retry. The step at work is ended by its guard.
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 class Night(Protocol):

@@ -19,6 +19,18 @@ from plugins.deployment import replay, use_cases
 from plugins.pod_operator import StepPod
 
 DATE = "{{ data_day(params.date, dag_run.data_interval_end, dag_run.run_after) }}"
+ABOUT = """## {title}
+
+One run for each data day, due when that day is over ({cron}, {timezone}). It takes what is there and makes what is not:
+
+**extract** → **features** → **validate** → **train** (a task for each candidate) → **choose** → **register**
+→ **score** → **deploy** → **smoke_test**
+
+- **Trigger** it for any day from {first} on; leave the form empty for the newest day that is over.
+- **Backfill** any range, in any order. An old day never replaces what is served.
+- A task that fails for bad data or wrong settings is not tried again; its log ends with the one line that says why.
+- **Data Docs** of a day: the link of its *validate* task. What each step does: the documentation of its task.
+"""
 FORCE = "{{ 'true' if params.force else '' }}"
 CANDIDATES = "{{ (params.candidates or []) | join(',') }}"
 
@@ -49,7 +61,8 @@ def params(spec: UseCaseSpec) -> dict[str, Param]:
             type=["null", "string"],
             format="date",
             title="Data day",
-            description="The day to run for. Empty: the newest day that is over at the run's own date.",
+            description="The day to run for. Empty: the newest day that is over at the run's own date; "
+            "in a backfill leave it empty, each run has its own.",
         ),
         "force": Param(
             False,
@@ -97,7 +110,7 @@ def nightly_training(spec: UseCaseSpec) -> DAG:
         dag_id=f"{spec.name}_nightly_training",
         dag_display_name=f"{spec.name}: nightly training",
         description=spec.title,
-        doc_md=f"**{spec.title}**\n{__doc__}",
+        doc_md=ABOUT.format(title=spec.title, cron=spec.cron, timezone=spec.timezone, first=spec.first_day),
         schedule=DataDays(spec.cron, spec.timezone, spec.first_day, None if replay() else spec.last_day),
         catchup=False,
         max_active_runs=2,

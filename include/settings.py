@@ -111,4 +111,5 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{PREFIX}{str(first['loc'][0]).upper()}"
-        raise SettingsError(f"{name}: {first['msg']}") from None
+        given = f"={first['input']}" if first["type"] != "extra_forbidden" else ""
+        raise SettingsError(f"{name}{given}: {first['msg']}") from None

@@ -39,6 +39,11 @@ class DataDays(CronDataIntervalTimetable):  # type: ignore[misc]
         self.first = first
         self.last = last
 
+    @property
+    def summary(self) -> str:
+        """The schedule as the list of DAGs shows it."""
+        return f"{self._expression}, {self.zone.key}"
+
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:

@@ -106,6 +106,7 @@ class Airflow:
             "USAGE_DATA_COLLECTION__ENABLED": "False",
         }
         variables = self.settings_file.overrides(self.caller)
+        replay = self.settings_file.settings(self.caller).replay
         return (
             {f"AIRFLOW__{name}": value for name, value in tunable.items()}
             | dict(self.caller)
@@ -114,6 +115,7 @@ class Airflow:
             | {
                 "AIRFLOW_HOME": str(self.home),
                 "NIGHTSHIFT_USE_CASES": self.stack.use_cases,
+                "NIGHTSHIFT_REPLAY": str(replay).lower(),  # DAG files ask no database for a variable
                 "PYTHONPATH": str(self.stack.root),
                 "PYTHONUNBUFFERED": "1",
             }
@@ -185,12 +187,18 @@ class Airflow:
 
     # Processes
 
+    def require_port(self) -> None:
+        """Refuse when something else listens where the server is to."""
+        if not self.processes.running(SERVER):
+            port = self.stack.airflow_port
+            require_free(self.stack.host, port, service="Airflow", variable="NIGHTSHIFT_AIRFLOW_PORT")
+
     def start_server(self) -> Process:
         """Start the API server, which also serves the UI; it is not yet ready when this returns."""
         if running := self.processes.running(SERVER):
             return running
+        self.require_port()
         port = self.stack.airflow_port
-        require_free(self.stack.host, port, service="Airflow", variable="NIGHTSHIFT_AIRFLOW_PORT")
         return self._start(SERVER, ["api-server", "--host", self.stack.host, "--port", str(port)])
 
     def start_scheduler(self) -> list[Process]:

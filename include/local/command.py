@@ -19,13 +19,14 @@ from include.use_case import load_use_case
 def up(services: Services) -> int:
     """Start the long-lived things, and say where they are and how to log in."""
     with services.locked():
+        services.require_ports(interfaces=True)
         services.start_databases()
         services.start_serving()
         services.start_interfaces()
     airflow = services.airflow
     print(f"\nAirflow  {airflow.url}  (user admin, password {airflow.password})")
     print(f"MLflow   {services.mlflow.url}")
-    print(f"serving  {services.serving.url}")
+    print(f"serving  {services.serving.url}/openapi.json  (what is served: {services.serving.url}/v1/model)")
     return ExitCode.DONE
 
 
@@ -40,6 +41,7 @@ def down(services: Services) -> int:
 def rollback(services: Services, version: str = "") -> int:
     """Put the previously served model back, by running the rollback step here and now."""
     with services.locked():
+        services.require_ports()
         services.start_databases()
         services.start_serving()
     package = services.stack.use_cases.split(",")[0].strip()

@@ -1,44 +1,72 @@
 """Installs requirements.lock into .venv; runs on the system's bare Python, before anything of ours is installed.
 
-uv is taken from the PATH; else it is installed below .nightshift by whatever pip can be had: a virtual environment's,
-the system's, or the one in Debian's package python3-pip-whl, unpacked and not installed.
+uv is taken from the PATH; else it is installed below .nightshift by whatever pip can be had: the system's, a virtual
+environment's, or the one in Debian's package python3-pip-whl, unpacked and not installed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import queue
 import shutil
 import subprocess
+import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
+STAMP = VENV / "installed"
+LOCK = ROOT / "requirements.lock"
 TOOLS = ROOT / ".nightshift" / "tools"
 SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 OLDEST, NEWEST = (3, 11), (3, 13)
+SILENCE_SECONDS = 15
+PACKAGES = (" + ", " - ", " ~ ")
+"""How uv begins the lines of its list, one for each of nearly 300 packages."""
 
 
 def main() -> None:
     """Make .venv and bring it in line with the lock; one line says what to do when that cannot be."""
-    python = _python()
-    uv = _uv(python)
-    if not (VENV / "bin" / "python").exists():
-        _run([uv, "venv", "--quiet", "--clear", "--python", python, str(VENV)])
-    print("installing requirements.lock into .venv (once; a minute or two)", flush=True)
-    # Compiled now, once: Airflow, MLflow and Great Expectations load in half the time, even where nobody may write.
-    target = ["--python", str(VENV / "bin" / "python"), str(ROOT / "requirements.lock")]
-    _run([uv, "pip", "sync", "--compile-bytecode", *target])
-    (VENV / "installed").touch()
+    with _alone():
+        if STAMP.exists() and STAMP.stat().st_mtime >= LOCK.stat().st_mtime:
+            return
+        uv = _uv()
+        if not _works([str(VENV / "bin" / "python"), "--version"]):
+            _run([uv, "venv", "--quiet", "--clear", "--python", _python(), str(VENV)])
+        print("installing requirements.lock into .venv (once; a few minutes, 3 GB)", flush=True)
+        # Compiled now, once: Airflow, MLflow and Great Expectations load in half the time, even where nobody may write.
+        target = ["--python", str(VENV / "bin" / "python"), str(LOCK)]
+        _run([uv, "pip", "sync", "--compile-bytecode", *target])
+        STAMP.touch()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One installation at a time: a second one waits, then finds it done."""
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    with (TOOLS / "install.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another installation is under way; waiting for it to end", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def _python() -> str:
-    """A Python that the lock was made for."""
+    """A Python that the lock was made for: one of this machine's, else the newest such, which uv then fetches."""
     for name in ("python3", "python3.13", "python3.12", "python3.11"):
         if (path := shutil.which(name)) and OLDEST <= _version(path) <= NEWEST:
             return path
-    raise SystemExit("nightshift: needs Python 3.11, 3.12 or 3.13; install one: apt-get install python3")
+    newest = ".".join(map(str, NEWEST))
+    print(f"no Python 3.11, 3.12 or 3.13 on the PATH: uv looks for {newest}, and fetches it if need be", flush=True)
+    return newest
 
 
 def _version(python: str) -> tuple[int, int]:
@@ -49,24 +77,25 @@ def _version(python: str) -> tuple[int, int]:
     return (int(major), int(minor)) if done.returncode == 0 else (0, 0)
 
 
-def _uv(python: str) -> str:
+def _uv() -> str:
     found = shutil.which("uv")
     if found and _works([found, "--version"]):
         return found
-    kept = TOOLS / "bin" / "uv"
-    if kept.exists():
-        return str(kept)
+    kept = str(TOOLS / "bin" / "uv")
+    if _works([kept, "--version"]):
+        return kept
     print("installing uv into .nightshift/tools", flush=True)
-    TOOLS.mkdir(parents=True, exist_ok=True)
-    for pip in _pips(python):
-        done = subprocess.run(
-            [*pip, "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target", str(TOOLS), "uv"],
-            check=False,
-        )
-        if done.returncode == 0 and kept.exists():
-            return str(kept)
+    for pip in _pips(sys.executable):
+        options = ["--quiet", "--disable-pip-version-check", "--upgrade", "--target", str(TOOLS)]
+        code = subprocess.run(
+            [*pip, "install", *options, "uv"], env=os.environ | {"PIP_ROOT_USER_ACTION": "ignore"}, check=False
+        ).returncode
+        if code == 0 and _works([kept, "--version"]):
+            return kept
         raise SystemExit("nightshift: uv could not be installed (see above); is the package index within reach?")
-    raise SystemExit("nightshift: needs uv, or a way to get it: apt-get install python3-venv")
+    raise SystemExit(
+        "nightshift: needs uv, or a pip to install it with: as root, `apt-get update && apt-get install python3-venv`"
+    )
 
 
 def _pips(python: str) -> Iterator[list[str]]:
@@ -85,16 +114,43 @@ def _pips(python: str) -> Iterator[list[str]]:
 
 
 def _works(command: list[str], folder: str | None = None) -> bool:
-    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
+    try:
+        return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def _run(command: list[str]) -> None:
+    """Run a command of uv's and show what it says, but for its list of packages; it is never silent for long."""
     # Behind a company's proxy only the machine itself knows whom to trust; uv would bring its own list.
     environment = {"UV_SYSTEM_CERTS": "true"} if SYSTEM_CERTIFICATES.exists() else {}
-    code = subprocess.run(command, cwd=ROOT, env=environment | os.environ, check=False).returncode
-    if code:
-        raise SystemExit(code)
+    clock = time.monotonic()
+    child = subprocess.Popen(command, cwd=ROOT, env=environment | os.environ, stderr=subprocess.PIPE, text=True)
+    lines: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_read, args=(child, lines), daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=SILENCE_SECONDS)
+        except queue.Empty:
+            line = f"… {time.monotonic() - clock:.0f} s\n"
+        if line is None:
+            break
+        if not line.startswith(PACKAGES):
+            print(f"  {line}", end="", flush=True)
+    if child.wait():
+        raise SystemExit("nightshift: the installation failed (see above); `make install` goes on where it ended")
+
+
+def _read(child: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
+    for line in child.stderr or ():
+        lines.put(line)
+    lines.put(None)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("nightshift: interrupted; `make install` goes on where it ended") from None
+    except OSError as error:
+        raise SystemExit(f"nightshift: cannot install into {ROOT}: {error}") from None

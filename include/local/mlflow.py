@@ -63,12 +63,18 @@ class Mlflow:
         if child is not None and child.wait():
             raise FaultError(f"MLflow could not be set up: {last_line(self._prepare_log)} (log: {self._prepare_log})")
 
+    def require_port(self) -> None:
+        """Refuse when something else listens where the server is to."""
+        if not self.processes.running(SERVER):
+            port = self.stack.mlflow_port
+            require_free(self.stack.host, port, service="MLflow", variable="NIGHTSHIFT_MLFLOW_PORT")
+
     def start(self) -> Process:
         """Start the server; it is not yet ready when this returns."""
         if running := self.processes.running(SERVER):
             return running
+        self.require_port()
         port = self.stack.mlflow_port
-        require_free(self.stack.host, port, service="MLflow", variable="NIGHTSHIFT_MLFLOW_PORT")
         argv = ["server", "--host", self.stack.host, "--port", str(port), "--workers", "1"]
         return self.processes.start(
             SERVER,

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,11 +23,14 @@ from include.local.processes import last_line
 from include.use_case import UseCaseSpec
 
 STEP_LOGGERS = ("StepPod", "PodManager")  # process mode, kubernetes mode
+TASK_LOGGERS = ("task", "airflow.task", "airflow.providers.cncf")  # what a task's own log holds under a scheduler
+TASK_BEGINS = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
 OPERATOR_WORDS = re.compile(r"^Building pod |\(a process in place of [^)]*\)$")
 
 
-# However `make run` ends, even by SIGKILL, its child is told to.
-ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
+# However `make run` ends, even by SIGKILL, its child ends too. By SIGKILL: while a task is at work Airflow takes a
+# SIGTERM for that task only, and goes on with its retry. The step at work is ended by its guard.
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 class Night(Protocol):
@@ -80,6 +84,30 @@ def step_line(line: str) -> str | None:
     return said if logger.endswith(STEP_LOGGERS) and not OPERATOR_WORDS.search(said) else None
 
 
+def write_task_logs(log: Path, folder: Path) -> None:
+    """Give each task of a tested run the log that Airflow's UI looks for: its part of the run's one log."""
+    parts: dict[Path, list[str]] = {}
+    tries: Counter[Path] = Counter()
+    part: list[str] = []
+    with log.open(errors="replace") as lines:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                said, logger = str(entry["event"]), str(entry["logger"])
+            except (ValueError, KeyError, TypeError):
+                continue
+            if begins := TASK_BEGINS.match(said):
+                task, index = begins.groups()
+                place = folder / f"task_id={task}" / (f"map_index={index}" if int(index) >= 0 else "")
+                tries[place] += 1
+                part = parts.setdefault(place / f"attempt={tries[place]}.log", [])
+            elif logger.startswith(TASK_LOGGERS):
+                part.append(line)
+    for path, said_lines in parts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(said_lines))
+
+
 class TestedNight:
     """A run by `airflow dags test`: one child process, no scheduler, the same tasks one after the other."""
 
@@ -102,6 +130,7 @@ class TestedNight:
                 start_new_session=True,
             )
         self._tail = Tail(self.log)
+        self._shown = airflow.home / "logs" / f"dag_id={journal.dag_id}"
         self._run_id: str | None = None
 
     def lines(self) -> list[str]:
@@ -138,6 +167,7 @@ class TestedNight:
     def _close(self) -> None:
         if run_id := self._found():
             self.journal.close(run_id)
+            write_task_logs(self.log, self._shown / f"run_id={run_id}")
 
     def _found(self) -> str | None:
         self._run_id = self._run_id or self.journal.run_since(self.logical_date, self.started)

@@ -48,6 +48,11 @@ class Postgres:
         scheme = f"postgresql+{driver}" if driver else "postgresql"
         return f"{scheme}://{USER}:{quote(self.password)}@127.0.0.1:{self.port}/{database}"
 
+    def require_port(self) -> None:
+        """Refuse when something else listens where the server is to."""
+        if not self.processes.running("postgres"):
+            require_free("127.0.0.1", self.port, service="PostgreSQL", variable="NIGHTSHIFT_POSTGRES_PORT")
+
     def start(self) -> Process:
         """Start the server (made first if need be) and wait until it answers; a running one is left as it is."""
         if running := self.processes.running("postgres"):
@@ -57,7 +62,7 @@ class Postgres:
                     "`make down` first, or set NIGHTSHIFT_POSTGRES_PORT as it was"
                 )
             return running
-        require_free("127.0.0.1", self.port, service="PostgreSQL", variable="NIGHTSHIFT_POSTGRES_PORT")
+        self.require_port()
         self._initialise()
         # After a crash (its process file is left) the old server's children take a moment to let go of its memory.
         deadline = time.monotonic() + (CRASH_SECONDS if (self.data / "postmaster.pid").exists() else 0)

@@ -29,6 +29,7 @@ def run(services: Services, date: str, use_case: str = "", *, force: bool = Fals
     day = data_day(date, spec, replay=services.settings.replay, now=datetime.now(UTC))
     console = Console(highlight=False)
     with services.locked():
+        services.require_ports()
         services.start_databases()
         services.start_serving()
     lake = Lake.open(services.settings, spec.name)

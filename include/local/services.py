@@ -17,7 +17,7 @@ from include.local.postgres import Postgres
 from include.local.processes import Process, Processes
 from include.local.serving import SERVER as SERVING_SERVER
 from include.local.serving import Serving
-from include.local.settings_file import read_settings_file
+from include.local.settings_file import read_settings_file, refuse_unknown_variables
 from include.local.stack import Stack, keep_secret
 from include.settings import PREFIX, Settings
 
@@ -49,6 +49,16 @@ class Services:
         with (self.stack.state / "stack.lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+    def require_ports(self, *, interfaces: bool = False) -> None:
+        """Refuse, before anything is started, when something else holds a port that is about to be used."""
+        if self.stack.embeds_postgres:
+            self.postgres.require_port()
+        if self.serves_here:
+            self.serving.require_port()
+        if interfaces:
+            self.airflow.require_port()
+            self.mlflow.require_port()
 
     def start_databases(self) -> None:
         """Start PostgreSQL if it is ours, and bring the three databases up to date, side by side."""
@@ -109,6 +119,7 @@ def open_services(stack: Stack) -> Services:
     """The services of a stack, with `airflow_settings.yaml` read and the secrets' files written."""
     settings_file = read_settings_file(stack.root / "airflow_settings.yaml")
     environment = dict(os.environ)
+    refuse_unknown_variables(environment)
     if stack.serving_port != Stack.model_fields["serving_port"].default:
         environment.setdefault(f"{PREFIX}SERVING_URL", stack.url(stack.serving_port))
     settings = settings_file.settings(environment)
@@ -129,6 +140,8 @@ def open_services(stack: Stack) -> Services:
     )
     keep_secret(stack.secrets / "database-url", database_url)
     keep_secret(stack.secrets / "tracking-url", tracking_url)
+    if kafka_password := environment.get(f"{PREFIX}KAFKA_PASSWORD"):
+        keep_secret(stack.secrets / "kafka-password", kafka_password)
     token = keep_secret(
         stack.secrets / "serving-token", stack.serving_token.get_secret_value() if stack.serving_token else None
     )

@@ -29,12 +29,18 @@ class Serving:
     lake: str
     processes: Processes
 
+    def require_port(self) -> None:
+        """Refuse when something else listens where the server is to."""
+        if not self.processes.running(SERVER):
+            port = self.stack.serving_port
+            require_free(self.stack.host, port, service="serving", variable="NIGHTSHIFT_SERVING_PORT")
+
     def start(self) -> Process:
         """Start the server; it is not yet ready when this returns."""
         if running := self.processes.running(SERVER):
             return running
+        self.require_port()
         port = self.stack.serving_port
-        require_free(self.stack.host, port, service="serving", variable="NIGHTSHIFT_SERVING_PORT")
         package = self.stack.use_cases.split(",")[0].strip()
         looked_up = {"SERVING_LAKE": self.lake, "SERVING_USE_CASE": load_use_case(package).name}
         given = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}

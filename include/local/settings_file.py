@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.errors import SettingsError
-from include.settings import PREFIX, Settings, load_settings
+from include.local.stack import Stack
+from include.settings import PREFIX, PROCESS_VARIABLES, Settings, load_settings
 
 VARIABLE = PREFIX.lower()
+OF_THE_OPERATOR = frozenset({"pod_runtime", "namespace", "step_image", "spark_image"})
+"""Variables that only the pod operator reads."""
+PLAIN = OF_THE_OPERATOR | {
+    name for name, field in Settings.model_fields.items() if "Secret" not in str(field.annotation)
+}
+"""Everything that a variable may say; the rest of the settings are secrets, which no file here holds."""
+OF_THE_ENVIRONMENT = PLAIN | set(Settings.model_fields) | set(Stack.model_fields) - {"root"} | {"secrets_dir"}
 
 
 class _Entry(BaseModel):
@@ -99,9 +108,9 @@ class SettingsFile:
         }
 
     def overrides(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """The variables that `NIGHTSHIFT_*` environment variables replace, with their new values."""
-        names = {name: name.upper() for name in self.variables if name.startswith(VARIABLE)}
-        return {name: environment[key] for name, key in names.items() if key in environment}
+        """The variables that `NIGHTSHIFT_*` environment variables set or replace, with their values."""
+        given = {f"{VARIABLE}{name}": environment.get(f"{PREFIX}{name.upper()}") for name in sorted(PLAIN)}
+        return {name: value for name, value in given.items() if value is not None}
 
     def settings(self, environment: Mapping[str, str]) -> Settings:
         """The settings that steps will see: the file's variables under the environment's."""
@@ -111,10 +120,25 @@ class SettingsFile:
         return load_settings({name.upper(): value for name, value in values.items() if name.upper() in known})
 
 
+def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    """Refuse a `NIGHTSHIFT_*` environment variable that nothing reads: misspelt, it would silently do nothing."""
+    named = {key for key in environment if key.startswith(PREFIX)}
+    known = {f"{PREFIX}{name.upper()}" for name in OF_THE_ENVIRONMENT | PROCESS_VARIABLES}
+    for name in sorted(named - known):
+        raise SettingsError(f"{name} is not a setting{_guess(name, known)}")
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {close[0]}?" if close else "; README.md lists them all"
+
+
 def read_settings_file(path: Path) -> SettingsFile:
     """The settings file, or a `SettingsError` that names the entry that is wrong."""
     try:
         content = yaml.safe_load(path.read_text())
+        if not isinstance(content, dict):
+            raise SettingsError(f"{path.name} is empty or no mapping: everything in it belongs under `airflow:`")
         document = _Document.model_validate(content)
     except (OSError, yaml.YAMLError) as error:
         raise SettingsError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from None
@@ -127,4 +151,8 @@ def read_settings_file(path: Path) -> SettingsFile:
         if not (connection.conn_type or connection.conn_uri):
             raise SettingsError(f"{path.name}: connection {connection.conn_id} needs conn_type or conn_uri")
     variables = {variable.variable_name: variable.variable_value for variable in entries.variables}
+    known = {f"{VARIABLE}{name}" for name in PLAIN}
+    for name in variables:
+        if name.startswith(VARIABLE) and name not in known:
+            raise SettingsError(f"{path.name}: variable {name} is not a setting{_guess(name, known)}")
     return SettingsFile(entries.connections, entries.pools, variables)

@@ -32,9 +32,11 @@ def local(instant: datetime) -> str:
 
 
 def _served(services: Services) -> str:
+    if not services.serving.healthy():
+        return f"nothing: no answer from {services.serving.url}"
     model = services.serving.model()
     if model is None:
-        return f"nothing ({services.serving.url})"
+        return f"nothing yet ({services.serving.url})"
     since = local(datetime.fromisoformat(str(model["since"])))
     return f"{model['use_case']} version {model['version']} since {since} ({services.serving.url})"
 

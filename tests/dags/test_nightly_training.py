@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -63,7 +64,8 @@ def test_every_task_has_an_end_in_time(nightly: DAG) -> None:
 
 
 def test_every_task_says_what_it_does_whose_it_is_and_in_which_pool(nightly: DAG) -> None:
-    assert nightly.doc_md
+    assert nightly.doc_md.startswith("## Will this flight arrive more than 15 minutes late?")
+    assert {f"**{task_id}**" for task_id in nightly.task_ids} <= set(re.findall(r"\*\*\w+\*\*", nightly.doc_md))
     assert nightly.tags == {"nightshift", "flight_delay"}
     for task in nightly.tasks:
         assert task.doc_md

@@ -54,6 +54,10 @@ def test_a_run_is_due_at_a_quarter_past_one_on_the_next_day(day: str, due: str) 
     assert runs[day] == pendulum.parse(due)
 
 
+def test_the_list_of_dags_says_in_which_zone_the_schedule_is() -> None:
+    assert YEAR.summary == DataDays.deserialize(YEAR.serialize()).summary == "15 1 * * *, America/New_York"
+
+
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.just(NEW_YORK)))
 def test_the_newest_day_over_is_over_and_the_next_is_not(moment: datetime) -> None:
     day = newest_day_over(SPEC, moment)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
-from include.local.night import Tail, step_line
+from include.local.night import ENDS_WITH_US, Tail, step_line, write_task_logs
 
 
 def entry(event: str, logger: str = "airflow.task.operators.plugins.pod_operator.StepPod") -> str:
@@ -33,3 +37,40 @@ def test_a_log_is_read_as_it_grows_and_a_half_written_line_waits(tmp_path: Path)
         log.write(second[20:] + "\n")
     assert tail.lines() == ["two"]
     assert tail.lines() == []
+
+
+def test_a_killed_run_leaves_no_airflow_behind_that_goes_on_with_it() -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    starts = f"import subprocess, sys; subprocess.run([*{ENDS_WITH_US!r}, sys.executable, '-c', {deaf!r}])"
+    with subprocess.Popen([sys.executable, "-c", starts], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "up\n"
+        os.kill(parent.pid, signal.SIGKILL)
+        assert parent.stdout.read() == "", "the child holds the pipe open as long as it lives"
+
+
+def test_each_task_of_a_run_without_a_scheduler_has_its_log_where_the_ui_looks_for_it(tmp_path: Path) -> None:
+    test = "airflow.sdk.definitions.dag"
+    lines = [
+        entry("get next_dagrun_info", test),
+        entry("[DAG TEST] starting task_id=extract map_index=-1", test),
+        entry("Task instance state updated", "airflow.api_fastapi.execution_api"),
+        entry("extract: 900 rows"),
+        entry("[DAG TEST] starting task_id=train map_index=1", test),
+        "not JSON",
+        entry("train: the server is away"),
+        entry("[DAG TEST] starting task_id=train map_index=1", test),
+        entry("train: fitted"),
+    ]
+    (tmp_path / "run.log").write_text("\n".join(lines) + "\n")
+    folder = tmp_path / "run_id=manual__1"
+    write_task_logs(tmp_path / "run.log", folder)
+    said = {
+        path.relative_to(folder).as_posix(): [json.loads(line)["event"] for line in path.read_text().splitlines()]
+        for path in folder.rglob("*.log")
+    }
+    assert said == {
+        "task_id=extract/attempt=1.log": ["extract: 900 rows"],
+        "task_id=train/map_index=1/attempt=1.log": ["train: the server is away"],
+        "task_id=train/map_index=1/attempt=2.log": ["train: fitted"],
+    }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from include.errors import SettingsError
-from include.local.settings_file import SettingsFile, read_settings_file
+from include.local.settings_file import SettingsFile, read_settings_file, refuse_unknown_variables
 from include.local.stack import REPOSITORY
 
 OURS = REPOSITORY / "airflow_settings.yaml"
@@ -60,6 +60,12 @@ def test_a_connection_needs_a_type_or_an_address(tmp_path: Path) -> None:
         file_of(tmp_path, "airflow: {connections: [{conn_id: a}]}")
 
 
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- b"])
+def test_an_empty_file_or_one_without_a_mapping_is_said_to_be_so(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match="is empty or no mapping"):
+        file_of(tmp_path, text)
+
+
 def test_broken_yaml_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read") as caught:
         file_of(tmp_path, "airflow: [")
@@ -72,6 +78,30 @@ def test_the_environment_wins_over_the_file() -> None:
     assert settings.overrides(given) == {"nightshift_lake": "s3://mine/lake"}
     assert settings.settings(given).lake == "s3://mine/lake"
     assert settings.settings({}).lake == ".nightshift/lake"
+
+
+def test_the_environment_also_sets_what_the_file_leaves_out(tmp_path: Path) -> None:
+    settings = file_of(tmp_path, "airflow: {variables: []}")
+    assert settings.settings({"NIGHTSHIFT_LAKE": "s3://mine/lake"}).lake == "s3://mine/lake"
+    assert settings.overrides({"NIGHTSHIFT_NAMESPACE": "ml"}) == {"nightshift_namespace": "ml"}
+
+
+def test_a_secret_never_becomes_a_variable() -> None:
+    secrets = {"NIGHTSHIFT_DATABASE_URL": "postgresql://me:pw@db/x", "NIGHTSHIFT_KAFKA_PASSWORD": "pw"}
+    assert read_settings_file(OURS).overrides(secrets) == {}
+
+
+def test_a_misspelt_environment_variable_is_refused_with_the_likely_one() -> None:
+    with pytest.raises(SettingsError, match=r"NIGHTSHIFT_LAEK is not a setting; did you mean NIGHTSHIFT_LAKE\?"):
+        refuse_unknown_variables({"NIGHTSHIFT_LAEK": "s3://b", "HOME": "/root"})
+    refuse_unknown_variables({"NIGHTSHIFT_MLFLOW_PORT": "1", "NIGHTSHIFT_TRACKING_URL": "", "NIGHTSHIFT_USE_CASES": ""})
+
+
+def test_a_misspelt_variable_of_the_file_is_refused_and_one_of_your_own_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="variable nightshift_brocker is not a setting; did you mean nightshift_b"):
+        file_of(tmp_path, "airflow: {variables: [{variable_name: nightshift_brocker, variable_value: here}]}")
+    mine = file_of(tmp_path, "airflow: {variables: [{variable_name: mine, variable_value: here}]}")
+    assert mine.imports()["variables"] == {"mine": "here"}
 
 
 def test_our_own_file_runs_steps_here_and_has_the_pools_that_steps_name() -> None:

@@ -1,0 +1,57 @@
+"""The parts of one stack, before any of them is started."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from include.errors import SettingsError
+from include.local.services import Services, open_services
+from include.local.stack import REPOSITORY, load_stack
+from plugins.deployment import replay
+
+
+def services_in(folder: Path, environment: dict[str, str] | None = None) -> Services:
+    shutil.copyfile(REPOSITORY / "airflow_settings.yaml", folder / "airflow_settings.yaml")
+    return open_services(load_stack(environment or {}).model_copy(update={"root": folder}))
+
+
+@pytest.mark.parametrize("part", ["POSTGRES", "SERVING", "AIRFLOW", "MLFLOW"])
+def test_a_busy_port_of_any_part_is_refused_before_anything_starts(tmp_path: Path, part: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        names = ("POSTGRES", "SERVING", "AIRFLOW", "MLFLOW")
+        ports = {f"NIGHTSHIFT_{name}_PORT": str(_free_port()) for name in names}
+        services = services_in(tmp_path, ports | {f"NIGHTSHIFT_{part}_PORT": str(port)})
+        with pytest.raises(SettingsError, match=f"NIGHTSHIFT_{part}_PORT={port + 1}"):
+            services.require_ports(interfaces=True)
+    assert services.processes.all() == []
+
+
+def test_replay_in_the_settings_file_reaches_the_schedules_of_the_dag_files(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    assert not replay(services.airflow.environment())
+    path = tmp_path / "airflow_settings.yaml"
+    text = path.read_text()
+    entry = text[text.index("variable_name: nightshift_replay #") :].split("    - ")[0]
+    path.write_text(text.replace(entry, entry.replace('"false"', '"true"')))
+    assert replay(open_services(services.stack).airflow.environment())
+
+
+def test_the_password_of_a_kafka_user_reaches_the_steps_as_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_KAFKA_PASSWORD", "hush")
+    services = services_in(tmp_path)
+    assert (services.stack.secrets / "kafka-password").read_text() == "hush"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -106,7 +106,7 @@ def test_rows_inputs_and_labels_stay_together_through_the_sorting(tmp_path: Path
     examples = load(context, made_of, ("forecast",), (), [date(2026, 5, 20), learning.LAST])
 
     read = {}
-    for day in made_of.outcomes:
+    for day in made_of.features["morning"]:
         rows = context.lake.read(learning.FEATURES.on(day)).join(context.lake.read(learning.SALES.on(day)), "kiosk_day")
         for row in rows.to_pylist():
             read[row["kiosk_day"]] = (row["forecast"], float(row["sold_out"]))

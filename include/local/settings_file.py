@@ -17,6 +17,7 @@ from include.local.stack import Stack
 from include.settings import PREFIX, PROCESS_VARIABLES, Settings, load_settings
 
 VARIABLE = PREFIX.lower()
+RUNTIMES = ("process", "kubernetes")
 OF_THE_OPERATOR = frozenset({"pod_runtime", "namespace", "step_image", "spark_image"})
 """Variables that only the pod operator reads."""
 PLAIN = OF_THE_OPERATOR | {
@@ -116,6 +117,9 @@ class SettingsFile:
         """The settings that steps will see: the file's variables under the environment's."""
         values = {name: value for name, value in self.variables.items() if name.startswith(VARIABLE)}
         values |= self.overrides(environment)
+        runtime = values.get(f"{VARIABLE}pod_runtime", "")
+        if runtime not in RUNTIMES:
+            raise SettingsError(f"{PREFIX}POD_RUNTIME={runtime}: set {' or '.join(RUNTIMES)}")
         known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
         return load_settings({name.upper(): value for name, value in values.items() if name.upper() in known})
 

@@ -88,9 +88,15 @@ def folds(spec: UseCaseSpec, first_day: date, day: date, count: int) -> list[Fol
 
 
 def ingredients(lake: Lake, spec: UseCaseSpec, day: date) -> Ingredients:
-    """The partitions that the run of a day learns from: features of every horizon and outcomes, that day included."""
+    """The partitions that the run of a day learns from: features of every horizon and outcomes, that day included.
+
+    They are those that this run alone would have made: what runs of older days left behind must not change a model.
+    """
     oldest = max(day - timedelta(days=spec.history_days), spec.first_day)
-    features = {h.name: _days(lake, Dataset(Layer.FEATURES, h.name), oldest, day) for h in spec.horizons}
+    features = {
+        h.name: _days(lake, Dataset(Layer.FEATURES, h.name), oldest + timedelta(days=h.day_offset), day)
+        for h in spec.horizons
+    }
     outcomes = _days(lake, Dataset(Layer.RAW, spec.outcomes), oldest, day)
     wanted = [Dataset(Layer.FEATURES, name).on(each) for name, days in features.items() for each in days]
     wanted += [Dataset(Layer.RAW, spec.outcomes).on(each) for each in outcomes]

@@ -81,9 +81,16 @@ def test_the_environment_wins_over_the_file() -> None:
 
 
 def test_the_environment_also_sets_what_the_file_leaves_out(tmp_path: Path) -> None:
-    settings = file_of(tmp_path, "airflow: {variables: []}")
+    settings = file_of(
+        tmp_path, "airflow: {variables: [{variable_name: nightshift_pod_runtime, variable_value: process}]}"
+    )
     assert settings.settings({"NIGHTSHIFT_LAKE": "s3://mine/lake"}).lake == "s3://mine/lake"
     assert settings.overrides({"NIGHTSHIFT_NAMESPACE": "ml"}) == {"nightshift_namespace": "ml"}
+
+
+def test_a_misspelt_runtime_is_refused_before_any_work() -> None:
+    with pytest.raises(SettingsError, match="NIGHTSHIFT_POD_RUNTIME=proces: set process or kubernetes"):
+        read_settings_file(OURS).settings({"NIGHTSHIFT_POD_RUNTIME": "proces"})
 
 
 def test_a_secret_never_becomes_a_variable() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from include.errors import DataError
 from include.modelling.examples import folds, ingredients, load
 from include.modelling.inputs import Input, InputKind, encode
+from include.storage.lake import Dataset, Lake
 from include.use_cases.flight_delay.label import labels
 from include.use_cases.flight_delay.spec import SPEC
 from tests.include import learning
@@ -39,6 +42,23 @@ def test_no_fold_is_judged_on_a_day_it_was_fitted_on(history: int, count: int, h
     assert all((fold.last - fold.first).days == holdout - 1 for fold in found)
     assert all(first_day <= fold.fit_through for fold in found)
     assert [fold.first for fold in found] == sorted(fold.first for fold in found)
+
+
+class EveryDay:
+    """A lake in which runs of older days have left theirs."""
+
+    def days(self, _: Dataset) -> list[date]:
+        return [DAY - timedelta(days=ago) for ago in range(SPEC.history_days + 30, -2, -1)]
+
+    def require(self, _: object) -> SimpleNamespace:
+        return SimpleNamespace(sha256="same")
+
+
+def test_what_runs_of_older_days_left_is_not_learned_from() -> None:
+    made_of = ingredients(cast(Lake, EveryDay()), SPEC, DAY)
+    oldest = DAY - timedelta(days=SPEC.history_days)
+    alone = {h.name: (oldest + timedelta(days=h.day_offset), DAY) for h in SPEC.horizons}
+    assert {name: (days[0], days[-1]) for name, days in made_of.features.items()} == alone
 
 
 def flights(**arrived: datetime | None) -> pa.Table:
@@ -86,7 +106,7 @@ def test_rows_inputs_and_labels_stay_together_through_the_sorting(tmp_path: Path
     examples = load(context, made_of, ("forecast",), (), [date(2026, 5, 20), learning.LAST])
 
     read = {}
-    for day in made_of.outcomes:
+    for day in made_of.features["morning"]:
         rows = context.lake.read(learning.FEATURES.on(day)).join(context.lake.read(learning.SALES.on(day)), "kiosk_day")
         for row in rows.to_pylist():
             read[row["kiosk_day"]] = (row["forecast"], float(row["sold_out"]))

@@ -13,10 +13,10 @@ from kubernetes.utils.quantity import parse_quantity
 
 from include import step_specs
 from include.settings import PREFIX, Settings
-from include.step_specs import StepSpec
+from include.step_specs import SECRETS, StepSpec
 from plugins.pod_operator import StepPod
 from plugins.pod_process import PodProcess
-from plugins.pod_spec import PLAIN, SECRETS
+from plugins.pod_spec import PLAIN
 from tests.plugins.conftest import SECRETS as CLUSTER_SECRETS
 from tests.plugins.kubernetes_stand_in import given
 

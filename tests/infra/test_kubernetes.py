@@ -42,3 +42,8 @@ def test_serving_is_let_into_a_restricted_namespace() -> None:
     assert spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
     assert not container["securityContext"]["allowPrivilegeEscalation"]
     assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
+
+
+def test_no_service_of_the_namespace_becomes_a_setting_of_serving() -> None:
+    # A Service named `serving` makes Kubernetes set SERVING_PORT=tcp://… in every pod that does not refuse it.
+    assert manifests("serving.yaml")["Deployment"]["spec"]["template"]["spec"]["enableServiceLinks"] is False

@@ -55,6 +55,11 @@ def test_it_is_a_pod_to_the_kubernetes_api_types(pod: dict[str, Any]) -> None:
     assert again == pod, "a field that the API does not know was lost on the way"
 
 
+def test_no_service_of_the_namespace_becomes_a_setting_of_a_step(pod: dict[str, Any]) -> None:
+    # A Service named `nightshift-…` would otherwise be NIGHTSHIFT_…_SERVICE_HOST, which steps refuse as unknown.
+    assert pod["spec"]["enableServiceLinks"] is False
+
+
 def test_names_and_labels_are_such_as_the_api_takes(pod: dict[str, Any]) -> None:
     assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", pod["metadata"]["name"])
     for key, value in pod["metadata"]["labels"].items():

@@ -142,7 +142,7 @@ def open_services(stack: Stack) -> Services:
         processes=processes,
         postgres=postgres,
         airflow=Airflow(stack, airflow_url, settings_file, environment, processes),
-        mlflow=Mlflow(stack, tracking_url, settings.artifacts, processes),
+        mlflow=Mlflow(stack, tracking_url, settings.artifacts, settings.s3_endpoint, processes),
         serving=Serving(stack, token, settings.serving_url, settings.s3_endpoint, settings.lake, processes),
     )
 

@@ -67,6 +67,12 @@ QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=192m"
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 """For a night's rows, over before even generated code pays."""
 
+ENDPOINT_REGION = "us-east-1"
+"""What boto3 signs with where no region is set; Hadoop would take us-east-2, which another S3 refuses."""
+
+JARS = Path(pyspark.__file__).parent / "jars"
+"""Where Spark keeps its own jars."""
+
 LOGGING = Path(__file__).parents[1] / "spark_jobs" / "log4j2.properties"
 
 LOCAL_ENVIRONMENT = {"SPARK_LOCAL_IP": "127.0.0.1"}
@@ -135,7 +141,7 @@ def configuration(settings: Settings) -> dict[str, str]:
     packages = settings.spark_packages
     if settings.lake.startswith("s3://"):
         chosen |= _s3(settings.s3_endpoint)
-        packages = packages or _hadoop_aws()
+        packages = packages or hadoop_aws()
     if packages:
         chosen["spark.jars.packages"] = packages
     return chosen
@@ -231,21 +237,21 @@ def _forget_session() -> None:
 
 
 def _s3(endpoint: str | None) -> dict[str, str]:
-    """Settings under which Spark opens the `s3://` addresses of manifests."""
+    """Settings under which Spark opens the `s3://` addresses of manifests, signed as boto3 signs them."""
     chosen = {"spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem"}
     if endpoint:
         chosen |= {
             "spark.hadoop.fs.s3a.endpoint": endpoint,
+            "spark.hadoop.fs.s3a.endpoint.region": os.environ.get("AWS_DEFAULT_REGION") or ENDPOINT_REGION,
             "spark.hadoop.fs.s3a.path.style.access": "true",
             "spark.hadoop.fs.s3a.connection.ssl.enabled": str(urlparse(endpoint).scheme == "https").lower(),
         }
     return chosen
 
 
-def _hadoop_aws() -> str:
+def hadoop_aws(jars: Path = JARS) -> str:
     """The Maven coordinate of S3 access for the Hadoop this Spark comes with; nothing where its jar is there."""
-    jars = Path(pyspark.__file__).parent / "jars"
-    if next(jars.glob("hadoop-aws-*.jar"), None):
+    if next(jars.glob("*hadoop-aws-*.jar"), None):
         return ""
-    version = next(jars.glob("hadoop-client-api-*.jar")).stem.rpartition("-")[2]
+    version = next(JARS.glob("hadoop-client-api-*.jar")).stem.rpartition("-")[2]
     return f"org.apache.hadoop:hadoop-aws:{version}"

@@ -25,6 +25,19 @@ class Pool(StrEnum):
     TRAINING = "training"
 
 
+SECRETS = {
+    "NIGHTSHIFT_DATABASE_URL": "database-url",
+    "NIGHTSHIFT_TRACKING_URL": "tracking-url",
+    "NIGHTSHIFT_SERVING_TOKEN": "serving-token",
+    "NIGHTSHIFT_KAFKA_PASSWORD": "kafka-password",
+    "AWS_ACCESS_KEY_ID": "aws-access-key-id",
+    "AWS_SECRET_ACCESS_KEY": "aws-secret-access-key",
+    "AWS_SESSION_TOKEN": "aws-session-token",
+    "AWS_DEFAULT_REGION": "aws-default-region",
+}
+"""Environment variable → key of the Secret; each may be absent, a step that needs it says so."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """What a container asks for and may use at most, as Kubernetes quantities."""

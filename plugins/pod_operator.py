@@ -120,9 +120,14 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
         return result
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> V1Pod:
-        """The pod, without the options that rendered to nothing."""
+        """The pod, without the options that rendered to nothing, and told of no Service of the namespace.
+
+        One named `nightshift-…` would become an environment variable that reads as an unknown setting.
+        """
         self.arguments = [word for word in self.arguments if not BLANK.fullmatch(word)]
-        return super().build_pod_request_obj(context, dry_run=dry_run)
+        pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        pod.spec.enable_service_links = False
+        return pod
 
     def on_kill(self) -> None:
         """End the process or delete the pod of a task that is cancelled."""

@@ -24,7 +24,7 @@ from kubernetes.client.models import (
     V1VolumeMount,
 )
 
-from include.step_specs import Resources, StepSpec
+from include.step_specs import SECRETS, Resources, StepSpec
 from include.termination import one_line
 
 VERSION = "0.1.0"
@@ -56,16 +56,6 @@ PLAIN = (
     "NIGHTSHIFT_KAFKA_KEY",
 )
 """Set from the Airflow Variable of the same name in lower case; an empty one counts as unset."""
-
-SECRETS = {
-    "NIGHTSHIFT_DATABASE_URL": "database-url",
-    "NIGHTSHIFT_TRACKING_URL": "tracking-url",
-    "NIGHTSHIFT_SERVING_TOKEN": "serving-token",
-    "NIGHTSHIFT_KAFKA_PASSWORD": "kafka-password",
-    "AWS_ACCESS_KEY_ID": "aws-access-key-id",
-    "AWS_SECRET_ACCESS_KEY": "aws-secret-access-key",
-}
-"""Environment variable → key of the Secret; each may be absent, a step that needs it says so."""
 
 
 def image(step: StepSpec) -> str:

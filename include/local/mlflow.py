@@ -32,6 +32,7 @@ class Mlflow:
     stack: Stack
     database_url: str
     artifacts: str
+    s3_endpoint: str | None
     processes: Processes
 
     @property
@@ -99,12 +100,17 @@ class Mlflow:
 
     def _environment(self) -> dict[str, str]:
         # The address holds a password: by environment, as a command line can be read by everyone.
-        return dict(os.environ) | {
-            "MLFLOW_BACKEND_STORE_URI": self.database_url,
-            "MLFLOW_DEFAULT_ARTIFACT_ROOT": self.artifacts,
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "DO_NOT_TRACK": "true",
-            "PYTHONPATH": str(self.stack.root),
-            "PYTHONUNBUFFERED": "1",
-        }
+        elsewhere = {"MLFLOW_S3_ENDPOINT_URL": self.s3_endpoint} if self.s3_endpoint else {}
+        return (
+            dict(os.environ)
+            | elsewhere
+            | {
+                "MLFLOW_BACKEND_STORE_URI": self.database_url,
+                "MLFLOW_DEFAULT_ARTIFACT_ROOT": self.artifacts,
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "DO_NOT_TRACK": "true",
+                "PYTHONPATH": str(self.stack.root),
+                "PYTHONUNBUFFERED": "1",
+            }
+        )

@@ -20,6 +20,7 @@ from include.local.serving import Serving
 from include.local.settings_file import read_settings_file, refuse_unknown_variables
 from include.local.stack import Stack, keep_secret
 from include.settings import PREFIX, Settings
+from include.step_specs import SECRETS
 
 # In the order they are stopped: first what gives work, last what keeps it.
 STOP_ORDER = (SCHEDULER, DAG_PROCESSOR, AIRFLOW_SERVER, "mlflow", SERVING_SERVER, "postgres")
@@ -138,6 +139,9 @@ def open_services(stack: Stack) -> Services:
         if stack.airflow_database_url
         else postgres.url("airflow", "psycopg2")
     )
+    for name, key in SECRETS.items():
+        if value := environment.get(name):
+            keep_secret(stack.secrets / key, value)
     keep_secret(stack.secrets / "database-url", database_url)
     keep_secret(stack.secrets / "tracking-url", tracking_url)
     if kafka_password := environment.get(f"{PREFIX}KAFKA_PASSWORD"):
@@ -151,7 +155,7 @@ def open_services(stack: Stack) -> Services:
         processes=processes,
         postgres=postgres,
         airflow=Airflow(stack, airflow_url, settings_file, environment, processes),
-        mlflow=Mlflow(stack, tracking_url, settings.artifacts, processes),
+        mlflow=Mlflow(stack, tracking_url, settings.artifacts, settings.s3_endpoint, processes),
         serving=Serving(stack, token, settings.serving_url, settings.s3_endpoint, settings.lake, processes),
     )
 

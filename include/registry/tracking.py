@@ -39,6 +39,8 @@ def open_client(settings: Settings) -> MlflowClient:
     _wait_for(url)
     for name, value in _MLFLOW_LIMITS.items():
         os.environ.setdefault(name, value)
+    if settings.s3_endpoint:
+        os.environ["MLFLOW_S3_ENDPOINT_URL"] = settings.s3_endpoint  # else it would take plots to AWS
     for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with reported(url):

@@ -10,9 +10,9 @@ import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from include.step_specs import StepSpec
+from include.step_specs import SECRETS, StepSpec
 from plugins.pod_operator import StepPod
-from plugins.pod_spec import PLAIN, SECRETS
+from plugins.pod_spec import PLAIN
 from tests.plugins.conftest import Mode
 
 PROBE = StepSpec("extract", "tests.plugins.probe", "A step for tests.", timedelta(seconds=30))

@@ -13,10 +13,10 @@ from kubernetes.utils.quantity import parse_quantity
 
 from include import step_specs
 from include.settings import PREFIX, Settings
-from include.step_specs import StepSpec
+from include.step_specs import SECRETS, StepSpec
 from plugins.pod_operator import StepPod
 from plugins.pod_process import PodProcess
-from plugins.pod_spec import PLAIN, SECRETS
+from plugins.pod_spec import PLAIN
 from tests.plugins.conftest import SECRETS as CLUSTER_SECRETS
 from tests.plugins.kubernetes_stand_in import given
 
@@ -53,6 +53,11 @@ def test_it_is_a_pod_to_the_kubernetes_api_types(pod: dict[str, Any]) -> None:
     read = ApiClient(configuration)._ApiClient__deserialize(pod, "V1Pod")
     again = ApiClient().sanitize_for_serialization(read)
     assert again == pod, "a field that the API does not know was lost on the way"
+
+
+def test_no_service_of_the_namespace_becomes_a_setting_of_a_step(pod: dict[str, Any]) -> None:
+    # A Service named `nightshift-…` would otherwise be NIGHTSHIFT_…_SERVICE_HOST, which steps refuse as unknown.
+    assert pod["spec"]["enableServiceLinks"] is False
 
 
 def test_names_and_labels_are_such_as_the_api_takes(pod: dict[str, Any]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from include.errors import SettingsError
-from include.local.stack import keep_secret, load_stack
+from include.local.services import open_services
+from include.local.stack import REPOSITORY, keep_secret, load_stack
+from include.step_specs import SECRETS
 
 
 def test_everything_is_on_this_machine_only_unless_told_otherwise() -> None:
@@ -43,3 +46,18 @@ def test_a_secret_is_made_once_kept_private_and_replaced_when_given(tmp_path: Pa
     assert keep_secret(path, "mine") == "mine"
     assert keep_secret(path) == "mine"
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_what_the_caller_exports_is_what_steps_are_told_by_reference(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Given the S3 keys as docs/operating.md exports them, and an address for each database
+    for name, key in SECRETS.items():
+        monkeypatch.setenv(name, f"postgresql://{key}" if name.startswith("NIGHTSHIFT_") else key)
+    stack = load_stack().model_copy(update={"root": tmp_path})
+    shutil.copy(REPOSITORY / "airflow_settings.yaml", tmp_path)
+    # When the stack is opened
+    open_services(stack)
+    # Then a step's process finds each where the runtime looks it up
+    assert {path.name for path in stack.secrets.iterdir()} == set(SECRETS.values())
+    assert (stack.secrets / "aws-secret-access-key").read_text() == "aws-secret-access-key"

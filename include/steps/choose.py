@@ -155,7 +155,8 @@ def _result(context: Context, day: date) -> Result:
     log.info("choose: %s", decision["reason"])
     failures = {name: trial["failures"][:3] for name, trial in trials.items() if trial["failures"]}
     if not decision["promoted"] and decision["champion_before"] is None:
-        raise DataError(f"{decision['reason']} and there is no champion to keep, so nothing can be served: {failures}")
+        said = "; ".join(f"{name}: {', '.join(each)}" for name, each in failures.items())
+        raise DataError(f"{decision['reason']} and there is no champion to keep, so nothing can be served ({said})")
     facts = {name: decision[name] for name in ("challenger", "promoted", "reason", "opponent", "champion_before")}
     return Result(
         metrics={f"{name}_auc": round(trial["auc"], 5) for name, trial in trials.items()},

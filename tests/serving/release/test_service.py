@@ -22,7 +22,7 @@ ROWS: list[dict[str, Any]] = [
 ]
 # Sixty rows are soon compared; a machine that is busy is not taken for a slow model.
 PLAN: dict[str, Any] = {"shadow_rows": 50, "watch_seconds": 1.5, "idle_seconds": 0.3, "share": 0.5}
-PATIENT = {"limits": {"slower_seconds": 5}}
+PATIENT = {"limits": {"slower_seconds": 5}, "idle_seconds": 10}  # a busy machine is neither slow nor idle
 
 
 @pytest.fixture

@@ -96,7 +96,13 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     `argv` is for a caller that lives on: the process's own arguments end the process.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    signal.signal(signal.SIGTERM, _stop)
+    stops: list[StepError] = []
+
+    def stop(signum: int, _frame: object) -> None:
+        stops.append(StepError(f"stopped by signal {signum}; nothing half-made was published"))
+        raise stops[0]
+
+    signal.signal(signal.SIGTERM, stop)
     started = process_start()
     context: Context | None = None
     report: dict[str, Any] = {"step": _name(step), "started": started.isoformat(), "state": "running"}
@@ -109,12 +115,14 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
         seconds = time.monotonic() - clock
         message, code = result.to_json(), ExitCode.DONE
         report |= {"state": "done", "result": json.loads(message), "function_seconds": round(seconds, 3)}
-    except StepError as error:
-        message, code = one_line(str(error)), error.exit_code
-        report |= {"state": "failed", "error": message}
     except Exception as error:
-        traceback.print_exc()
-        message, code = one_line(f"{type(error).__name__}: {error}"), ExitCode.FAULT
+        # A library that was interrupted may tell of it in words of its own: Spark's client does.
+        cause = stops[0] if stops else error
+        if isinstance(cause, StepError):
+            message, code = one_line(str(cause)), cause.exit_code
+        else:
+            traceback.print_exc()
+            message, code = one_line(f"{type(cause).__name__}: {cause}"), ExitCode.FAULT
         report |= {"state": "failed", "error": message}
     finished = datetime.now(UTC)
     report |= {
@@ -201,7 +209,3 @@ def _terminate(message: str) -> None:
     path = Path(os.environ.get(TERMINATION_LOG, "/dev/termination-log"))
     if TERMINATION_LOG in os.environ or path.exists():
         path.write_text(message)
-
-
-def _stop(signum: int, _frame: object) -> None:
-    raise StepError(f"stopped by signal {signum}; nothing half-made was published")

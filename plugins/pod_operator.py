@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -110,9 +111,11 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
         if step.data_docs:
             self.operator_extra_links = (DataDocsLink(),)
         self._process: PodProcess | None = None
+        self._supervisor = 0
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the pod and hand back its result."""
+        self._supervisor = os.getppid()
         ending = self._run_as_process(context) if PodRuntime.chosen() is PodRuntime.PROCESS else self._run(context)
         result = ending.result()
         context["ti"].xcom_push(key="return_value", value=result)
@@ -142,7 +145,13 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
         xcom_result: dict[str, Any] | None = None,
         context: Context | None = None,
     ) -> None:
-        """Delete the pod as the provider does, but let a failure speak with the step's own words."""
+        """Delete the pod as the provider does, but let a failure speak with the step's own words.
+
+        A task whose supervisor was killed ends too, and its pod runs on. The provider would mark it as done with, and
+        the retry would start a second one beside it.
+        """
+        if os.getppid() != self._supervisor:
+            return
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowException as failure:

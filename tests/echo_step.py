@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 
 from include.errors import DataError, SkippedError
 from include.step import Context, Result, StepArguments, main
@@ -32,6 +33,11 @@ def echo(context: Context, arguments: Arguments) -> Result:
     if arguments.act == "wait":
         print("waiting", flush=True)
         time.sleep(60)
+    if arguments.act == "misunderstand":
+        with suppress(Exception):
+            print("waiting", flush=True)
+            time.sleep(60)
+        raise DataError("the answer is no answer")
     if arguments.act == "suicide":
         os.kill(os.getpid(), signal.SIGKILL)
     return Result(rows={"echo": arguments.times}, facts={"lake": context.lake.prefix, "force": arguments.force})

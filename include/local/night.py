@@ -25,7 +25,11 @@ from include.use_case import UseCaseSpec
 STEP_LOGGERS = ("StepPod", "PodManager")  # process mode, kubernetes mode
 TASK_LOGGERS = ("task", "airflow.task", "airflow.providers.cncf")  # what a task's own log holds under a scheduler
 TASK_BEGINS = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
-OPERATOR_WORDS = re.compile(r"^Building pod |\(a process in place of [^)]*\)$")
+OPERATOR_WORDS = re.compile(  # what the operator tells its own reader each time, of labels, tries and phases
+    r"^(Building pod |Found matching pod |`try_number` of |::(end)?group::|Waiting (up to )?\d+s to get the POD |"
+    r"Pod has reached |Pod \S+ (has phase|log read interrupted) |Deleting pod: |Found credentials in |\s*$)|"
+    r"\(a process in place of [^)]*\)$"
+)
 
 
 # However `make run` ends, even by SIGKILL, its child ends too. By SIGKILL: while a task is at work Airflow takes a

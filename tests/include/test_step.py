@@ -164,9 +164,10 @@ def started(place: Path, act: str) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
 
 
-def test_sigterm_ends_a_step_with_its_line_report_and_the_code_for_a_fault(place: Path) -> None:
-    # Given a step in the middle of its work
-    child = started(place, "wait")
+@pytest.mark.parametrize("act", ["wait", "misunderstand"])
+def test_sigterm_ends_a_step_with_its_line_report_and_the_code_for_a_fault(place: Path, act: str) -> None:
+    # Given a step in the middle of its work, or of a library's that answers an interruption with another error
+    child = started(place, act)
     assert child.stdout is not None
     assert child.stdout.readline() == "waiting\n"
     assert report(place)["state"] == "running"

@@ -98,6 +98,27 @@ def test_a_retry_attaches_to_the_pod_that_outlived_its_worker(kubernetes_mode: M
     assert result == {"rows": {"raw/flights": 3}}
 
 
+def test_a_task_that_loses_its_supervisor_leaves_its_pod_to_the_retry(
+    kubernetes_mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task whose supervisor is killed: its next word breaks it while the pod runs
+    def lose(*_: object, **__: object) -> None:
+        monkeypatch.setattr("os.getppid", lambda: 1)
+        raise BrokenPipeError(32, "Broken pipe")
+
+    first, second = probe(), probe()
+    monkeypatch.setattr(first, "await_pod_completion", lose)
+    with pytest.raises(BrokenPipeError):
+        run(kubernetes_mode, Script(seconds=1, message='{"rows":{"raw/flights":3}}'), first)
+    # When the task is tried again
+    kubernetes_mode.context["ti"].try_number = 2
+    second.render_template_fields(kubernetes_mode.context)
+    result = second.execute(kubernetes_mode.context)
+    # Then no other pod is made
+    assert len(kubernetes_mode.cluster.submitted) == 1
+    assert result == {"rows": {"raw/flights": 3}}
+
+
 def test_cancelling_a_task_deletes_its_pod(kubernetes_mode: Mode) -> None:
     pod, raised = probe(), []
 

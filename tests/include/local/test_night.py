@@ -21,6 +21,11 @@ def test_only_what_a_step_said_is_shown() -> None:
     assert step_line(entry("[base] extract: 900 rows", "airflow.providers.x.PodManager")) == "[base] extract: 900 rows"
     assert step_line(entry("Task started", "airflow.api")) is None
     assert step_line(entry("Building pod extract-1 with labels: {}")) is None
+    assert step_line(entry("Found matching pod extract-1 with labels {'task_id': 'extract'}")) is None
+    assert step_line(entry("Pod extract-1 has phase Running", "airflow.providers.x.PodManager")) is None
+    assert step_line(entry("", "airflow.providers.x.PodManager")) is None
+    why = "The Pod has an Event: 0/1 nodes are available: 1 Insufficient cpu. from None"
+    assert step_line(entry(why, "airflow.providers.x.PodManager")) == why
     assert step_line(entry("python -m include.steps.extract  (a process in place of nightshift/step:0.1.0)")) is None
     assert step_line("Traceback (most recent call last):") is None
     assert step_line("[1, 2]") is None

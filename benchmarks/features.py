@@ -69,14 +69,13 @@ def write_year(folder: Path) -> None:
 def replicate(folder: Path, scale: int) -> None:
     """The same records so many times over."""
     with duckdb.connect() as connection:
-        connection.execute(f"set TimeZone = '{SPEC.timezone}'")  # a day later is the same hour of the wall clock
         for topic in TOPICS:
+            # A day later is the same hour of the wall clock, but for observations: two of theirs would become one.
+            connection.execute(f"set TimeZone = '{'UTC' if topic == 'weather' else SPEC.timezone}'")
             columns = ", ".join(f"{_copied(column)} as {column.name}" for column in RAW[topic].columns)
-            # Where a copy's clocks change on another date, two hours of weather become one.
-            once = f"distinct on ({', '.join(RAW[topic].key)})"
-            copies = f"read_parquet('{folder / topic}-1.parquet'), range({scale}) as of(copy)"
             connection.execute(
-                f"copy (select {once} {columns} from {copies}) to '{folder / topic}-{scale}.parquet' (format parquet)"
+                f"copy (select {columns} from read_parquet('{folder / topic}-1.parquet'), range({scale}) as of(copy)) "
+                f"to '{folder / topic}-{scale}.parquet' (format parquet)"
             )
 
 

@@ -29,7 +29,7 @@ from include.local.stack import load_stack
 from include.use_case import load_use_case
 
 FOLDER = Path(__file__).parent
-WIDTH, HEIGHT = 1400, 420
+WIDTH, HEIGHT = 1400, 620
 PAGE_SECONDS = 60
 FLAGS = [
     "--headless",

@@ -144,8 +144,6 @@ def open_services(stack: Stack) -> Services:
             keep_secret(stack.secrets / key, value)
     keep_secret(stack.secrets / "database-url", database_url)
     keep_secret(stack.secrets / "tracking-url", tracking_url)
-    if kafka_password := environment.get(f"{PREFIX}KAFKA_PASSWORD"):
-        keep_secret(stack.secrets / "kafka-password", kafka_password)
     token = keep_secret(
         stack.secrets / "serving-token", stack.serving_token.get_secret_value() if stack.serving_token else None
     )

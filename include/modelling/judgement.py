@@ -182,7 +182,7 @@ def judge(
     court = Court(gates, contenders[0].holdout, seed)
     trials = tuple(court.trial(contender, opponent, first=first) for contender in contenders)
     reigning = None if first or opponent is None else opponent.recipe.fingerprint
-    able = [trial for trial in trials if trial.failures != (BASELINE,)]
+    able = [trial for contender, trial in zip(contenders, trials, strict=True) if not contender.recipe.baseline]
     winner, reason = _winner([trial for trial in able if not trial.failures], reigning)
     best = winner or max(able, key=lambda trial: trial.auc, default=None)
     return Judgement(best.name if best else None, winner is not None, reason, trials)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -28,6 +29,8 @@ from include.termination import RESULT_BYTES, TERMINATION_LOG, one_line
 from include.use_case import UseCase, load_use_case
 
 RUN = f"{PREFIX}RUN"
+OBJECTS_BETWEEN_COLLECTIONS = 100_000
+"""A step mostly loads libraries, which is an eighth quicker where new objects are not looked through every 700."""
 
 log = logging.getLogger("nightshift")
 
@@ -96,6 +99,7 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     `argv` is for a caller that lives on: the process's own arguments end the process.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     stops: list[StepError] = []
 
     def stop(signum: int, _frame: object) -> None:

@@ -40,11 +40,11 @@ class Input:
 def encode(table: pa.Table, inputs: Sequence[Input], order: npt.NDArray[np.intp] | None = None) -> Matrix:
     """Feature columns as float64 of shape [rows, inputs]; the table's rows, or those at the positions `order`.
 
-    A number's null is NaN; a category is its index in `categories`, unknown or null is NaN. Raises `DataError` when a
+    They lie column after column in memory, as they come and as trees are grown. A number's null is NaN; a category is its index in `categories`, unknown or null is NaN. Raises `DataError` when a
     column is missing.
     """
     rows = table.num_rows if order is None else len(order)
-    matrix = np.empty((rows, len(inputs)), dtype=np.float64)
+    matrix = np.empty((rows, len(inputs)), dtype=np.float64, order="F")
     for position, wanted in enumerate(inputs):
         if wanted.name not in table.column_names:
             raise DataError(f"features: column {wanted.name} is missing; compute the features again with --force")
@@ -55,9 +55,8 @@ def encode(table: pa.Table, inputs: Sequence[Input], order: npt.NDArray[np.intp]
 
 def _numbers(column: pa.ChunkedArray, wanted: Input) -> Matrix:
     if wanted.kind is InputKind.CATEGORY:
-        known = pa.array(wanted.categories, pa.string())
-        column = pc.index_in(pc.cast(column, pa.string()), value_set=known)
+        column = pc.index_in(pc.cast(column, pa.string()), value_set=pa.array(wanted.categories, pa.string()))
     elif pa.types.is_boolean(column.type):
         column = pc.cast(column, pa.int8())
-    numbers: Matrix = pc.fill_null(pc.cast(column, pa.float64()), float("nan")).to_numpy()
-    return numbers
+    # One call over all days' chunks, which makes NaN of nulls; Arrow's own casts go through them one by one.
+    return column.to_numpy().astype(np.float64, copy=False)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from include.modelling.estimators import Model, evenly, fit
+from include.modelling.estimators import Model, evenly, fit, side_by_side
 from include.modelling.evaluation import Scores, auc, groups, score
 from include.modelling.examples import HORIZON, Examples, Fold, Ingredients, folds, load
 from include.modelling.recipe import Recipe
 from include.step import Context
+from include.use_case import UseCaseSpec
 
 FOLDS = 3
 EARLIER_FOLD_ROWS = 20_000
@@ -55,23 +57,39 @@ class Trained:
         return self.folds[-1].fold
 
 
-def train_candidate(context: Context, made_of: Ingredients, recipe: Recipe, day: date) -> Trained:
-    """The recipe fitted and judged for data day `day`; the same partitions give the same models, bit for bit."""
-    plan = folds(context.use_case.spec, made_of.first_day, day, FOLDS)
-    examples = _load(context, made_of, recipe, [fold.fit_through for fold in plan] + [day])
-    judged = [_judge(recipe, examples, fold) for fold in plan[:-1]]
-    backtest, holdout = _backtest(recipe, examples, plan[-1])
-    judged.append(JudgedFold(plan[-1], examples.known[plan[-1].fit_through], by_horizon(holdout)))
-    model = _fit(recipe, examples, day)
-    return Trained(
-        recipe, examples, backtest, model, holdout, judged, _importance(recipe, examples, plan[-1], backtest)
+def plan(spec: UseCaseSpec, made_of: Ingredients, day: date) -> list[Fold]:
+    """The folds of data day `day`; the last is its judging window."""
+    return folds(spec, made_of.first_day, day, FOLDS)
+
+
+def examples_for(
+    context: Context, made_of: Ingredients, recipe: Recipe, planned: Sequence[Fold], day: date
+) -> Examples:
+    """What a recipe learns from, and is judged by, in the planned folds and through data day `day`."""
+    slices = context.use_case.part("gates").GATES.slices
+    return load(context, made_of, recipe.inputs, slices, [fold.fit_through for fold in planned] + [day])
+
+
+def train_candidate(recipe: Recipe, examples: Examples, planned: Sequence[Fold], day: date) -> Trained:
+    """The recipe fitted and judged for data day `day`; the same examples give the same models, bit for bit."""
+    *earlier, window = planned
+    model, backtest, *older = side_by_side(
+        # The longest first, so that none of them is left for a core alone.
+        partial(_fit, recipe, examples, day),
+        partial(_fit, recipe, examples, window.fit_through),
+        *(partial(_fit, recipe, examples, fold.fit_through, EARLIER_FOLD_ROWS) for fold in earlier),
     )
+    judged = [_judged(examples, fold, model) for fold, model in zip(earlier, older, strict=True)]
+    holdout = _predicted(examples, window, backtest)
+    judged.append(JudgedFold(window, examples.known[window.fit_through], by_horizon(holdout)))
+    return Trained(recipe, examples, backtest, model, holdout, judged, _importance(recipe, examples, window, backtest))
 
 
 def backtest_holdout(context: Context, made_of: Ingredients, recipe: Recipe, day: date) -> pa.Table:
     """What the recipe, fitted up to the judging window of `day`, predicts in it: a candidate's `holdout.parquet`."""
-    window = folds(context.use_case.spec, made_of.first_day, day, 1)[-1]
-    return _backtest(recipe, _load(context, made_of, recipe, [window.fit_through, day]), window)[1]
+    window = plan(context.use_case.spec, made_of, day)[-1]
+    examples = examples_for(context, made_of, recipe, [window], day)
+    return _predicted(examples, window, _fit(recipe, examples, window.fit_through))
 
 
 def by_horizon(holdout: pa.Table) -> dict[str, Scores]:
@@ -94,26 +112,15 @@ def by_slice(holdout: pa.Table, slices: Sequence[str], min_rows: int) -> dict[st
     return found
 
 
-def _load(context: Context, made_of: Ingredients, recipe: Recipe, cutoffs: Sequence[date]) -> Examples:
-    slices = context.use_case.part("gates").GATES.slices
-    return load(context, made_of, recipe.inputs, slices, cutoffs)
-
-
 def _fit(recipe: Recipe, examples: Examples, cutoff: date, max_rows: int | None = None) -> Model:
     known = examples.known[cutoff]
     taken = evenly(known, max_rows or known)
     return fit(recipe, examples.inputs, examples.matrix[:known][taken], examples.labels[:known][taken])
 
 
-def _judge(recipe: Recipe, examples: Examples, fold: Fold) -> JudgedFold:
-    model = _fit(recipe, examples, fold.fit_through, EARLIER_FOLD_ROWS)
+def _judged(examples: Examples, fold: Fold, model: Model) -> JudgedFold:
     fitted = min(examples.known[fold.fit_through], EARLIER_FOLD_ROWS)
     return JudgedFold(fold, fitted, by_horizon(_predicted(examples, fold, model)))
-
-
-def _backtest(recipe: Recipe, examples: Examples, window: Fold) -> tuple[Model, pa.Table]:
-    model = _fit(recipe, examples, window.fit_through)
-    return model, _predicted(examples, window, model)
 
 
 def _predicted(examples: Examples, fold: Fold, model: Model) -> pa.Table:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.modelling.recipe import Recipe
-from include.registry.tracking import open_client, reported
+from include.registry.tracking import reported
 from include.settings import PREFIX, Settings
 from include.step import Context
 from include.storage.lake import to_json
@@ -79,13 +79,12 @@ def digest(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def log_run(settings: Settings, book: Logbook) -> str:
+def log_run(client: MlflowClient, settings: Settings, book: Logbook) -> str:
     """Write a candidate's night into its MLflow run and answer the run's id.
 
     The run is found again by its key, so that a retry completes it instead of making another. Raises `FaultError` when
     MLflow does not answer.
     """
-    client = open_client(settings)
     with reported(settings.require("tracking_url")):
         experiment = _experiment(client, settings, book.use_case)
         run = _run(client, experiment, book)

@@ -53,8 +53,8 @@ def register(context: Context, arguments: Arguments) -> Result:
     backfill of old days moves no alias. Raises `DataError` when nothing was decided, `FaultError` when MLflow or
     PostgreSQL does not answer.
     """
-    night = _night(context, arguments.date)
     registry = Registry.open(context.settings, context.use_case.name)
+    night = _night(context, registry, arguments.date)
     with registry.locked():
         first = registry.newest_before(night.day) is None
         version = registry.register(_draft(context, night, "model.onnx"))
@@ -68,7 +68,7 @@ def register(context: Context, arguments: Arguments) -> Result:
     return _result(night, version, backtest, champion)
 
 
-def _night(context: Context, day: date) -> Night:
+def _night(context: Context, registry: Registry, day: date) -> Night:
     decision = read_decision(context, day)
     name = decision["challenger"]
     if name is None:
@@ -79,7 +79,7 @@ def _night(context: Context, day: date) -> Night:
     recipe = Recipe.from_json(json.dumps(json.loads(files["report.json"])["recipe"]))
     hashes = {made_of: sha256 for made_of, sha256 in manifest.inputs.items() if made_of != RECIPE}
     # Training has logged this run; it is written again only if MLflow has lost it since.
-    run = log_run(context.settings, logbook(context, hashes, recipe, files, day))
+    run = log_run(registry.client, context.settings, logbook(context, hashes, recipe, files, day))
     return Night(day, decision, recipe, files, manifest, run)
 
 

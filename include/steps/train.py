@@ -17,8 +17,9 @@ from include.modelling.examples import HORIZON, ingredients
 from include.modelling.plots import calibration_plot, importance_plot
 from include.modelling.portable import Origin
 from include.modelling.recipe import Gates, Recipe
-from include.modelling.training import LABEL, PROBABILITY, Trained, by_slice, train_candidate
+from include.modelling.training import LABEL, PROBABILITY, Trained, by_slice, examples_for, plan, train_candidate
 from include.registry.experiments import log_run, logbook
+from include.registry.tracking import open_client
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Layer, Partition, parquet_bytes, to_json
 from include.use_case import UseCaseSpec
@@ -51,10 +52,13 @@ def train(context: Context, arguments: Arguments) -> Result:
         log.info("train: %s is published already, from the same recipe and data", partition)
         return _result(context, partition, {"found_done": True})
     clock = time.monotonic()
-    trained = train_candidate(context, made_of, recipe, arguments.date)
+    planned = plan(context.use_case.spec, made_of, arguments.date)
+    client = open_client(context.settings)  # if MLflow does not answer, nothing need be read and fitted
+    examples = examples_for(context, made_of, recipe, planned, arguments.date)
+    trained = train_candidate(recipe, examples, planned, arguments.date)
     files = _files(context, trained, arguments.date)
     fitted = time.monotonic()
-    log_run(context.settings, logbook(context, made_of.hashes, recipe, files, arguments.date))
+    log_run(client, context.settings, logbook(context, made_of.hashes, recipe, files, arguments.date))
     logged = time.monotonic()
     log.info("train: %s fitted and proved in %.1f s, logged in %.1f s", recipe.name, fitted - clock, logged - fitted)
     context.lake.publish(partition, files, inputs=inputs, force=published is not None)

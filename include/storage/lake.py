@@ -21,8 +21,8 @@ from include.settings import Settings
 from include.storage.store import Store, open_store
 
 MANIFEST = "_manifest.json"
-READERS = 8
-"""Threads that read side by side where many small objects are wanted: they mostly wait."""
+READERS = 4
+"""Threads that read side by side where many small objects are wanted; more of them than cores only disturb decoding."""
 
 
 class Layer(StrEnum):
@@ -280,9 +280,12 @@ def days_between(first: date, last: date) -> list[date]:
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as Parquet; equal tables are equal bytes (same library version)."""
+    """A table as Parquet; equal tables are equal bytes (same library version).
+
+    Snappy: training reads hundreds of these small files, and took twice as long where they were 12 % smaller with zstd.
+    """
     out = io.BytesIO()
-    pq.write_table(table, out, compression="zstd", store_schema=True)
+    pq.write_table(table, out, compression="snappy", store_schema=True)
     return out.getvalue()
 
 

@@ -101,12 +101,14 @@ def fit(recipe: Recipe, inputs: Sequence[Input], matrix: Matrix, labels: Matrix)
     return Rates(prior=float(labels.mean()))
 
 
-def side_by_side(*fits: Callable[[], Model]) -> list[Model]:
-    """The models of several fits, made at once, each on its share of the cores.
+def side_by_side(recipe: Recipe, *fits: Callable[[], Model]) -> list[Model]:
+    """The models of several fits of a recipe, made at once, each on its share of the cores.
 
     One fit alone leaves a third of two cores idle: between its parallel parts it works on one. How many threads a fit
     has changes nothing in its model.
     """
+    if recipe.estimator is Estimator.HISTORICAL_RATES:
+        return [fit() for fit in fits]  # there is nothing to share in taking a mean
     import sklearn.ensemble  # noqa: F401 - only what is loaded can be limited
     from joblib import cpu_count
     from threadpoolctl import threadpool_limits

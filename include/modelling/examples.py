@@ -121,7 +121,7 @@ def load(
     order = np.lexsort((np.arange(len(rank)), table[DATE].to_numpy(), rank))
     order = order[: np.count_nonzero(rank < len(cutoffs))]
     inputs = tuple(_input(table, name) for name in names)
-    return Examples(
+    examples = Examples(
         rows=table.select([spec.key, HORIZON, DATE, *slices]).take(order).combine_chunks(),
         inputs=inputs,
         matrix=encode(table, inputs, order),
@@ -129,6 +129,9 @@ def load(
         days=table[DATE].to_numpy().astype("datetime64[D]")[order],
         known={cutoff: int(np.count_nonzero(rank <= place)) for place, cutoff in enumerate(cutoffs)},
     )
+    del table, outcomes
+    pa.default_memory_pool().release_unused()  # hundreds of MB, which fits would have to do without
+    return examples
 
 
 def _days(lake: Lake, dataset: Dataset, oldest: date, day: date) -> tuple[date, ...]:

@@ -40,8 +40,8 @@ class Input:
 def encode(table: pa.Table, inputs: Sequence[Input], order: npt.NDArray[np.intp] | None = None) -> Matrix:
     """Feature columns as float64 of shape [rows, inputs]; the table's rows, or those at the positions `order`.
 
-    They lie column after column in memory, as they come and as trees are grown. A number's null is NaN; a category is its index in `categories`, unknown or null is NaN. Raises `DataError` when a
-    column is missing.
+    They lie column after column in memory, as they come and as trees are grown. A number's null is NaN; a category is
+    its index in `categories`, unknown or null is NaN. Raises `DataError` when a column is missing.
     """
     rows = table.num_rows if order is None else len(order)
     matrix = np.empty((rows, len(inputs)), dtype=np.float64, order="F")
@@ -59,4 +59,5 @@ def _numbers(column: pa.ChunkedArray, wanted: Input) -> Matrix:
     elif pa.types.is_boolean(column.type):
         column = pc.cast(column, pa.int8())
     # One call over all days' chunks, which makes NaN of nulls; Arrow's own casts go through them one by one.
-    return column.to_numpy().astype(np.float64, copy=False)
+    numbers: Matrix = column.to_numpy().astype(np.float64, copy=False)
+    return numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -91,6 +91,7 @@ class Court:
         self.days: npt.NDArray[np.intp] = days.astype(np.intp)
         self.weights = draws(int(self.days.max()) + 1, gates.bootstrap_rounds, seed)
         self.horizons = dict(groups(rows[HORIZON]))
+        self.slices = dict(self._slices())
 
     def trial(self, contender: Contender, opponent: Contender | None, *, first: bool) -> Trial:
         """The candidate's figures beside its opponent's, and the gates it fails.
@@ -146,17 +147,22 @@ class Court:
         """The slices on which mine falls too far below theirs, by name, and how many slices were compared."""
         own, other = (contender.holdout[PROBABILITY].to_numpy() for contender in (mine, theirs))
         fallen, compared = {}, 0
-        for horizon, here in self.horizons.items():
-            for column in self.gates.slices:
-                for value, there in groups(self.rows[column]):
-                    mask = here & there
-                    if mask.sum() < self.gates.min_slice_rows or (pair := self._compare(own, other, mask)) is None:
-                        continue
-                    compared += 1
-                    fall = self._interval(*pair)
-                    if fall.auc < -self.gates.max_slice_drop and fall.high < 0:
-                        fallen[f"{horizon}/{column}/{value}"] = fall
+        for name, mask in self.slices.items():
+            if (pair := self._compare(own, other, mask)) is None:
+                continue
+            compared += 1
+            fall = self._interval(*pair)
+            if fall.auc < -self.gates.max_slice_drop and fall.high < 0:
+                fallen[name] = fall
         return fallen, compared
+
+    def _slices(self) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+        """Each horizon's slices with enough rows, named `horizon/column/value`, with the mask of their rows."""
+        for column in self.gates.slices:
+            for value, there in groups(self.rows[column]):
+                for horizon, here in self.horizons.items():
+                    if (mask := here & there).sum() >= self.gates.min_slice_rows:
+                        yield f"{horizon}/{column}/{value}", mask
 
     def _compare(self, own: Matrix, other: Matrix, mask: npt.NDArray[np.bool_]) -> tuple[float, Matrix] | None:
         labels, days = self.labels[mask], self.days[mask]

@@ -74,6 +74,7 @@ def train_candidate(recipe: Recipe, examples: Examples, planned: Sequence[Fold],
     """The recipe fitted and judged for data day `day`; the same examples give the same models, bit for bit."""
     *earlier, window = planned
     model, backtest, *older = side_by_side(
+        recipe,
         # The longest first, so that none of them is left for a core alone.
         partial(_fit, recipe, examples, day),
         partial(_fit, recipe, examples, window.fit_through),

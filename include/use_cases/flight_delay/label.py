@@ -18,6 +18,8 @@ def labels(outcomes: pa.Table, known_by: datetime) -> pd.DataFrame:
     Cancelled and diverted flights have no label, nor has a flight still in the air.
     """
     known = pc.less_equal(outcomes["arrived_at"], pa.scalar(known_by, pa.timestamp("us", tz="UTC")))
-    landed = outcomes.filter(pc.and_kleene(known, pc.is_valid(outcomes["arr_delay"])))
+    landed = outcomes.select(["flight_id", "arr_delay"]).filter(
+        pc.and_kleene(known, pc.is_valid(outcomes["arr_delay"]))
+    )
     late = pc.greater(landed["arr_delay"], LATE_MINUTES)
     return pd.DataFrame({"flight_id": landed["flight_id"].to_pandas(), "label": late.to_pandas().astype("float64")})

@@ -179,6 +179,7 @@ def test_mlflow_down_gives_one_clear_line_after_bounded_tries(tmp_path: Path, mo
         port = free.getsockname()[1]
     pauses: list[float] = []
     monkeypatch.setattr(tracking, "sleep", pauses.append)
+    monkeypatch.setattr("include.steps.train.examples_for", lambda *_: pytest.fail("examples were read in vain"))
 
     for url in (f"http://127.0.0.1:{port}", f"postgresql://me:hidden@127.0.0.1:{port}/mlflow"):
         made = learning.context(tmp_path, url)

@@ -1,0 +1,54 @@
+"""Fits made at once give the models that they give one after the other."""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import partial
+
+import numpy as np
+import pytest
+
+from include.errors import DataError
+from include.modelling import portable
+from include.modelling.estimators import Model, fit, side_by_side
+from include.modelling.inputs import Input, InputKind, Matrix
+from include.modelling.recipe import Estimator, Recipe
+
+INPUTS = (*(Input(f"rate_{number}") for number in range(12)), Input("carrier", InputKind.CATEGORY, ("AA", "B6", "UA")))
+
+
+def recipe(estimator: Estimator) -> Recipe:
+    return Recipe("any", estimator, tuple(wanted.name for wanted in INPUTS))
+
+
+def rows(count: int) -> tuple[Matrix, Matrix]:
+    random = np.random.default_rng(count)
+    matrix = random.normal(size=(count, len(INPUTS)))
+    matrix[:, -1] = random.integers(0, 3, count)
+    matrix[random.random(matrix.shape) < 0.1] = np.nan
+    labels = (np.nan_to_num(matrix[:, 0] * matrix[:, 1]) + random.normal(size=count) > 0.5).astype(np.float64)
+    return matrix, labels
+
+
+def file(of: Recipe, model: Model) -> bytes:
+    return portable.write(model, INPUTS, portable.Origin("any", "key", of, date(2013, 9, 30)))
+
+
+@pytest.mark.parametrize("estimator", Estimator)
+def test_fits_made_at_once_give_the_same_files_as_one_after_the_other(estimator: Estimator) -> None:
+    of = recipe(estimator)
+    sizes = (30_000, 20_000, 2_000, 500)
+    fits = [partial(fit, of, INPUTS, *rows(size)) for size in sizes]
+
+    at_once = side_by_side(of, *fits)
+
+    assert [file(of, model) for model in at_once] == [file(of, each()) for each in fits]
+
+
+@pytest.mark.parametrize("estimator", Estimator)
+def test_a_fit_that_cannot_be_made_is_told_of(estimator: Estimator) -> None:
+    of = recipe(estimator)
+    matrix, labels = rows(500)
+
+    with pytest.raises(DataError, match="any: 500 labelled rows of one class cannot be learned from"):
+        side_by_side(of, partial(fit, of, INPUTS, matrix, labels), partial(fit, of, INPUTS, matrix, 0 * labels))

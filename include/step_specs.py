@@ -17,6 +17,13 @@ class Image(StrEnum):
     SPARK = "spark"
 
 
+class PodRuntime(StrEnum):
+    """What runs a step's pod: a cluster, or in its place a process of this machine."""
+
+    KUBERNETES = "kubernetes"
+    PROCESS = "process"
+
+
 class Pool(StrEnum):
     """The Airflow pools (airflow_settings.yaml) that bound how much runs at once."""
 

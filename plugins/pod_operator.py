@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import PodLaunchFailedException
@@ -16,7 +15,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.client.models import V1Pod
 from kubernetes.config import ConfigException
 
-from include.step_specs import STARTUP, StepSpec
+from include.step_specs import STARTUP, PodRuntime, StepSpec
 from include.termination import one_line
 from plugins import pod_spec
 from plugins.data_docs_link import DataDocsLink
@@ -29,21 +28,14 @@ if TYPE_CHECKING:
 BLANK = re.compile(r"--[a-z-]+=")
 
 
-class PodRuntime(StrEnum):
-    """What runs a pod; chosen when a task runs, by the Airflow Variable `nightshift_pod_runtime`."""
-
-    KUBERNETES = "kubernetes"
-    PROCESS = "process"
-
-    @classmethod
-    def chosen(cls) -> PodRuntime:
-        """The runtime of this deployment; a cluster unless the variable says otherwise."""
-        value = Variable.get("nightshift_pod_runtime", default=cls.KUBERNETES.value)
-        try:
-            return cls(value)
-        except ValueError:
-            known = " or ".join(cls)
-            raise AirflowFailException(f"Airflow Variable nightshift_pod_runtime is {value!r}; set {known}") from None
+def chosen_runtime() -> PodRuntime:
+    """The runtime of this deployment, when a task runs; a cluster unless the Variable says otherwise."""
+    value = Variable.get("nightshift_pod_runtime", default=PodRuntime.KUBERNETES.value)
+    try:
+        return PodRuntime(value)
+    except ValueError:
+        known = " or ".join(PodRuntime)
+        raise AirflowFailException(f"Airflow Variable nightshift_pod_runtime is {value!r}; set {known}") from None
 
 
 class StepPod(KubernetesPodOperator):  # type: ignore[misc]
@@ -116,7 +108,7 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the pod and hand back its result."""
         self._supervisor = os.getppid()
-        ending = self._run_as_process(context) if PodRuntime.chosen() is PodRuntime.PROCESS else self._run(context)
+        ending = self._run_as_process(context) if chosen_runtime() is PodRuntime.PROCESS else self._run(context)
         result = ending.result()
         context["ti"].xcom_push(key="return_value", value=result)
         announce(self.outlets, context, {"date": self.date, **result})

@@ -46,15 +46,19 @@ class Checkout:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """What `make <words>` runs, its output kept."""
-        return subprocess.run(
+        with self.started(*words) as run:
+            said, _ = run.communicate(timeout=900)
+        return subprocess.CompletedProcess(run.args, run.returncode, said)
+
+    def started(self, *words: str) -> subprocess.Popen[str]:
+        """The same, under way."""
+        return subprocess.Popen(
             [sys.executable, "-m", "include.local", *words],
             cwd=self.root,
             env=dict(self.environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=900,
-            check=False,
         )
 
     def night(self, date: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -14,7 +15,7 @@ from include.storage.lake import Layer
 from include.use_cases.flight_delay.spec import SPEC
 from tests.checkout import Checkout
 
-FIRST, SECOND, OLDER = "2013-03-01", "2013-03-02", "2013-02-27"
+FIRST, SECOND, THIRD, OLDER = "2013-03-01", "2013-03-02", "2013-03-03", "2013-02-27"
 COLUMNS = (SPEC.key, *SPEC.carried, "as_of", "probability", "model_version")
 
 pytestmark = [pytest.mark.stack, pytest.mark.airflow, pytest.mark.spark]
@@ -89,6 +90,28 @@ def test_a_second_night_an_old_one_and_a_rollback(checkout: Checkout) -> None:
     assert said.returncode == 0, said.stdout
     assert served(checkout)["version"] == first["version"]
     assert f"version {first['version']}" in said.stdout
+
+
+def test_a_killed_run_is_over_for_airflow_too_once_the_next_one_begins(checkout: Checkout) -> None:
+    # Given a run that is killed while Spark works
+    with checkout.started("run", "--date", THIRD) as run:
+        assert run.stdout is not None
+        assert any("features: running" in line for line in run.stdout)
+        run.kill()
+    assert states(checkout)["running"] == 1
+    # When the same day is run again
+    checkout.night(THIRD)
+    # Then it is done, and no run is taken for one that is still at work
+    after = states(checkout)
+    assert after["running"] == 0
+    assert after["failed"] == 1
+    assert served(checkout)["trained_through"] == THIRD
+
+
+def states(checkout: Checkout) -> Counter[str]:
+    """How many of the runs that Airflow knows are in each state."""
+    listed = checkout.command("airflow", "dags", "list-runs", "flight_delay_nightly_training", "--output", "json")
+    return Counter(run["state"] for run in json.loads(listed.stdout[listed.stdout.index("[{") :]))
 
 
 def test_a_day_outside_the_data_is_refused_before_any_work(checkout: Checkout) -> None:

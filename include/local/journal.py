@@ -23,7 +23,7 @@ FROM task_instance WHERE dag_id = %s AND run_id = %s
 CLOSE = """
 WITH run AS (
     UPDATE dag_run SET state = 'failed', end_date = now()
-    WHERE dag_id = %s AND run_id = %s AND state IN ('queued', 'running') RETURNING dag_id, run_id
+    WHERE dag_id = %s AND logical_date = %s AND state IN ('queued', 'running') RETURNING dag_id, run_id
 )
 UPDATE task_instance AS task SET state = 'failed', end_date = now()
 FROM run WHERE task.dag_id = run.dag_id AND task.run_id = run.run_id
@@ -100,10 +100,10 @@ class Journal:
         tasks = [self._task(run_id, row) for row in rows]
         return sorted(tasks, key=lambda task: (self._rank(task.step), self._candidate_rank(task.candidate)))
 
-    def close(self, run_id: str) -> None:
-        """Mark a run as failed that nobody carries on: a scheduler that starts later would take it up."""
+    def close(self, logical_date: datetime, dag_id: str = "") -> None:
+        """Mark a run, of this DAG or another, as failed that nobody carries on: a scheduler would take it up."""
         with session(self.database_url) as connection:
-            connection.execute(CLOSE, (self.dag_id, run_id))
+            connection.execute(CLOSE, (dag_id or self.dag_id, logical_date))
 
     def _task(self, run_id: str, row: tuple[Any, ...]) -> Task:
         step, index, state, start, end, tries = row

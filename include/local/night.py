@@ -112,6 +112,25 @@ def write_task_logs(log: Path, folder: Path) -> None:
         path.write_text("".join(said_lines))
 
 
+@dataclass(frozen=True)
+class UnderWay:
+    """The note of the tested run at work; one that a new run finds is of a run that was killed."""
+
+    path: Path
+
+    def read(self) -> tuple[datetime, str] | None:
+        """The run's logical date and DAG, if there is a note that can be read."""
+        try:
+            note = json.loads(self.path.read_text())
+            return datetime.fromisoformat(note["logical_date"]), str(note["dag_id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, logical_date: datetime, dag_id: str) -> None:
+        """Note the run that is about to begin."""
+        self.path.write_text(json.dumps({"logical_date": logical_date.isoformat(), "dag_id": dag_id}))
+
+
 class TestedNight:
     """A run by `airflow dags test`: one child process, no scheduler, the same tasks one after the other."""
 
@@ -119,6 +138,10 @@ class TestedNight:
         self.journal = journal
         self.started = datetime.now(UTC)
         self.logical_date = self.started  # a run of its own in the UI: no scheduled run of that day is replaced
+        self._under_way = UnderWay(airflow.stack.state / "tested-run.json")
+        if abandoned := self._under_way.read():
+            journal.close(*abandoned)
+        self._under_way.write(self.logical_date, journal.dag_id)
         self.log = airflow.stack.logs / f"run-{spec.name}-{day.isoformat()}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         conf = json.dumps({"date": day.isoformat(), "force": force})
@@ -169,8 +192,9 @@ class TestedNight:
         self._close()
 
     def _close(self) -> None:
+        self.journal.close(self.logical_date)
+        self._under_way.path.unlink(missing_ok=True)
         if run_id := self._found():
-            self.journal.close(run_id)
             write_task_logs(self.log, self._shown / f"run_id={run_id}")
 
     def _found(self) -> str | None:

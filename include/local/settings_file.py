@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from include.errors import SettingsError
 from include.local.stack import Stack
 from include.settings import PREFIX, PROCESS_VARIABLES, Settings, load_settings
+from include.step_specs import PodRuntime
 
 VARIABLE = PREFIX.lower()
-RUNTIMES = ("process", "kubernetes")
 OF_THE_OPERATOR = frozenset({"pod_runtime", "namespace", "step_image", "spark_image"})
 """Variables that only the pod operator reads."""
 PLAIN = OF_THE_OPERATOR | {
@@ -118,8 +118,8 @@ class SettingsFile:
         values = {name: value for name, value in self.variables.items() if name.startswith(VARIABLE)}
         values |= self.overrides(environment)
         runtime = values.get(f"{VARIABLE}pod_runtime", "")
-        if runtime not in RUNTIMES:
-            raise SettingsError(f"{PREFIX}POD_RUNTIME={runtime}: set {' or '.join(RUNTIMES)}")
+        if runtime not in list(PodRuntime):
+            raise SettingsError(f"{PREFIX}POD_RUNTIME={runtime}: set {' or '.join(PodRuntime)}")
         known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
         return load_settings({name.upper(): value for name, value in values.items() if name.upper() in known})
 

@@ -124,7 +124,7 @@ def load(
     examples = Examples(
         rows=table.select([spec.key, HORIZON, DATE, *slices]).take(order).combine_chunks(),
         inputs=inputs,
-        matrix=encode(table, inputs, order),
+        matrix=encode(table, inputs, order, layout="F"),
         labels=labels[order],
         days=table[DATE].to_numpy().astype("datetime64[D]")[order],
         known={cutoff: int(np.count_nonzero(rank <= place)) for place, cutoff in enumerate(cutoffs)},

@@ -46,11 +46,9 @@ def score(context: Context, arguments: Arguments) -> Result:
     Partition P is predicted by the newest approved version trained through a day before P. Raises `DataError` when
     features and scheduled examples are not the same rows, or the model file is not whole.
     """
-    registry = Registry.open(context.settings, context.use_case.name)
-    spec = context.use_case.spec
     found = {
-        horizon.name: _score(context.lake, context.use_case, registry, horizon, arguments.date, force=arguments.force)
-        for horizon in spec.horizons
+        horizon.name: _score(context, horizon, arguments.date, force=arguments.force)
+        for horizon in context.use_case.spec.horizons
     }
     scored = [one for one in found.values() if one is not None]
     unscored = [name for name, one in found.items() if one is None]
@@ -70,14 +68,13 @@ def score(context: Context, arguments: Arguments) -> Result:
     )
 
 
-def _score(
-    lake: Lake, use_case: UseCase, registry: Registry, horizon: Horizon, run_day: date, *, force: bool
-) -> Scored | None:
+def _score(context: Context, horizon: Horizon, run_day: date, *, force: bool) -> Scored | None:
+    lake, use_case = context.lake, context.use_case
     day = run_day + timedelta(days=horizon.day_offset)
     partition = prediction_partition(horizon, day)
     if not force and (published := lake.manifest(partition)):
         return Scored(horizon, day, published, published_version(lake, horizon, day), made_now=False)
-    version = registry.newest_before(day)
+    version = Registry.open(context.settings, use_case.name).newest_before(day)
     if version is None:
         return None
     files = _predict(lake, use_case, version, horizon, day)

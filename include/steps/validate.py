@@ -162,9 +162,11 @@ def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Sub
     seen = {str(subject.own.dataset.on(day)): subject.days[day].sha256 for day in [*history, subject.own.day]}
     # Replaced: whoever gets here has newer findings than what may lie there.
     lake.publish(subject.report, {REPORT: to_json(report.to_dict())}, inputs=seen, force=True)
+    older = f" and {rows} of {len(history)} older days that no run had looked at" if history else ""
+    seconds = time.monotonic() - clock
     log.info(
-        "validate: %s: %d rows, %d days of history with %d rows, %d checks, %d findings, %.1f s",
-        *(subject.own, table.num_rows, len(history), rows, checks, len(findings), time.monotonic() - clock),
+        "validate: %s: %d rows%s, %d checks, %d findings, %.1f s",
+        *(subject.own, table.num_rows, older, checks, len(findings), seconds),
     )
     return report
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from plugins.pod_operator import PodRuntime, StepPod
+from include.step_specs import PodRuntime
+from plugins.pod_operator import StepPod
 from tests.plugins.kubernetes_stand_in import Cluster, Script, given
 
 SECRETS = {"nightshift": {"serving-token": "token-of-the-tests"}}

@@ -120,9 +120,13 @@ def side_by_side(recipe: Recipe, *fits: Callable[[], Model]) -> list[Model]:
         with threadpool_limits(cores // workers, user_api="openmp"):  # holds for this thread only
             return fit()
 
-    # Limits on BLAS hold for all threads, so that they are not left to the fits, which begin and end as they like.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(shared, fits))
+    pool = ThreadPoolExecutor(workers)
+    try:
+        # Limits on BLAS hold for all threads, so that they are not left to the fits, which begin and end as they like.
+        with threadpool_limits(1, user_api="blas"):
+            return list(pool.map(shared, fits))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a step that is told to stop does not wait for its fits
 
 
 def evenly(rows: int, at_most: int) -> npt.NDArray[np.intp] | slice:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import date
 from functools import partial
+from threading import Event
 
 import numpy as np
 import pytest
 
 from include.errors import DataError
 from include.modelling import portable
-from include.modelling.estimators import Model, fit, side_by_side
+from include.modelling.estimators import Model, Rates, fit, side_by_side
 from include.modelling.inputs import Input, InputKind, Matrix
 from include.modelling.recipe import Estimator, Recipe
 
@@ -52,3 +55,25 @@ def test_a_fit_that_cannot_be_made_is_told_of(estimator: Estimator) -> None:
 
     with pytest.raises(DataError, match="any: 500 labelled rows of one class cannot be learned from"):
         side_by_side(of, partial(fit, of, INPUTS, matrix, labels), partial(fit, of, INPUTS, matrix, 0 * labels))
+
+
+def test_a_step_that_is_told_to_stop_does_not_wait_for_its_fits() -> None:
+    of, told, fitted = recipe(Estimator.LOGISTIC_REGRESSION), Event(), Event()
+
+    def long() -> Model:
+        os.kill(os.getpid(), signal.SIGTERM)
+        told.wait(20)
+        fitted.set()
+        return Rates(0.5)
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(InterruptedError):
+            side_by_side(of, long)
+        assert not fitted.is_set(), "the fit is still at work"
+    finally:
+        told.set()
+        signal.signal(signal.SIGTERM, before)

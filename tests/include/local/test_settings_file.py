@@ -89,7 +89,7 @@ def test_the_environment_also_sets_what_the_file_leaves_out(tmp_path: Path) -> N
 
 
 def test_a_misspelt_runtime_is_refused_before_any_work() -> None:
-    with pytest.raises(SettingsError, match="NIGHTSHIFT_POD_RUNTIME=proces: set process or kubernetes"):
+    with pytest.raises(SettingsError, match="NIGHTSHIFT_POD_RUNTIME=proces: set kubernetes or process"):
         read_settings_file(OURS).settings({"NIGHTSHIFT_POD_RUNTIME": "proces"})
 
 

@@ -7,10 +7,13 @@ STAMP := .venv/installed
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install run up down status rollback airflow test lint lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable clean
+.PHONY: help check-date install run up down status rollback airflow test lint lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
+
+check-date: # before anything is installed
+	@python3 -m include.local.days '$(DATE)'
 
 # Done again only when the lock changes; nothing after it needs the network.
 $(STAMP): requirements.lock
@@ -18,7 +21,7 @@ $(STAMP): requirements.lock
 
 install: $(STAMP) ## install everything into .venv
 
-run: $(STAMP) ## run one night through Airflow: make run DATE=2013-10-01
+run: check-date $(STAMP) ## run one night through Airflow: make run DATE=2013-10-01
 	@$(PYTHON) -m include.local run --date '$(DATE)' $(if $(FORCE),--force)
 
 up: $(STAMP) ## start Airflow, MLflow and serving, and print where they are

@@ -23,6 +23,9 @@ from zoneinfo import ZoneInfo
 
 from include.errors import SettingsError
 
+DEFAULT_USE_CASES = "include.use_cases.flight_delay"
+"""What `NIGHTSHIFT_USE_CASES` is where nobody set it: dotted packages, separated by commas."""
+
 
 @dataclass(frozen=True)
 class Topic:

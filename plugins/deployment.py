@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from include.use_case import UseCaseSpec, load_use_case
+from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case
 
 USE_CASES = "NIGHTSHIFT_USE_CASES"
-DEFAULT_USE_CASE = "include.use_cases.flight_delay"
 REPLAY = ("AIRFLOW_VAR_NIGHTSHIFT_REPLAY", "NIGHTSHIFT_REPLAY")
 TRUE = {"1", "true", "yes", "on", "t", "y"}  # what the steps' settings take for true
 
 
 def use_cases(environment: Mapping[str, str] = os.environ) -> list[UseCaseSpec]:
     """The use cases that get DAGs: the dotted packages of `NIGHTSHIFT_USE_CASES`, separated by commas."""
-    named = environment.get(USE_CASES) or DEFAULT_USE_CASE
+    named = environment.get(USE_CASES) or DEFAULT_USE_CASES
     return [load_use_case(package.strip()).spec for package in named.split(",") if package.strip()]
 
 

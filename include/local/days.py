@@ -1,11 +1,32 @@
-"""Which data days can be run for."""
+"""Which data days can be run for; as a program it is asked before anything is installed."""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+import os
+import sys
+from datetime import date, datetime, timedelta, timezone
 
 from include.errors import SettingsError
-from include.use_case import UseCaseSpec
+from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case
+
+
+def main() -> None:
+    """Refuse a DATE that no setting would let pass, with one line and the exit code of a wrong setting."""
+    package = (os.environ.get("NIGHTSHIFT_USE_CASES") or DEFAULT_USE_CASES).split(",")[0].strip()
+    now = datetime.now(timezone.utc)  # noqa: UP017 - an older Python shall get as far as the installer's own words
+    try:
+        _refuse_wrong(sys.argv[1], load_use_case(package).spec, now)
+    except SettingsError as error:
+        print(f"nightshift: {error}", file=sys.stderr)
+        raise SystemExit(int(error.exit_code)) from None
+
+
+def _refuse_wrong(text: str, spec: UseCaseSpec, now: datetime) -> None:
+    # Whether later days have data is a setting, which cannot be read yet; where it does not matter, most have none.
+    try:
+        data_day(text, spec, replay=True, now=now)
+    except SettingsError:
+        data_day(text, spec, replay=False, now=now)
 
 
 def data_day(text: str, spec: UseCaseSpec, *, replay: bool, now: datetime) -> date:
@@ -33,3 +54,7 @@ def _newest_over(spec: UseCaseSpec, now: datetime) -> date:
     while spec.day_end(day) > now:
         day -= timedelta(days=1)
     return day
+
+
+if __name__ == "__main__":
+    main()

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from include.errors import SettingsError
 from include.settings import PREFIX
+from include.use_case import DEFAULT_USE_CASES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DEFAULT_USE_CASES = "include.use_cases.flight_delay"
 
 
 class Stack(BaseModel):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 
-from include.errors import SettingsError
+from include.errors import ExitCode, SettingsError
 from include.local.days import data_day
 from include.use_cases.flight_delay.spec import SPEC
 
+ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
@@ -47,6 +51,24 @@ def test_a_day_is_over_when_it_is_over_in_the_zone_of_the_use_case() -> None:
     assert data_day("2026-11-19", SPEC, replay=True, now=over) == date(2026, 11, 19)
     with pytest.raises(SettingsError, match="the newest that is: 2026-11-19"):
         data_day("2026-11-20", SPEC, replay=True, now=over)
+
+
+@pytest.mark.parametrize("wrong", ["", "2013-13-01", "2199-01-01", "2012-12-31"])
+def test_a_wrong_date_is_told_before_anything_is_installed(wrong: str) -> None:
+    # -S: without the packages of this environment, as on a new machine
+    asked = [sys.executable, "-S", "-m", "include.local.days", wrong]
+
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == ExitCode.BAD_SETTINGS, done.stderr
+    assert done.stderr.startswith(f"nightshift: {f'DATE={wrong}' if wrong else 'no DATE given'}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_date_that_may_be_run_for_passes_without_a_word() -> None:
+    asked = [sys.executable, "-S", "-m", "include.local.days", "2013-10-01"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
 
 
 def test_with_replay_later_days_are_answered() -> None:

@@ -115,6 +115,11 @@ class UseCase:
         return importlib.util.find_spec(f"{self.spec.package}.{module}") is not None
 
 
+def first_package(named: str) -> str:
+    """The use case that stands first among dotted packages separated by commas: the one that commands are for."""
+    return named.split(",", maxsplit=1)[0].strip()
+
+
 def load_use_case(package: str) -> UseCase:
     """The use case that lies in a dotted package, such as `include.use_cases.flight_delay`."""
     try:

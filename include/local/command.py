@@ -13,7 +13,7 @@ from include.local.run import run
 from include.local.services import Services, open_services
 from include.local.stack import load_stack
 from include.local.status import status
-from include.use_case import load_use_case
+from include.use_case import first_package, load_use_case
 
 
 def up(services: Services) -> int:
@@ -44,7 +44,7 @@ def rollback(services: Services, version: str = "") -> int:
         services.require_ports()
         services.start_databases()
         services.start_serving()
-    package = services.stack.use_cases.split(",")[0].strip()
+    package = first_package(services.stack.use_cases)
     today = load_use_case(package).spec.last_day
     argv = [sys.executable, "-m", "include.steps.rollback", "--use-case", package, "--date", today.isoformat()]
     argv += ["--version", version] if version else []

@@ -7,12 +7,12 @@ import sys
 from datetime import date, datetime, timedelta, timezone
 
 from include.errors import SettingsError
-from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case
+from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, first_package, load_use_case
 
 
 def main() -> None:
     """Refuse a DATE that no setting would let pass, with one line and the exit code of a wrong setting."""
-    package = (os.environ.get("NIGHTSHIFT_USE_CASES") or DEFAULT_USE_CASES).split(",")[0].strip()
+    package = first_package(os.environ.get("NIGHTSHIFT_USE_CASES") or DEFAULT_USE_CASES)
     now = datetime.now(timezone.utc)  # noqa: UP017 - an older Python shall get as far as the installer's own words
     try:
         _refuse_wrong(sys.argv[1], load_use_case(package).spec, now)

@@ -19,12 +19,12 @@ from include.local.summary import Summary, airflow_share
 from include.release.serving_api import ServingApi
 from include.step_specs import NIGHTLY
 from include.storage.lake import Lake
-from include.use_case import load_use_case
+from include.use_case import first_package, load_use_case
 
 
 def run(services: Services, date: str, use_case: str = "", *, force: bool = False) -> int:
     """Run the nightly DAG of a use case for a data day, show it, and sum it up."""
-    package = use_case or services.stack.use_cases.split(",")[0].strip()
+    package = use_case or first_package(services.stack.use_cases)
     spec = load_use_case(package).spec
     day = data_day(date, spec, replay=services.settings.replay, now=datetime.now(UTC))
     console = Console(highlight=False)

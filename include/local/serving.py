@@ -13,7 +13,7 @@ from include.local.http import ask, is_up
 from include.local.ports import require_free
 from include.local.processes import Process, Processes
 from include.local.stack import Stack
-from include.use_case import load_use_case
+from include.use_case import first_package, load_use_case
 
 SERVER = "serving"
 
@@ -41,7 +41,7 @@ class Serving:
             return running
         self.require_port()
         port = self.stack.serving_port
-        package = self.stack.use_cases.split(",")[0].strip()
+        package = first_package(self.stack.use_cases)
         looked_up = {"SERVING_LAKE": self.lake, "SERVING_USE_CASE": load_use_case(package).name}
         given = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
         environment = (

@@ -16,12 +16,11 @@ import pyarrow.compute as pc
 from include.errors import DataError
 from include.modelling.inputs import Input, InputKind, Matrix, encode
 from include.step import Context
-from include.storage.lake import Dataset, Lake, Layer
+from include.storage.lake import READERS, Dataset, Lake, Layer
 from include.use_case import UseCaseSpec
 
 HORIZON = "horizon"
 DATE = "date"
-_READERS = 4
 
 Labeller = Callable[[pa.Table, datetime], pd.DataFrame]
 
@@ -100,7 +99,7 @@ def ingredients(lake: Lake, spec: UseCaseSpec, day: date) -> Ingredients:
     outcomes = _days(lake, Dataset(Layer.RAW, spec.outcomes), oldest, day)
     wanted = [Dataset(Layer.FEATURES, name).on(each) for name, days in features.items() for each in days]
     wanted += [Dataset(Layer.RAW, spec.outcomes).on(each) for each in outcomes]
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         manifests = pool.map(lake.require, wanted)
     return Ingredients(features, outcomes, {str(p): m.sha256 for p, m in zip(wanted, manifests, strict=True)})
 

@@ -63,7 +63,12 @@ def encode(
 def _numbers(column: pa.ChunkedArray, wanted: Input) -> Matrix:
     if wanted.kind is InputKind.CATEGORY:
         column = pc.index_in(pc.cast(column, pa.string()), value_set=pa.array(wanted.categories, pa.string()))
-    elif pa.types.is_boolean(column.type):
+    return floats(column)
+
+
+def floats(column: pa.ChunkedArray) -> Matrix:
+    """A column of numbers or booleans as float64, NaN for null."""
+    if pa.types.is_boolean(column.type):
         column = pc.cast(column, pa.int8())
     # One call over all days' chunks, which makes NaN of nulls; Arrow's own casts go through them one by one.
     numbers: Matrix = column.to_numpy().astype(np.float64, copy=False)

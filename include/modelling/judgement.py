@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,7 +15,7 @@ from include.modelling.evaluation import PairCounts, Scores, draws, groups
 from include.modelling.examples import DATE, HORIZON
 from include.modelling.inputs import Matrix
 from include.modelling.recipe import Gates, Recipe
-from include.modelling.training import LABEL, PROBABILITY, by_horizon
+from include.modelling.training import LABEL, PROBABILITY, by_horizon, slice_masks
 
 BASELINE = "is a baseline, which is never shipped"
 
@@ -91,7 +91,7 @@ class Court:
         self.days: npt.NDArray[np.intp] = days.astype(np.intp)
         self.weights = draws(int(self.days.max()) + 1, gates.bootstrap_rounds, seed)
         self.horizons = dict(groups(rows[HORIZON]))
-        self.slices = dict(self._slices())
+        self.slices = dict(slice_masks(rows, gates.slices, gates.min_slice_rows))
 
     def trial(self, contender: Contender, opponent: Contender | None, *, first: bool) -> Trial:
         """The candidate's figures beside its opponent's, and the gates it fails.
@@ -155,14 +155,6 @@ class Court:
             if fall.auc < -self.gates.max_slice_drop and fall.high < 0:
                 fallen[name] = fall
         return fallen, compared
-
-    def _slices(self) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-        """Each horizon's slices with enough rows, named `horizon/column/value`, with the mask of their rows."""
-        for column in self.gates.slices:
-            for value, there in groups(self.rows[column]):
-                for horizon, here in self.horizons.items():
-                    if (mask := here & there).sum() >= self.gates.min_slice_rows:
-                        yield f"{horizon}/{column}/{value}", mask
 
     def _compare(self, own: Matrix, other: Matrix, mask: npt.NDArray[np.bool_]) -> tuple[float, Matrix] | None:
         labels, days = self.labels[mask], self.days[mask]

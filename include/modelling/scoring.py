@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.errors import DataError, LakeError
-from include.modelling.inputs import Input, encode
+from include.modelling.inputs import Input, encode, floats
 from include.modelling.inputs import InputKind as Kind
 from include.storage.lake import Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
@@ -82,6 +82,4 @@ def raw_rows(features: pa.Table, inputs: Sequence[ModelInput]) -> list[dict[str,
 def _raw(column: pa.ChunkedArray, kind: InputKind) -> npt.NDArray[Any]:
     if kind is InputKind.CATEGORY:
         return np.asarray(pc.cast(column, pa.string()).to_numpy(), dtype=object)
-    if pa.types.is_boolean(column.type):
-        column = pc.cast(column, pa.int8())
-    return np.asarray(pc.fill_null(pc.cast(column, pa.float64()), float("nan")).to_numpy())
+    return floats(column)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from include.modelling.estimators import Model, evenly, fit, side_by_side
@@ -80,7 +81,7 @@ def train_candidate(recipe: Recipe, examples: Examples, planned: Sequence[Fold],
         partial(_fit, recipe, examples, window.fit_through),
         *(partial(_fit, recipe, examples, fold.fit_through, EARLIER_FOLD_ROWS) for fold in earlier),
     )
-    judged = [_judged(examples, fold, model) for fold, model in zip(earlier, older, strict=True)]
+    judged = [_judged(examples, fold, fitted) for fold, fitted in zip(earlier, older, strict=True)]
     holdout = _predicted(examples, window, backtest)
     judged.append(JudgedFold(window, examples.known[window.fit_through], by_horizon(holdout)))
     return Trained(recipe, examples, backtest, model, holdout, judged, _importance(recipe, examples, window, backtest))
@@ -95,22 +96,27 @@ def backtest_holdout(context: Context, made_of: Ingredients, recipe: Recipe, day
 
 def by_horizon(holdout: pa.Table) -> dict[str, Scores]:
     """The figures of each horizon whose rows have both classes."""
-    labels, probabilities = holdout[LABEL].to_numpy(), holdout[PROBABILITY].to_numpy()
-    scores = {name: score(labels[mask], probabilities[mask]) for name, mask in groups(holdout[HORIZON])}
-    return {name: figures for name, figures in scores.items() if figures is not None}
+    return _scores(holdout, groups(holdout[HORIZON]))
 
 
 def by_slice(holdout: pa.Table, slices: Sequence[str], min_rows: int) -> dict[str, Scores]:
-    """The figures of each horizon and slice with enough rows, named `horizon/column/value`."""
-    labels, probabilities = holdout[LABEL].to_numpy(), holdout[PROBABILITY].to_numpy()
-    found = {}
+    """The figures of each horizon and slice with enough rows of both classes, named `horizon/column/value`."""
+    return _scores(holdout, slice_masks(holdout, slices, min_rows))
+
+
+def slice_masks(holdout: pa.Table, slices: Sequence[str], min_rows: int) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """Each horizon and slice with enough rows, named `horizon/column/value`, with the mask of its rows."""
+    cuts = [(column, value, there) for column in slices for value, there in groups(holdout[column])]
     for horizon, here in groups(holdout[HORIZON]):
-        for column in slices:
-            for value, there in groups(holdout[column]):
-                mask = here & there
-                if mask.sum() >= min_rows and (figures := score(labels[mask], probabilities[mask])):
-                    found[f"{horizon}/{column}/{value}"] = figures
-    return found
+        for column, value, there in cuts:
+            if (mask := here & there).sum() >= min_rows:
+                yield f"{horizon}/{column}/{value}", mask
+
+
+def _scores(holdout: pa.Table, parts: Iterable[tuple[str, npt.NDArray[np.bool_]]]) -> dict[str, Scores]:
+    labels, probabilities = holdout[LABEL].to_numpy(), holdout[PROBABILITY].to_numpy()
+    scores = {name: score(labels[mask], probabilities[mask]) for name, mask in parts}
+    return {name: figures for name, figures in scores.items() if figures is not None}
 
 
 def _fit(recipe: Recipe, examples: Examples, cutoff: date, max_rows: int | None = None) -> Model:

@@ -1,19 +1,27 @@
-"""Where a deployment's parts are: read once from the environment, then passed on as a frozen value."""
+"""Where a deployment's parts are: read once from the environment, then passed on as a frozen value.
+
+The one list of all `NIGHTSHIFT_*` variables is here.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from include.errors import SettingsError
+from include.loopback import reach_directly
+from include.use_case import DEFAULT_USE_CASES
 
 PREFIX = "NIGHTSHIFT_"
 
-# Set by the operator for every step and read by the step runner, not settings of a deployment.
-PROCESS_VARIABLES = frozenset({"RUN", "TERMINATION_LOG", "CODE_REVISION"})
+OF_THE_RUNNER = frozenset({"run", "termination_log", "code_revision"})
+"""Set by the operator for every step and read by the step runner, not settings of a deployment."""
+OF_THE_OPERATOR = frozenset({"pod_runtime", "namespace", "step_image", "spark_image", "secrets_dir"})
+"""What only the pod operator reads."""
 
 
 class Records(StrEnum):
@@ -101,15 +109,66 @@ class Settings(BaseModel):
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
+class StackSettings(BaseModel):
+    """The embedded stack of one machine, as `NIGHTSHIFT_*` environment variables name it.
+
+    `database_url` (tables), `tracking_url` (MLflow) and `airflow_database_url` name a real PostgreSQL each; those that
+    are not given lie in the embedded one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str = "127.0.0.1"
+    airflow_port: int = Field(8080, ge=1, le=65535)
+    mlflow_port: int = Field(5000, ge=1, le=65535)
+    serving_port: int = Field(8890, ge=1, le=65535)
+    postgres_port: int = Field(5433, ge=1, le=65535)
+    use_cases: str = DEFAULT_USE_CASES
+    database_url: SecretStr | None = None
+    tracking_url: SecretStr | None = None
+    airflow_database_url: SecretStr | None = None
+    serving_token: SecretStr | None = None
+
+
+KNOWN = OF_THE_RUNNER | OF_THE_OPERATOR | set(Settings.model_fields) | set(StackSettings.model_fields)
+"""Every name that follows `NIGHTSHIFT_` in a variable that somebody reads."""
+
+
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Settings from `NIGHTSHIFT_*` variables; an unknown one is refused by name."""
+    """Settings from `NIGHTSHIFT_*` variables, of this process by default; a variable that nobody reads is refused.
+
+    The stack's and the operator's own variables may stand in a step's environment too, as in the shell of a person.
+    """
     source = os.environ if environment is None else environment
-    named = {key.removeprefix(PREFIX): value for key, value in source.items() if key.startswith(PREFIX) and value != ""}
-    fields = {key.lower(): value for key, value in named.items() if key not in PROCESS_VARIABLES}
+    refuse_unknown_variables(source)
+    if environment is None:
+        reach_directly(source.get(f"{PREFIX}HOST", ""))
+    return read_variables(Settings, source)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_variables(model: type[M], environment: Mapping[str, str]) -> M:
+    """A model from the variables that are named as its fields; an empty one counts as unset, a wrong one is refused."""
+    given = {name: environment.get(f"{PREFIX}{name.upper()}", "") for name in model.model_fields}
     try:
-        return Settings.model_validate(fields)
+        return model.model_validate({name: value for name, value in given.items() if value})
     except ValidationError as error:
         first = error.errors()[0]
-        name = f"{PREFIX}{str(first['loc'][0]).upper()}"
-        given = f"={first['input']}" if first["type"] != "extra_forbidden" else ""
-        raise SettingsError(f"{name}{given}: {first['msg']}") from None
+        raise SettingsError(f"{PREFIX}{str(first['loc'][0]).upper()}={first['input']}: {first['msg']}") from None
+
+
+def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    """Refuse a `NIGHTSHIFT_*` variable that nothing reads: misspelt, it would silently do nothing."""
+    known = {f"{PREFIX}{name.upper()}" for name in KNOWN}
+    for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in known):
+        raise SettingsError(f"{name} is not a setting{likely(name, known)}")
+
+
+def likely(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that is not known: the one that was probably meant."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {close[0]}?" if close else "; README.md lists them all"

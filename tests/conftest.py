@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from include.loopback import reach_directly
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from tests.serving_process import ServingProcess
+
+reach_directly()  # the servers of the tests are on this machine, wherever they are run
 
 
 @pytest.fixture(scope="session")

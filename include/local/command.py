@@ -13,6 +13,7 @@ from include.local.run import run
 from include.local.services import Services, open_services
 from include.local.stack import load_stack
 from include.local.status import status
+from include.loopback import reach_directly
 from include.use_case import first_package, load_use_case
 
 
@@ -81,6 +82,7 @@ def main() -> None:
     try:
         stack = load_stack()
         os.chdir(stack.root)
+        reach_directly(stack.reachable_host)
         code = arguments.does(open_services(stack), arguments)
     except StepError as error:
         print(f"nightshift: {error}", file=sys.stderr)

@@ -17,9 +17,9 @@ from include.local.postgres import Postgres
 from include.local.processes import Process, Processes
 from include.local.serving import SERVER as SERVING_SERVER
 from include.local.serving import Serving
-from include.local.settings_file import read_settings_file, refuse_unknown_variables
+from include.local.settings_file import read_settings_file
 from include.local.stack import Stack, keep_secret
-from include.settings import PREFIX, Settings
+from include.settings import PREFIX, Settings, refuse_unknown_variables
 from include.step_specs import SECRETS
 
 # In the order they are stopped: first what gives work, last what keeps it.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.errors import SettingsError
-from include.local.stack import Stack
-from include.settings import PREFIX, PROCESS_VARIABLES, Settings, load_settings
+from include.settings import OF_THE_OPERATOR, PREFIX, Settings, likely, load_settings
 from include.step_specs import PodRuntime
 
 VARIABLE = PREFIX.lower()
-OF_THE_OPERATOR = frozenset({"pod_runtime", "namespace", "step_image", "spark_image"})
-"""Variables that only the pod operator reads."""
-PLAIN = OF_THE_OPERATOR | {
+PLAIN = (OF_THE_OPERATOR - {"secrets_dir"}) | {
     name for name, field in Settings.model_fields.items() if "Secret" not in str(field.annotation)
 }
 """Everything that a variable may say; the rest of the settings are secrets, which no file here holds."""
-OF_THE_ENVIRONMENT = PLAIN | set(Settings.model_fields) | set(Stack.model_fields) - {"root"} | {"secrets_dir"}
 
 
 class _Entry(BaseModel):
@@ -124,19 +119,6 @@ class SettingsFile:
         return load_settings({name.upper(): value for name, value in values.items() if name.upper() in known})
 
 
-def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    """Refuse a `NIGHTSHIFT_*` environment variable that nothing reads: misspelt, it would silently do nothing."""
-    named = {key for key in environment if key.startswith(PREFIX)}
-    known = {f"{PREFIX}{name.upper()}" for name in OF_THE_ENVIRONMENT | PROCESS_VARIABLES}
-    for name in sorted(named - known):
-        raise SettingsError(f"{name} is not a setting{_guess(name, known)}")
-
-
-def _guess(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]}?" if close else "; README.md lists them all"
-
-
 def read_settings_file(path: Path) -> SettingsFile:
     """The settings file, or a `SettingsError` that names the entry that is wrong."""
     try:
@@ -158,5 +140,5 @@ def read_settings_file(path: Path) -> SettingsFile:
     known = {f"{VARIABLE}{name}" for name in PLAIN}
     for name in variables:
         if name.startswith(VARIABLE) and name not in known:
-            raise SettingsError(f"{path.name}: variable {name} is not a setting{_guess(name, known)}")
+            raise SettingsError(f"{path.name}: variable {name} is not a setting{likely(name, known)}")
     return SettingsFile(entries.connections, entries.pools, variables)

@@ -7,35 +7,15 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-
-from include.errors import SettingsError
-from include.settings import PREFIX
-from include.use_case import DEFAULT_USE_CASES
+from include.settings import StackSettings, read_variables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-class Stack(BaseModel):
-    """This machine's own settings, as `NIGHTSHIFT_*` variables name them.
-
-    `database_url` (tables), `tracking_url` (MLflow) and `airflow_database_url` name a real PostgreSQL each; those that
-    are not given lie in the embedded one. All state is under `state`.
-    """
-
-    model_config = ConfigDict(frozen=True)
+class Stack(StackSettings):
+    """The embedded stack of this checkout. All state is under `state`."""
 
     root: Path = REPOSITORY
-    host: str = "127.0.0.1"
-    airflow_port: int = Field(8080, ge=1, le=65535)
-    mlflow_port: int = Field(5000, ge=1, le=65535)
-    serving_port: int = Field(8890, ge=1, le=65535)
-    postgres_port: int = Field(5433, ge=1, le=65535)
-    use_cases: str = DEFAULT_USE_CASES
-    database_url: SecretStr | None = None
-    tracking_url: SecretStr | None = None
-    airflow_database_url: SecretStr | None = None
-    serving_token: SecretStr | None = None
 
     @property
     def state(self) -> Path:
@@ -70,12 +50,7 @@ class Stack(BaseModel):
 def load_stack(environment: Mapping[str, str] | None = None) -> Stack:
     """The stack that `NIGHTSHIFT_*` variables describe; a wrong value is refused by name."""
     source = os.environ if environment is None else environment
-    given = {name: source.get(f"{PREFIX}{name.upper()}", "") for name in Stack.model_fields if name != "root"}
-    try:
-        return Stack.model_validate({name: value for name, value in given.items() if value})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise SettingsError(f"{PREFIX}{str(first['loc'][0]).upper()}={first['input']}: {first['msg']}") from None
+    return Stack.model_validate(dict(read_variables(StackSettings, source)))
 
 
 def _random_secret() -> str:

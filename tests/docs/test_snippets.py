@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from include.settings import KNOWN, OF_THE_RUNNER
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -96,6 +98,23 @@ def test_every_setting_is_one_that_the_code_knows(page: Path) -> None:
     assert named - known_settings() == set()
 
 
+def test_the_readme_lists_every_setting() -> None:
+    """`…_B` in a row of the table is short for the first name of the row, with its last words replaced by `_B`."""
+    listed: set[str] = set()
+    for row in re.findall(
+        r"^\| (`NIGHTSHIFT_[^|]*) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        first, *more = re.findall(r"`([A-Z_…0-9]+)`", row)
+        listed.add(first.removeprefix("NIGHTSHIFT_").lower())
+        for name in more:
+            short = name.removeprefix("…").lower()
+            stems = [
+                first.removeprefix("NIGHTSHIFT").lower().rsplit("_", cut)[0] for cut in range(1, first.count("_") + 1)
+            ]
+            listed |= {f"{stem}{short}".lstrip("_") for stem in stems} & KNOWN
+    assert listed == KNOWN - OF_THE_RUNNER
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_is_named_is_there(page: Path) -> None:
     folders = "include|plugins|dags|spark_jobs|serving|tests|infra|docker|benchmarks"
@@ -105,10 +124,9 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
 
 def known_settings() -> set[str]:
     """The environment variables that a person may set."""
-    from include.local.settings_file import OF_THE_ENVIRONMENT
     from serving.settings import ServingSettings
 
-    known = {f"NIGHTSHIFT_{name.upper()}" for name in OF_THE_ENVIRONMENT}
+    known = {f"NIGHTSHIFT_{name.upper()}" for name in KNOWN}
     known |= {f"SERVING_{name.upper()}" for name in ServingSettings.model_fields}
     for folder in ("include", "dags", "plugins"):
         for path in (ROOT / folder).rglob("*.py"):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from include.errors import ExitCode, SettingsError
-from include.settings import load_settings
+from include.settings import KNOWN, Settings, load_settings
 from include.step import Result, main, one_line, open_context, parse, report_name
 from tests.echo_step import Arguments, echo
 
@@ -108,7 +108,14 @@ def test_a_wrong_argument_is_named_before_any_work(place: Path, argv: list[str],
 def test_an_unknown_setting_is_refused_by_its_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTSHIFT_LAEK", "s3://typo")
     assert run(*GOOD) == ExitCode.BAD_SETTINGS
-    assert message(place) == "NIGHTSHIFT_LAEK: Extra inputs are not permitted"
+    assert message(place) == "NIGHTSHIFT_LAEK is not a setting; did you mean NIGHTSHIFT_LAKE?"
+
+
+def test_what_the_stack_and_the_operator_are_told_may_stand_in_a_steps_environment() -> None:
+    """A person's shell holds both: what `make up` reads, and what a step does."""
+    others = KNOWN - set(Settings.model_fields)
+    assert {"host", "use_cases", "serving_port", "pod_runtime"} <= others
+    assert load_settings({f"NIGHTSHIFT_{name.upper()}": "anything" for name in others}) == Settings()
 
 
 def test_an_empty_setting_counts_as_unset() -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from kubernetes.client import models as k8s
 
 from plugins.pod_ending import Ending
-from plugins.pod_process import ROOT, PodProcess, expand
+from plugins.pod_process import INHERITED, ROOT, PodProcess, expand, machine_environment
 
 TERMINATION_LOG = "$NIGHTSHIFT_TERMINATION_LOG"
 
@@ -73,6 +73,13 @@ def eventually(true: Callable[[], bool], seconds: float = 5) -> bool:
 # What it is given
 
 
+def test_a_step_finds_the_proxy_of_the_machine_and_what_is_exempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"https_proxy": "http://proxy.corp:3128", "NO_PROXY": "127.0.0.1", "REQUESTS_CA_BUNDLE": "/etc/corp.pem"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert given.items() <= machine_environment().items()
+
+
 def test_nothing_of_the_workers_environment_but_the_machines_paths_is_handed_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -80,8 +87,8 @@ def test_nothing_of_the_workers_environment_but_the_machines_paths_is_handed_on(
     _, lines = run(pod("env", env=[k8s.V1EnvVar("NIGHTSHIFT_LAKE", value="/lake")]))
     names = {line.partition("=")[0] for line in lines}
     assert names <= {
-        "HOME", "JAVA_HOME", "LANG", "NIGHTSHIFT_LAKE", "NIGHTSHIFT_TERMINATION_LOG", "PATH", "PYTHONPATH",
-        "PYTHONUNBUFFERED", "TMPDIR", "LC_CTYPE",
+        *INHERITED, "NIGHTSHIFT_LAKE", "NIGHTSHIFT_TERMINATION_LOG", "PYTHONPATH", "PYTHONUNBUFFERED", "TMPDIR",
+        "LC_CTYPE",
     }  # fmt: skip
     assert {"NIGHTSHIFT_LAKE=/lake", f"PYTHONPATH={ROOT}"} <= set(lines)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from include.errors import SettingsError
-from include.local.settings_file import SettingsFile, read_settings_file, refuse_unknown_variables
+from include.local.settings_file import SettingsFile, read_settings_file
 from include.local.stack import REPOSITORY
+from include.settings import refuse_unknown_variables
 
 OURS = REPOSITORY / "airflow_settings.yaml"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -26,9 +26,19 @@ def data_day(spec: UseCaseSpec, wanted: str | None, interval_end: datetime | Non
     return wanted or newest_day_over(spec, interval_end or run_after).isoformat()
 
 
+def named_day(instant: datetime, zone: ZoneInfo) -> date:
+    """The calendar day that a date typed into Airflow names: the zone's day, or UTC's at UTC's midnight.
+
+    Airflow turns a bare `2013-09-01` into that midnight, which is still 31 August in New York.
+    """
+    in_utc = instant.astimezone(UTC)
+    return in_utc.date() if in_utc.time() == time.min else instant.astimezone(zone).date()
+
+
 class DataDays(CronDataIntervalTimetable):  # type: ignore[misc]
     """Data intervals by cron, of the local days from `first` to `last` (None: no end) only.
 
+    A logical date names its calendar day, whether a schedule, a backfill or a person gives it: the data day is the same.
     The bounds are here, not in a DAG's `start_date` and `end_date`: a run asked for by hand today, about a day of last
     year, would have no task then, and Airflow would call it a success.
     """
@@ -44,6 +54,14 @@ class DataDays(CronDataIntervalTimetable):  # type: ignore[misc]
         """The schedule as the list of DAGs shows it."""
         return f"{self._expression}, {self.zone.key}"
 
+    def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
+        """The interval of the day that a run by hand names; while that day lasts, the newest one that is over."""
+        start = self._align_to_next(self._instant(named_day(run_after, self.zone), time.min))
+        end = self._get_next(start)
+        if end > datetime.now(UTC):
+            return super().infer_manual_data_interval(run_after=run_after)
+        return DataInterval(start, end)
+
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
@@ -53,13 +71,13 @@ class DataDays(CronDataIntervalTimetable):  # type: ignore[misc]
         )
 
     def _bounded(self, restriction: TimeRestriction) -> TimeRestriction:
-        first = self._instant(self.first, time.min)
-        earliest = max(restriction.earliest or first, first)
-        latest = restriction.latest
-        if self.last is not None:
-            last = self._instant(self.last, time.max)
-            latest = min(latest or last, last)
-        return TimeRestriction(earliest, latest, restriction.catchup)
+        """The days that are asked for, both included, as far as there are data for them."""
+        asked = restriction.earliest and named_day(restriction.earliest, self.zone)
+        until = restriction.latest and named_day(restriction.latest, self.zone)
+        first = max(asked or self.first, self.first)
+        last = min(until or date.max, self.last or date.max)
+        latest = None if last == date.max else self._instant(last, time.max)
+        return TimeRestriction(self._instant(first, time.min), latest, restriction.catchup)
 
     def _instant(self, day: date, at: time) -> DateTime:
         return instance(datetime.combine(day, at, tzinfo=self.zone))

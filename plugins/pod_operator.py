@@ -21,6 +21,7 @@ from plugins import pod_spec
 from plugins.data_docs_link import DataDocsLink
 from plugins.pod_ending import Ending
 from plugins.pod_process import PodProcess
+from plugins.run_parameters import refuse_unknown
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
@@ -106,7 +107,8 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
         self._supervisor = 0
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run the pod and hand back its result."""
+        """Run the pod and hand back its result; refuse a run with parameters that its DAG does not have."""
+        refuse_unknown(context["dag_run"].conf, context["dag"].params)
         self._supervisor = os.getppid()
         ending = self._run_as_process(context) if chosen_runtime() is PodRuntime.PROCESS else self._run(context)
         result = ending.result()

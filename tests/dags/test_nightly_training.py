@@ -11,12 +11,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from copy import deepcopy
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
-from zoneinfo import ZoneInfo
 
 import pytest
 from airflow.sdk import DAG
@@ -189,9 +188,8 @@ def test_a_run_tells_every_step_what_was_asked_for(airflow: dict[str, str], told
 @pytest.mark.airflow
 def test_bad_data_stops_the_run_at_once_and_says_why(airflow: dict[str, str]) -> None:
     # Given a day whose data breaks its contract, and no wish but the default ones
-    # When the DAG runs for the interval that ends as that day is over
-    due = datetime(2013, 10, 3, 1, 15, tzinfo=ZoneInfo("America/New_York")).isoformat()
-    done = run_airflow(airflow, "dags", "test", "flight_delay_nightly_training", due)
+    # When the DAG runs by hand for that day
+    done = run_airflow(airflow, "dags", "test", "flight_delay_nightly_training", "2013-10-02")
     # Then it fails without a second try, nothing downstream runs, and the reason is in the log in one line
     assert done.returncode != 0
     found = states(airflow)
@@ -200,6 +198,20 @@ def test_bad_data_stops_the_run_at_once_and_says_why(airflow: dict[str, str]) ->
     tries = rows(airflow, "SELECT try_number FROM task_instance WHERE state = 'failed'")
     assert tries == [(1,)]
     assert "raw/flights: 3 rows break the rule 'distance'; look at the source" in done.stdout + done.stderr
+
+
+@pytest.mark.airflow
+def test_a_misspelt_parameter_ends_the_run_before_any_step(airflow: dict[str, str]) -> None:
+    # Given a person who writes `dates` for `date`
+    asked = json.dumps({"dates": "2013-10-01"})
+    # When the DAG runs
+    done = run_airflow(airflow, "dags", "test", "flight_delay_nightly_training", "--conf", asked)
+    # Then no step does anything for another day, and the first task's line names the parameter
+    assert done.returncode != 0
+    found = states(airflow)
+    assert found["extract"] == "failed"
+    assert {found[task] for task in CHAIN[1:]} == {"upstream_failed"}
+    assert "unknown run parameter 'dates'; did you mean 'date'?" in done.stdout + done.stderr
 
 
 def test_the_bad_day_of_the_fakes_is_the_day_meant_above() -> None:

@@ -63,7 +63,8 @@ def context(variables: Variables) -> dict[str, Any]:
     return {
         "ti": TaskInstance(),
         "run_id": "scheduled__2013-10-01T05:15:00+00:00",
-        "dag": SimpleNamespace(dag_id="ice_cream_nightly_training"),
+        "dag": SimpleNamespace(dag_id="ice_cream_nightly_training", params={"date": None, "force": False}),
+        "dag_run": SimpleNamespace(conf={}),
         "params": {},
         "var": {"value": variables},
         "outlet_events": {},

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.use_case import load_use_case
-from plugins.data_days import DataDays, data_day, newest_day_over
+from plugins.data_days import DataDays, data_day, named_day, newest_day_over
 
 SPEC = load_use_case("include.use_cases.flight_delay").spec
 NEW_YORK = ZoneInfo("America/New_York")
@@ -96,4 +96,60 @@ def test_a_timetable_survives_serialization(last: date | None) -> None:
 
 def test_a_source_without_an_end_has_no_last_run() -> None:
     endless = DataDays(SPEC.cron, SPEC.timezone, date(2013, 1, 1), date.max)
-    assert len(intervals(endless, "2030-01-01", "2030-01-04")) == 3
+    assert len(intervals(endless, "2030-01-01", "2030-01-04")) == 4
+
+
+# A backfill, and a run by hand
+
+ROME = DataDays("15 1 * * *", "Europe/Rome", date(2026, 1, 1), None)
+AUCKLAND = DataDays("15 1 * * *", "Pacific/Auckland", date(2013, 1, 1), None)
+
+
+@pytest.mark.parametrize(
+    ("timetable", "first", "last"),
+    [
+        (YEAR, "2013-09-01", "2013-09-07"),  # as the command line and the REST API read a bare date
+        (YEAR, "2013-09-01T00:00-04:00", "2013-09-07T00:00-04:00"),  # as the form sends New York's midnights
+        (YEAR, "2013-09-01T00:00-04:00", "2013-09-07T23:59-04:00"),
+        (YEAR, "2013-09-01T10:07-04:00", "2013-09-07T10:07-04:00"),  # the clock that a browser fills in
+        (ROME, "2013-09-01", "2013-09-07"),
+        (ROME, "2013-09-01T00:00+02:00", "2013-09-07T23:59:59+02:00"),
+        (AUCKLAND, "2013-09-01", "2013-09-07"),
+        (AUCKLAND, "2013-09-01T00:00+12:00", "2013-09-07T00:00+12:00"),
+    ],
+)
+def test_a_backfill_has_a_run_for_each_day_asked_for_the_last_one_too(
+    timetable: DataDays, first: str, last: str
+) -> None:
+    timetable = DataDays(timetable.serialize()["cron"], timetable.zone.key, date(2013, 1, 1), None)
+    starts = [interval.start.in_timezone(timetable.zone.key) for interval in intervals(timetable, first, last)]
+    assert [f"{start:YYYY-MM-DD HH:mm}" for start in starts] == [f"2013-09-0{day} 01:15" for day in range(1, 8)]
+
+
+def test_a_backfill_ends_with_the_data() -> None:
+    days = [data_day(SPEC, None, interval.end, interval.end) for interval in intervals(YEAR, "2013-12-29", "2014-01-09")]
+    assert days == ["2013-12-29", "2013-12-30"]
+
+
+@given(
+    st.dates(date(2013, 1, 2), date(2013, 12, 29)),
+    st.sampled_from(["America/New_York", "Europe/Rome", "UTC", "Pacific/Auckland", "Asia/Kolkata"]),
+)
+def test_a_logical_date_names_the_same_day_by_hand_and_in_a_backfill(day: date, zone: str) -> None:
+    timetable = DataDays("15 1 * * *", zone, date(2013, 1, 1), None)
+    (backfilled,) = intervals(timetable, day.isoformat(), day.isoformat())
+    assert backfilled.start.in_timezone(zone).date() == day
+    for by_hand in (backfilled.start, pendulum.parse(day.isoformat()), pendulum.parse(day.isoformat(), tz=zone)):
+        assert timetable.infer_manual_data_interval(run_after=by_hand) == backfilled
+
+
+def test_a_run_by_hand_today_takes_the_newest_day_that_is_over() -> None:
+    now = pendulum.now("UTC")
+    timetable = DataDays(SPEC.cron, SPEC.timezone, date(2013, 1, 1), None)
+    interval = timetable.infer_manual_data_interval(run_after=now)
+    assert interval.end <= now < timetable.infer_manual_data_interval(run_after=now).end.add(hours=25)
+
+
+def test_a_bare_date_names_itself_in_every_zone() -> None:
+    assert named_day(pendulum.parse("2013-09-01"), NEW_YORK) == date(2013, 9, 1)
+    assert named_day(pendulum.parse("2013-09-01T03:59Z"), NEW_YORK) == date(2013, 8, 31)

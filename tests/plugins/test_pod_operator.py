@@ -54,6 +54,29 @@ def test_both_modes_give_the_same_arguments_and_environment(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize(
+    ("conf", "says"),
+    [
+        ({"dates": "2013-10-01"}, "unknown run parameter 'dates'; did you mean 'date'? this DAG takes date, force;"),
+        ({"date": "2013-10-01", "Force": True}, "unknown run parameter 'Force'; did you mean 'force'?"),
+        ({"x": 1, "y": 2}, "unknown run parameter 'x', 'y'; this DAG takes date, force;"),
+    ],
+)
+def test_a_run_with_a_parameter_that_its_dag_does_not_have_is_refused(
+    mode: Mode, conf: dict[str, Any], says: str
+) -> None:
+    mode.context["dag_run"].conf = conf
+    with pytest.raises(AirflowFailException, match=re.escape(says)):
+        mode.run(probe())
+    assert mode.cluster.pods == {}, "nothing was started"
+
+
+@pytest.mark.parametrize("conf", [None, {}, {"date": "2013-10-01"}])
+def test_a_run_with_known_parameters_or_none_runs(mode: Mode, conf: dict[str, Any] | None) -> None:
+    mode.context["dag_run"].conf = conf
+    assert mode.run(probe(message='{"rows":{"raw/flights":3}}')) == {"rows": {"raw/flights": 3}}
+
+
+@pytest.mark.parametrize(
     ("exit_code", "meaning"),
     [
         (65, AirflowFailException),

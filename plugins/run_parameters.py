@@ -1,0 +1,23 @@
+"""What a person may say when a run is triggered: the DAG's parameters, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+
+def refuse_unknown(conf: Mapping[str, Any] | None, known: Collection[str]) -> None:
+    """Raise `AirflowFailException` that names what a run's configuration holds beside the DAG's parameters.
+
+    Airflow takes any key. A misspelt one would run the newest day in place of the day that was asked for.
+    """
+    unknown = sorted(set(conf or {}) - set(known))
+    if not unknown:
+        return
+    alike = get_close_matches(unknown[0], known, n=1)
+    meant = f"; did you mean {alike[0]!r}?" if alike else ";"
+    takes = f"this DAG takes {', '.join(sorted(known))}" if known else "this DAG takes none"
+    raise AirflowFailException(f"unknown run parameter {', '.join(map(repr, unknown))}{meant} {takes}; trigger it again")

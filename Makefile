@@ -7,7 +7,7 @@ STAMP := .venv/installed
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help check-date install run up down status rollback airflow test lint lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable clean
+.PHONY: help check-date install run up down status rollback backfill airflow test lint lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ status: $(STAMP) ## what runs, what is served and since when
 
 rollback: $(STAMP) ## put the previously served model back
 	@$(PYTHON) -m include.local rollback $(if $(VERSION),--version '$(VERSION)')
+
+backfill: $(STAMP) ## run a range of data days: make backfill FROM=2013-09-01 TO=2013-09-07
+	@$(PYTHON) -m include.local backfill --first '$(FROM)' --last '$(TO)' $(if $(FORCE),--force)
 
 airflow: $(STAMP) ## Airflow's own command line: make airflow ARGS="backfill create --help"
 	@$(PYTHON) -m include.local airflow $(ARGS)

@@ -20,4 +20,5 @@ def refuse_unknown(conf: Mapping[str, Any] | None, known: Collection[str]) -> No
     alike = get_close_matches(unknown[0], known, n=1)
     meant = f"; did you mean {alike[0]!r}?" if alike else ";"
     takes = f"this DAG takes {', '.join(sorted(known))}" if known else "this DAG takes none"
-    raise AirflowFailException(f"unknown run parameter {', '.join(map(repr, unknown))}{meant} {takes}; trigger it again")
+    named = ", ".join(map(repr, unknown))
+    raise AirflowFailException(f"unknown run parameter {named}{meant} {takes}; trigger it again")

@@ -1,4 +1,4 @@
-"""`python -m include.local up|run|down|status|rollback|airflow`."""
+"""`python -m include.local up|run|down|status|rollback|backfill|airflow`."""
 
 from include.local.command import main
 

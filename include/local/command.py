@@ -1,4 +1,4 @@
-"""What a person types: `make up`, `run`, `down`, `status`, `rollback`, `airflow`."""
+"""What a person types: `make up`, `run`, `down`, `status`, `rollback`, `backfill`, `airflow`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from include.errors import ExitCode, StepError
+from include.local.backfill import backfill
 from include.local.run import run
 from include.local.services import Services, open_services
 from include.local.stack import load_stack
@@ -73,6 +74,11 @@ def main() -> None:
     night.add_argument("--date", default="", help="the data day, YYYY-MM-DD")
     night.add_argument("--force", action="store_true", help="publish again what is published")
     night.set_defaults(does=lambda services, given: run(services, given.date, force=given.force))
+    past = commands.add_parser("backfill", help=backfill.__doc__)
+    past.add_argument("--first", default="", help="the first data day, YYYY-MM-DD")
+    past.add_argument("--last", default="", help="the last data day, YYYY-MM-DD")
+    past.add_argument("--force", action="store_true", help="run days again that have succeeded")
+    past.set_defaults(does=lambda services, given: backfill(services, given.first, given.last, force=given.force))
     own = commands.add_parser("airflow", help=airflow.__doc__)
     own.add_argument("argv", nargs=argparse.REMAINDER)
     own.set_defaults(does=lambda services, given: airflow(services, given.argv))

@@ -29,22 +29,27 @@ def _refuse_wrong(text: str, spec: UseCaseSpec, now: datetime) -> None:
         data_day(text, spec, replay=False, now=now)
 
 
-def data_day(text: str, spec: UseCaseSpec, *, replay: bool, now: datetime) -> date:
-    """The day that `DATE` names, or a `SettingsError` that says what is wrong with it and what would do."""
-    example = f"such as DATE={spec.last_day.replace(day=1).isoformat()}"
+def data_day(text: str, spec: UseCaseSpec, *, replay: bool, now: datetime, variable: str = "DATE") -> date:
+    """The day that `DATE` names, or a `SettingsError` that says what is wrong with it and what would do.
+
+    `variable` is the name that the day was given under.
+    """
+    example = f"such as {variable}={spec.last_day.replace(day=1).isoformat()}"
     if not text.strip():
-        raise SettingsError(f"no DATE given: name the data day to run for, {example}")
+        raise SettingsError(f"no {variable} given: name the data day to run for, {example}")
     try:
         day = date.fromisoformat(text.strip())
     except ValueError:
-        raise SettingsError(f"DATE={text}: not a date; write YYYY-MM-DD, {example}") from None
+        raise SettingsError(f"{variable}={text}: not a date; write YYYY-MM-DD, {example}") from None
     if spec.day_end(day) > now:
         newest = min(_newest_over(spec, now), spec.last_day) if not replay else _newest_over(spec, now)
-        raise SettingsError(f"DATE={day}: that day is in the future or not over yet; the newest that is: {newest}")
+        raise SettingsError(
+            f"{variable}={day}: that day is in the future or not over yet; the newest that is: {newest}"
+        )
     if day < spec.first_day or (day > spec.last_day and not replay):
         hint = "" if day < spec.first_day else "; NIGHTSHIFT_REPLAY=true lets the sample year stand in for later days"
         raise SettingsError(
-            f"DATE={day}: outside the data of {spec.name}, which has {spec.first_day} to {spec.last_day}{hint}"
+            f"{variable}={day}: outside the data of {spec.name}, which has {spec.first_day} to {spec.last_day}{hint}"
         )
     return day
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from include.errors import ExitCode, FaultError
 from include.local.database import session
 from include.local.services import STOP_ORDER, Services
+from include.use_case import load_use_case
 
 LAST_RUNS = """
-SELECT dag_id, coalesce(conf ->> 'date', data_interval_start::date::text), state, start_date, end_date, run_type
+SELECT dag_id, conf ->> 'date', data_interval_start, state, start_date, end_date, run_type
 FROM dag_run WHERE dag_id LIKE '%_nightly_training' ORDER BY start_date DESC NULLS FIRST LIMIT 5
 """
 
@@ -47,8 +49,19 @@ def _last_runs(services: Services) -> list[str]:
             rows = connection.execute(LAST_RUNS).fetchall()
     except FaultError:
         return []
+    zones = _zones(services.stack.use_cases)
     return [
-        f"{dag} {day or '?'}: {state}, {kind}, {local(start) if start else 'not started'}"
+        f"{dag} {asked or _day(begin, zones.get(dag))}: {state}, {kind}, {local(start) if start else 'not started'}"
         + (f", {(end - start).total_seconds():.0f} s" if start and end else "")
-        for dag, day, state, start, end, kind in rows
+        for dag, asked, begin, state, start, end, kind in rows
     ]
+
+
+def _zones(use_cases: str) -> dict[str, ZoneInfo]:
+    specs = [load_use_case(package.strip()).spec for package in use_cases.split(",") if package.strip()]
+    return {f"{spec.name}_nightly_training": spec.zone for spec in specs}
+
+
+def _day(interval_start: datetime | None, zone: ZoneInfo | None) -> str:
+    """The data day of an interval: the day on which it begins on the use case's own calendar."""
+    return interval_start.astimezone(zone).date().isoformat() if interval_start and zone else "?"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+import time
+from datetime import UTC, date, datetime
+from datetime import time as clock
+from typing import Any
 
-from include.errors import ExitCode, SettingsError
-from include.local.airflow import Airflow
+from include.errors import ExitCode, FaultError, SettingsError
+from include.local.airflow import SCHEDULER, Airflow
 from include.local.days import data_day
 from include.local.services import Services
 from include.storage.lake import days_between
@@ -13,6 +16,7 @@ from include.use_case import UseCaseSpec, first_package, load_use_case
 
 AT_ONCE = 2
 """Runs that Airflow works on side by side, as many as the DAG allows."""
+PARSED_WITHIN_SECONDS = 60.0
 
 
 def backfill(services: Services, first: str, last: str, *, force: bool) -> int:
@@ -25,12 +29,26 @@ def backfill(services: Services, first: str, last: str, *, force: bool) -> int:
     replay = services.settings.replay
     days = _range(spec, first, last, replay=replay)
     airflow, dag_id = services.airflow, f"{spec.name}_nightly_training"
-    if not airflow.healthy("scheduler"):
+    if not services.processes.running(SCHEDULER):
         raise SettingsError("a backfill is worked off by the running Airflow: start it with `make up` first")
-    if airflow.call("GET", f"/dags/{dag_id}")["is_paused"]:
+    if _once_known(airflow, dag_id)["is_paused"]:
         raise SettingsError(f"{dag_id} is paused: switch it on in {airflow.url}, then ask again")
+    if any(run["completed_at"] is None for run in airflow.call("GET", f"/backfills?dag_id={dag_id}")["backfills"]):
+        raise SettingsError(f"a backfill of {dag_id} is under way: let it end or cancel it in {airflow.url}")
     _start(airflow, dag_id, spec, days, force=force)
     return ExitCode.DONE
+
+
+def _once_known(airflow: Airflow, dag_id: str) -> Any:
+    """The DAG as Airflow knows it; just after a start it has not read the file yet."""
+    deadline = time.monotonic() + PARSED_WITHIN_SECONDS
+    while True:
+        try:
+            return airflow.call("GET", f"/dags/{dag_id}")
+        except FaultError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def _range(spec: UseCaseSpec, first: str, last: str, *, replay: bool) -> list[date]:
@@ -45,8 +63,8 @@ def _range(spec: UseCaseSpec, first: str, last: str, *, replay: bool) -> list[da
 def _start(airflow: Airflow, dag_id: str, spec: UseCaseSpec, days: list[date], *, force: bool) -> None:
     request = {
         "dag_id": dag_id,
-        "from_date": datetime.combine(days[0], time.min, spec.zone).isoformat(),
-        "to_date": datetime.combine(days[-1], time.min, spec.zone).isoformat(),
+        "from_date": datetime.combine(days[0], clock.min, spec.zone).isoformat(),
+        "to_date": datetime.combine(days[-1], clock.min, spec.zone).isoformat(),
         "max_active_runs": AT_ONCE,
         "reprocess_behavior": "completed" if force else "failed",
         "dag_run_conf": {"force": True} if force else {},
@@ -57,7 +75,7 @@ def _start(airflow: Airflow, dag_id: str, spec: UseCaseSpec, days: list[date], *
     for day in sorted(made):
         print(f"run      {dag_id} {day}")
     if kept:
-        print(f"kept     {', '.join(map(str, kept))}: run already; FORCE=1 runs them again")
+        print(f"kept     {', '.join(map(str, kept))}: their runs exist; FORCE=1 runs them again")
     if made:
         airflow.call("POST", "/backfills", request)
         print(f"{len(made)} runs, {AT_ONCE} at a time; watch them in {airflow.url}/dags/{dag_id}/runs")

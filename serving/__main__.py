@@ -46,7 +46,10 @@ def _run(parsed: argparse.Namespace, settings: ServingSettings, log: Log) -> int
         where = f"{settings.host}:{settings.port}"
         return _give_up(f"serving cannot listen on {where}: {error.strerror}; free the port or set SERVING_PORT")
     logger.info("serving on http://%s:%s", *opened.getsockname()[:2])
-    tally.clear(settings.state / tally.FOLDER)
+    try:
+        tally.clear(settings.state / tally.FOLDER)
+    except OSError as error:
+        return _give_up(f"serving cannot write to {settings.state} ({error.strerror}); see SERVING_STATE")
     if settings.workers > 1:
         return Parent(settings, opened).run()
     return _serve(settings, opened, log, child=False)

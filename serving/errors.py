@@ -79,6 +79,19 @@ class UnderWayError(ServingError):
     status = 409
 
 
+class BehindError(ServingError):
+    """This worker does not serve what its server serves, so it cannot compare another version with that."""
+
+    status = 503
+    retry_after = 1
+
+
+class StateError(ServingError):
+    """The state folder cannot be written."""
+
+    status = 507
+
+
 class TrialError(ServingError):
     """The version on trial cannot go on, for a reason that is not in its answers."""
 

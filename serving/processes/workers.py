@@ -55,8 +55,9 @@ class Worker:
             return None
         code = self._process.poll()
         if code is not None:
-            self._failures = 0 if now - self._began >= STEADY_SECONDS else self._failures + 1
-            self._not_before = now + _pause(self._failures)
+            if now - self._began >= STEADY_SECONDS:
+                self._failures = -1
+            self._fail(now)
         return code
 
     def forget(self) -> None:
@@ -83,12 +84,20 @@ class Worker:
     def _start(self, now: float) -> None:
         # Its standard input ends when this process does, however that happens: then it leaves too.
         descriptor = self._listener.fileno()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "serving", "--fd", str(descriptor)],
-            stdin=subprocess.PIPE,
-            pass_fds=[descriptor],
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "serving", "--fd", str(descriptor)],
+                stdin=subprocess.PIPE,
+                pass_fds=[descriptor],
+            )
+        except OSError as error:  # no memory, no process or no descriptor is free now
+            self._fail(now)
+            log.error("no worker can be started (%s); tried again", error.strerror)  # noqa: TRY400
         self._began = now
+
+    def _fail(self, now: float) -> None:
+        self._failures += 1
+        self._not_before = now + _pause(self._failures)
 
 
 class Parent:
@@ -122,12 +131,18 @@ class Parent:
             code = worker.tend(now)
             if code is None:
                 continue
-            tally.retire(self._metrics, worker.pid)
+            self._retire(worker.pid)
             if code == BAD_SETTINGS:
                 return code
             log.error("worker %d ended (%s); another one is started", worker.pid, _told_by(code))
             worker.forget()
         return 0
+
+    def _retire(self, pid: int) -> None:
+        try:
+            tally.retire(self._metrics, pid)
+        except OSError as error:
+            log.error("%s cannot be written (%s); make room there", self._metrics, error.strerror)  # noqa: TRY400
 
     def _end(self) -> None:
         close_the_door(self._listener)

@@ -10,6 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from random import uniform
 from threading import Event as Flag
 from threading import RLock, Thread
 from time import monotonic, perf_counter
@@ -18,12 +19,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.errors import (
+    BehindError,
     EndedError,
     ModelError,
     NotReadyError,
     OtherUseCaseError,
     RowError,
     ServingError,
+    StateError,
     UnderWayError,
 )
 from serving.models.fetch import fetch
@@ -44,6 +47,9 @@ WATCH_SECONDS = 0.2
 """How soon a worker follows what another one has changed."""
 WORK_SECONDS = 0.002
 """How long a shadow works at a stretch; it rests nine times as long, so requests lose a tenth of a core at most."""
+RETRY_SECONDS = 0.5
+"""How soon a worker tries again to load what it could not load; the pause doubles each time, up to the next one."""
+LONGEST_RETRY_SECONDS = 30.0
 STOP_SECONDS = 1.0
 """How long a thread may take to end; they are daemons, so none keeps the process."""
 MAX_SAMPLES = 1000
@@ -86,12 +92,16 @@ class Service:
         self._trial: Trial | None = None
         self._prepared: Served | None = None
         self._active: Rollout | None = None
+        self._loaded_late: Served | None = None
         self._why_not = "nothing was deployed yet"
+        self._behind = False
         self._stamp: tuple[int, ...] | None = None
         self._report = Report(self.worker, -1)
+        self._told = True
         self._recent = Recent()
         self._samples: deque[Sequence[Mapping[str, Any]]] = deque()
         self._leads: SharedTraffic | None = None
+        self._drives = ""
         self._stopping = Flag()
         self._threads: list[Thread] = []
 
@@ -158,6 +168,7 @@ class Service:
         """Serve again what was served last, and follow the state folder from now on."""
         await asyncio.to_thread(self.restore)
         self._run(self._follow, "state")
+        self._run(self._keep_up, "keep up")
 
     async def stop(self) -> None:
         """Follow no more; a rollout that this worker drives ends here."""
@@ -170,24 +181,46 @@ class Service:
         self.folder.forget()
 
     def restore(self) -> None:
-        """Serve again what `current.json` names; if that cannot be, stay not ready and say why."""
-        self.folder.forget()
-        self.refresh()
-        self._recover()
+        """Serve again what `current.json` names; if that cannot be, stay not ready, say why, and try again later."""
+        try:
+            self.folder.forget()
+            self.refresh()
+            self._recover()
+        except (OSError, StateError) as error:  # a full disk keeps nobody from an answer
+            log.error("%s cannot be written (%s); this worker serves all the same", self.folder.path, error)  # noqa: TRY400
         if self._served is None:
             log.warning("not ready: %s", self._why_not)
+
+    def catch_up(self) -> bool:
+        """Whether this worker serves what the state folder says; if it could not before, it is tried once more."""
+        if not self._behind:
+            return True
+        entry = self._current()
+        try:
+            # Not under the lock: a store that hangs holds up neither a request nor a deployment.
+            loaded = None if entry is None else Served(entry, self._load(entry.uri, entry.sha256, entry.use_case))
+        except ServingError as error:
+            self._why_not = _cannot_load(entry, error)
+            return False
+        with self._lock:
+            self._loaded_late, self._stamp = loaded, None
+            self.refresh()
+            self._loaded_late = None
+        return not self._behind
 
     def refresh(self) -> None:
         """Take over what the state folder says, if it changed, and acknowledge it."""
         with self._lock:
             stamp = self.folder.stamp()
-            if stamp == self._stamp:
-                return
-            change = self.folder.change()
-            error = self._take_over(change.rollout)
-            self._stamp = stamp
-            self._report = Report(self.worker, change.serial, error)
-            self.folder.report(self._report)
+            if stamp != self._stamp:
+                change = self.folder.change()
+                error = self._take_over(change.rollout)
+                self._stamp = stamp
+                self._report = Report(self.worker, change.serial, error)
+                self._told = False
+            if not self._told:
+                self.folder.report(self._report)
+                self._told = True
 
     # Deployments
 
@@ -200,7 +233,7 @@ class Service:
         with self.folder.locked("deploy"):
             self.refresh()
             self._recover()
-            before, active = self._served.entry if self._served else None, self._under_way()
+            before, active = self._current(), self._under_way()
             _check_use_case(before, wish)
             entry = InService(
                 version=wish.version,
@@ -212,17 +245,21 @@ class Service:
             )
             if wish.rollout is not None and active is not None:
                 return _joined(active, entry)
-            if before is not None and before.same_file(entry):
+            compares = self._can_compare(wish)
+            if compares and before is not None and before.same_file(entry):
                 self._interrupt(active, f"version {before.version} was put into service at once")
                 return before
             model = self._load(wish.model_uri, wish.sha256, wish.use_case)
             entry = entry.model_copy(update={"trained_through": model.card.trained_through})
             self._interrupt(active, f"version {wish.version} was put into service at once")
-            plan = wish.rollout if before is not None else None
+            plan = wish.rollout if compares else None
             rollout = self._rollout(entry, before, plan)
             traffic = self._begin(rollout, model)
             if plan is None:
-                traffic.promote({})
+                try:
+                    traffic.promote({})
+                finally:
+                    self._drives = ""
                 log.info("in service: version %s of %s (%s)", entry.version, entry.use_case, entry.uri)
                 return self.served.entry
             self._samples = deque(_in_bites(wish.rows))
@@ -244,6 +281,14 @@ class Service:
             self.folder.wait(serial)
             log.info("withdrawn: nothing is in service")
 
+    def _can_compare(self, wish: Deployment) -> bool:
+        """Whether this worker holds what a rollout is compared with; `BehindError` when only another worker does."""
+        if self.catch_up():
+            return self._served is not None
+        if wish.rollout is not None and self.folder.others_serve():
+            raise BehindError(f"this worker does not serve yet what the others do ({self._why_not}); ask again")
+        return False
+
     def _rollout(self, entry: InService, before: InService | None, plan: Plan | None) -> Rollout:
         now = datetime.now(UTC)
         return Rollout(
@@ -260,11 +305,13 @@ class Service:
         """Have every worker load a version; nothing that is served changes yet."""
         traffic = SharedTraffic(self.folder, self.history, rollout, self.refresh)
         self._prepared = Served(rollout.entry, model)
-        with self.folder.locked():
-            serial = self.folder.write(rollout)
+        self._drives = rollout.id
         try:
+            with self.folder.locked():
+                serial = self.folder.write(rollout)
             traffic.settle(serial)
         except Exception as error:
+            self._drives = ""
             self._abort(traffic, str(error) if isinstance(error, ServingError) else type(error).__name__)
             raise
         return traffic
@@ -279,7 +326,7 @@ class Service:
                 log.exception("a rollout broke")
                 self._abort(traffic, f"it broke ({type(error).__name__}); the server's log has more")
             finally:
-                self._leads = None
+                self._leads, self._drives = None, ""
 
         self._leads = traffic
         self._run(lead, "rollout")
@@ -297,6 +344,8 @@ class Service:
             traffic.abort(reason)
         except EndedError:
             return
+        except StateError as error:  # `_recover` does it as soon as that folder can be written again
+            log.error("a rollout cannot be ended now: %s", error)  # noqa: TRY400
 
     def _under_way(self) -> Rollout | None:
         rollout = self.folder.change().rollout
@@ -309,18 +358,23 @@ class Service:
             return None
 
     def _recover(self) -> None:
-        """End a rollout whose worker has ended: what it had seen is lost, so the proven version stays.
+        """End a rollout that nobody drives any more: what was seen is lost, so the proven version stays.
 
         It is not resumed, for a version is promoted on evidence only; whoever wanted it asks again.
         """
         rollout = self._under_way()
-        if rollout is None or rollout.worker == self.worker or self.folder.alive(rollout.worker):
+        if rollout is None or self._driven(rollout):
             return
         traffic = SharedTraffic(self.folder, self.history, rollout, self.refresh)
         if rollout.entry.same_file(self._current()):
             traffic.promote(rollout.metrics, "its worker ended just after it was put into service")
         else:
             self._abort(traffic, "its worker ended in mid-rollout; deploy it again")
+
+    def _driven(self, rollout: Rollout) -> bool:
+        if rollout.worker == self.worker:
+            return rollout.id == self._drives
+        return self.folder.alive(rollout.worker)
 
     # Following the state folder
 
@@ -335,6 +389,7 @@ class Service:
         return self._try(active)
 
     def _serve(self) -> str:
+        self._behind = True
         try:
             entry = self.folder.current()
         except (OSError, ValidationError) as error:
@@ -348,8 +403,9 @@ class Service:
             try:
                 self._served = Served(entry, self._model(entry))
             except ServingError as error:
-                self._why_not = f"version {entry.version} cannot be loaded again: {error}"
+                self._why_not = _cannot_load(entry, error)
                 return self._why_not
+        self._behind = False
         return ""
 
     def _try(self, rollout: Rollout) -> str:
@@ -368,7 +424,7 @@ class Service:
         return ""
 
     def _model(self, entry: InService) -> PortableModel:
-        for known in (self._served, self._prepared):
+        for known in (self._served, self._prepared, self._loaded_late):
             if known is not None and known.entry.same_file(entry):
                 return known.model
         return self._load(entry.uri, entry.sha256, entry.use_case)
@@ -388,6 +444,7 @@ class Service:
 
     def _follow(self) -> None:
         rest = told = 0.0
+        wrong = ""
         while not self._stopping.wait(rest):
             started = monotonic()
             try:
@@ -398,10 +455,30 @@ class Service:
                     self._tell(trial)
                     self._recover()
                     told = started
-            except Exception:
-                log.exception("the state folder cannot be followed")
+                wrong = ""
+            except Exception as error:
                 worked, trial = 0.0, None
+                if wrong != (wrong := repr(error)):  # once, and not five times a second
+                    log.exception("the state folder cannot be followed")
             rest = WATCH_SECONDS if trial is None else max(9 * worked, 0.01)
+
+    def _keep_up(self) -> None:
+        """Try again and again what could not be taken over, each time after a longer pause."""
+        pause = RETRY_SECONDS
+        while not self._stopping.wait(pause * uniform(0.5, 1)):  # noqa: S311 (workers that failed together do not retry together)
+            if not self._behind:
+                pause = RETRY_SECONDS
+                continue
+            try:
+                done = self.catch_up()
+            except Exception:
+                log.exception("what is in service cannot be taken over")
+                done = False
+            if done and self._served is not None:
+                log.info("in service: version %s, at last", self._served.entry.version)
+            elif not done:
+                pause = min(2 * pause, LONGEST_RETRY_SECONDS)
+                log.warning("not ready: %s; tried again in %g s at most", self._why_not, pause)
 
     def _tell(self, trial: Trial | None) -> None:
         """Say what was seen of a version on trial."""
@@ -431,6 +508,10 @@ class Service:
             return 0
         samples = len(self._samples) if trial.rollout.phase is Phase.SHADOW else 0
         return samples + (len(self._recent) if trial.comparable else 0)
+
+
+def _cannot_load(entry: InService | None, error: ServingError) -> str:
+    return f"version {entry.version if entry else '?'} cannot be loaded again: {error}"
 
 
 def _check_use_case(before: InService | None, wish: Deployment) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from serving.errors import UnacknowledgedError
+from serving.errors import StateError, UnacknowledgedError
 from serving.processes import roster
 from serving.release.comparison import Tally
 from serving.release.rollout import InService, Rollout
@@ -90,23 +90,32 @@ class StateFolder:
 
     @contextmanager
     def locked(self, name: str = "state") -> Iterator[None]:
-        """One process and thread at a time."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / f"{name}.lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        """One process and thread at a time; `StateError` for what cannot be written meanwhile."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self.path / f"{name}.lock").open("a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise StateError(
+                f"{self.path} cannot be written ({error.strerror}); make room there, or see SERVING_STATE"
+            ) from None
 
     def replace(self, name: str, content: bytes, *, durable: bool = True) -> None:
         """Put a whole file in the place of another, or none."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        part.replace(path)
+        try:
+            with part.open("wb") as file:
+                file.write(content)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
     # The workers
 
@@ -128,6 +137,11 @@ class StateFolder:
     def alive(self, worker: str) -> bool:
         """Whether the worker of that name lives; its process id alone could be another one's by now."""
         return any(report is not None and report.worker == worker for report in self.reports().values())
+
+    def others_serve(self) -> bool:
+        """Whether another live worker serves what this folder says, or may do so: one that has said nothing yet."""
+        reports = self.reports().items()
+        return any(pid != os.getpid() and (report is None or not report.error) for pid, report in reports)
 
     def wait(self, serial: int, at_most: float = math.inf) -> list[Report]:
         """What the live workers say when each has taken over a change; `UnacknowledgedError` if one has not in time."""

@@ -143,7 +143,10 @@ def clear(folder: Path) -> None:
 
 
 def retire(folder: Path, pid: int) -> None:
-    """Add what a dead process counted to what all the dead counted, and remove its file; for the parent."""
+    """Add what a dead process counted to what all the dead counted, and remove its file; for the parent.
+
+    `OSError` when that cannot be written; then the file stays, and counts as long as it does.
+    """
     dead, retired = folder / f"{pid}{SUFFIX}", folder / f"{RETIRED}{SUFFIX}"
     counts = _read(dead)
     if counts is None:
@@ -182,8 +185,12 @@ def _read(path: Path) -> Counts | None:
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

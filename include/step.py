@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from include.errors import ExitCode, SettingsError, StepError
+from include.masking import MaskedStream, mask_output, own_mask
 from include.settings import PREFIX, Settings, load_settings
 from include.storage.lake import Lake, to_json
 from include.termination import RESULT_BYTES, TERMINATION_LOG, one_line
@@ -73,8 +75,8 @@ class Result:
 
     def to_json(self) -> str:
         """The result as one line; `StepError` when it is larger than a termination message may be."""
-        body = {name: value for name, value in vars(self).items() if value}
-        text = json.dumps(body, separators=(",", ":"), default=str)
+        body = json.loads(json.dumps({name: value for name, value in vars(self).items() if value}, default=str))
+        text = json.dumps(own_mask().inside(body), separators=(",", ":"))
         if len(text.encode()) > RESULT_BYTES:
             raise StepError(
                 f"a result of {len(text.encode())} bytes, {RESULT_BYTES} at most; put its bulk into the lake"
@@ -98,6 +100,20 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     The termination message (result or one-line error) goes where Kubernetes looks for it. Exit codes: `ExitCode`.
     `argv` is for a caller that lives on: the process's own arguments end the process.
     """
+    if argv is None:
+        mask_output()
+        code = _run(arguments, step, sys.argv[1:])
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # All is written. Taking apart what MLflow and scikit-learn have loaded would take half a second more.
+        os._exit(code)
+    with redirect_stdout(MaskedStream(sys.stdout, own_mask())), redirect_stderr(MaskedStream(sys.stderr, own_mask())):
+        code = _run(arguments, step, argv)
+    raise SystemExit(int(code))
+
+
+def _run(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequence[str]) -> ExitCode:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     stops: list[StepError] = []
@@ -111,7 +127,7 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     context: Context | None = None
     report: dict[str, Any] = {"step": _name(step), "started": started.isoformat(), "state": "running"}
     try:
-        parsed = parse(arguments, sys.argv[1:] if argv is None else argv)
+        parsed = parse(arguments, argv)
         context = open_context(parsed.use_case)
         _report(context, report)
         clock = time.monotonic()
@@ -142,13 +158,7 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     if code is not ExitCode.DONE:
         log.error("%s", message)
     _terminate(message)
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if argv is None:
-        # All is written. Taking apart what MLflow and scikit-learn have loaded would take half a second more.
-        os._exit(code)
-    raise SystemExit(int(code))
+    return code
 
 
 def parse(arguments: type[A], argv: Sequence[str]) -> A:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from include.masking import masked
+
 TERMINATION_LOG = "NIGHTSHIFT_TERMINATION_LOG"
 RESULT_BYTES = 4096  # what Kubernetes keeps of a termination message
 
 
 def one_line(text: str) -> str:
-    """Text as one line that fits a termination message."""
-    return re.sub(r"\s+", " ", text).strip().encode()[:RESULT_BYTES].decode(errors="ignore")
+    """Text as one line that fits a termination message, its secrets masked."""
+    return re.sub(r"\s+", " ", masked(text)).strip().encode()[:RESULT_BYTES].decode(errors="ignore")

@@ -81,7 +81,7 @@ class Ending:
         if self.reason == Reason.OUT_OF_MEMORY:
             return "out of memory (OOMKilled): give the step a higher memory limit in include/step_specs.py"
         if self.reason:
-            return f"{self.reason}: {self.detail or self.message or 'the cluster ended the pod'}"
+            return one_line(f"{self.reason}: {self.detail or self.message or 'the cluster ended the pod'}")
         if self.message.strip():
             return one_line(self.message)
         if self.exit_code is None:

@@ -24,6 +24,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from kubernetes.client.models import V1Container, V1EnvVar, V1EnvVarSource, V1Pod, V1ResourceFieldSelector
 from kubernetes.utils.quantity import parse_quantity
 
+from include.errors import ExitCode
+from include.masking import Mask
 from include.termination import RESULT_BYTES, TERMINATION_LOG
 from plugins.pod_ending import Ending, Reason
 
@@ -132,13 +134,15 @@ class PodProcess:
             temporary.mkdir()
             given = machine_environment() | self.environment()
             given |= {TERMINATION_LOG: str(message), "TMPDIR": str(temporary)}
-            with self._started(given) as guard, self._deadline():
+            mask = Mask.of(given)  # a step masks its own lines; what Java or a C library writes passes it by
+            with self._started(given, mask) as guard, self._deadline():
                 assert guard.stdout is not None
                 for line in guard.stdout:
-                    self.log(line.rstrip("\n"))
+                    self.log(mask(line.rstrip("\n")))
                 code = guard.wait()
             code = code if code >= 0 else 128 - code
             text = message.read_bytes()[-RESULT_BYTES:].decode(errors="replace")
+            text = text if code == ExitCode.DONE else mask(text)
         if self.overran:
             limit = self.pod.spec.active_deadline_seconds
             return Ending(code, text, Reason.DEADLINE, f"the step ran longer than its deadline of {limit} s")
@@ -151,9 +155,9 @@ class PodProcess:
             self._guard.terminate()
 
     @contextmanager
-    def _started(self, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    def _started(self, environment: Mapping[str, str], mask: Mask) -> Iterator[subprocess.Popen[str]]:
         argv = self._resolved(self.argv(), environment)
-        self.log(f"{shlex.join(argv)}  (a process in place of {self.container.image})")
+        self.log(mask(f"{shlex.join(argv)}  (a process in place of {self.container.image})"))
         read, lifeline = os.pipe()
         try:
             guard = subprocess.Popen(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
+import warnings
 from contextlib import suppress
 
 from include.errors import DataError, SkippedError
@@ -38,6 +40,14 @@ def echo(context: Context, arguments: Arguments) -> Result:
             print("waiting", flush=True)
             time.sleep(60)
         raise DataError("the answer is no answer")
+    if arguments.act == "leak":
+        told = os.environ["NIGHTSHIFT_TRACKING_URL"]
+        print(f"asking {told}")
+        logging.getLogger("a library").warning("no answer from %s", told)
+        warnings.warn(f"{told} is slow", stacklevel=1)
+        raise OSError(f"nobody at {told}")
+    if arguments.act == "boast":
+        return Result(facts={"asked": os.environ["NIGHTSHIFT_TRACKING_URL"], "n": 1})
     if arguments.act == "suicide":
         os.kill(os.getpid(), signal.SIGKILL)
     return Result(rows={"echo": arguments.times}, facts={"lake": context.lake.prefix, "force": arguments.force})

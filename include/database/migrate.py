@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from include.database.address import libpq_url
 from include.errors import ExitCode, FaultError, SettingsError, StepError
+from include.masking import mask_output
 from include.settings import load_settings
 
 if TYPE_CHECKING:
@@ -32,9 +34,8 @@ def head() -> str:
 
 def current(url: str) -> str | None:
     """The revision a database is at; None when it has no tables of ours. `FaultError` when it does not answer."""
-    address = url.replace("postgresql+psycopg://", "postgresql://", 1)
     try:
-        with psycopg.connect(address, connect_timeout=5) as session:
+        with psycopg.connect(libpq_url(url), connect_timeout=5) as session:
             found = session.execute("SELECT to_regclass(%s)", [VERSION_TABLE]).fetchone()
             if found is None or found[0] is None:
                 return None
@@ -93,4 +94,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    mask_output()
     raise SystemExit(main(sys.argv[1:]))

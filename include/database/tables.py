@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import BigInteger, DateTime, Enum, Identity, Index, NullPool, create_engine, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -16,6 +15,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from include.database.address import sqlalchemy_url
 from include.errors import FaultError
 from include.settings import Settings
 
@@ -146,16 +146,6 @@ class Tables:
             ) from error
         except DBAPIError as error:
             raise FaultError(f"PostgreSQL at {self.address}: {_first_line(error)}; is it up (`make up`)?") from error
-
-
-def sqlalchemy_url(url: str) -> str:
-    """A `postgresql://…` address, whatever driver it names, as SQLAlchemy opens it with psycopg."""
-    return url.replace(urlsplit(url).scheme, "postgresql+psycopg", 1)
-
-
-def libpq_url(url: str) -> str:
-    """A `postgresql+driver://…` address as libpq reads it."""
-    return url.replace(urlsplit(url).scheme, "postgresql", 1)
 
 
 def _first_line(error: DBAPIError) -> str:

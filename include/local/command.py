@@ -15,6 +15,7 @@ from include.local.services import Services, open_services
 from include.local.stack import load_stack
 from include.local.status import status
 from include.loopback import reach_directly
+from include.masking import masked
 from include.use_case import first_package, load_use_case
 
 
@@ -91,7 +92,7 @@ def main() -> None:
         reach_directly(stack.reachable_host)
         code = arguments.does(open_services(stack), arguments)
     except StepError as error:
-        print(f"nightshift: {error}", file=sys.stderr)
+        print(masked(f"nightshift: {error}"), file=sys.stderr)
         code = error.exit_code
     except KeyboardInterrupt:
         print("nightshift: interrupted; `make status` says what is still running", file=sys.stderr)

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import sleep
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from include.errors import FaultError, StepError
+from include.masking import masked
 from include.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,15 +59,7 @@ def reported(url: str) -> Iterator[None]:
         raise
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), "")
-        raise FaultError(f"MLflow at {public(url)} failed: {type(error).__name__}: {first}") from error
-
-
-def public(url: str) -> str:
-    """An address without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", "@")))
+        raise FaultError(f"MLflow at {masked(url)} failed: {type(error).__name__}: {first}") from error
 
 
 def _wait_for(url: str) -> None:
@@ -77,7 +70,7 @@ def _wait_for(url: str) -> None:
             if attempt == ATTEMPTS:
                 reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
                 raise FaultError(
-                    f"MLflow at {public(url)} does not answer ({ATTEMPTS} tries): {reason}; "
+                    f"MLflow at {masked(url)} does not answer ({ATTEMPTS} tries): {reason}; "
                     "start it (`make up`) or correct NIGHTSHIFT_TRACKING_URL"
                 ) from error
             sleep(PAUSE_SECONDS * attempt)

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from zlib import crc32
 
+from include.database.address import libpq_url
 from include.errors import FaultError
+from include.masking import masked
 from include.modelling.recipe import Recipe
-from include.registry.tracking import open_client, public, reported
+from include.registry.tracking import open_client, reported
 from include.settings import Settings
 
 if TYPE_CHECKING:
@@ -210,9 +211,8 @@ class Registry:
         import psycopg
 
         url = self.settings.require("database_url")
-        address = url.replace(urlsplit(url).scheme, "postgresql", 1)
         try:
-            connection = psycopg.connect(address, connect_timeout=5, autocommit=True)
+            connection = psycopg.connect(libpq_url(url), connect_timeout=5, autocommit=True)
             with connection:
                 connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
                 connection.execute("SELECT pg_advisory_lock(%s)", [crc32(f"nightshift/{self.name}".encode())])
@@ -220,7 +220,7 @@ class Registry:
         except psycopg.Error as error:
             reason = str(error).strip().splitlines()[0]
             raise FaultError(
-                f"PostgreSQL at {public(url)}: {reason}; is it up (`make up`), or another run stuck?"
+                f"PostgreSQL at {masked(url)}: {reason}; is it up (`make up`), or another run stuck?"
             ) from error
 
     def _named(self, alias: Alias) -> Version | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from pydantic import AwareDatetime
 
-from include.database.tables import libpq_url
+from include.database.address import libpq_url
 from include.errors import FaultError, SettingsError, SkippedError
 from include.ingestion.brokers.broker import open_broker
 from include.ingestion.ledger import Ledger

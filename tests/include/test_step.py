@@ -165,10 +165,10 @@ def test_a_report_lies_under_a_name_that_every_store_takes() -> None:
     )
 
 
-def started(place: Path, act: str) -> subprocess.Popen[str]:
+def started(place: Path, act: str, stderr: int | None = None) -> subprocess.Popen[str]:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     argv = [sys.executable, "-m", "tests.echo_step", *GOOD, "--act", act]
-    return subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 @pytest.mark.parametrize("act", ["wait", "misunderstand"])
@@ -186,6 +186,21 @@ def test_sigterm_ends_a_step_with_its_line_report_and_the_code_for_a_fault(place
     assert message(place) == "stopped by signal 15; nothing half-made was published"
     assert report(place)["state"] == "failed"
     child.stdout.close()
+
+
+@pytest.mark.parametrize(("act", "code"), [("leak", ExitCode.FAULT), ("boast", ExitCode.DONE)])
+def test_no_password_is_in_the_log_the_traceback_the_message_or_the_report(
+    place: Path, monkeypatch: pytest.MonkeyPatch, act: str, code: ExitCode
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_TRACKING_URL", "http://someone:sec?ret#pw@127.0.0.1:22060/x")
+    child = started(place, act, stderr=subprocess.STDOUT)
+    out, _ = child.communicate(timeout=30)
+    assert child.returncode == code
+    told = [out, message(place), json.dumps(report(place))]
+    assert "http://someone:***@127.0.0.1:22060/x" in message(place)
+    assert not [text for text in told if "sec?ret" in text or "ret#pw" in text]
+    if act == "leak":
+        assert out.count("http://someone:***@127.0.0.1:22060/x") >= 5, "said by print, a logger, a warning, a traceback"
 
 
 def test_a_killed_step_leaves_a_report_that_it_was_running(place: Path) -> None:

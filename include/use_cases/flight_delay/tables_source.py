@@ -10,7 +10,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from include.database.tables import libpq_url
+from include.database.address import libpq_url
 from include.errors import DataError, FaultError
 from include.ingestion.ledger import SESSION
 from include.quality.contract import Contract

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -11,7 +13,8 @@ import psycopg
 import pytest
 
 from include.database import migrate
-from include.database.tables import Base, Deployment, Reason, State, Tables, libpq_url, sqlalchemy_url
+from include.database.address import libpq_url, sqlalchemy_url
+from include.database.tables import Base, Deployment, Reason, State, Tables
 from include.errors import FaultError
 from include.ingestion import records
 from include.release.deployments import Deployments, Target
@@ -158,7 +161,46 @@ def test_an_address_may_name_any_driver(scheme: str) -> None:
     assert libpq_url(f"{scheme}://u:p@h:1/db") == "postgresql://u:p@h:1/db"
 
 
+@pytest.mark.parametrize("scheme", ["postgresql+psycopg2", "postgresql+asyncpg", "postgres"])
+def test_migrate_takes_the_address_of_any_driver(
+    database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_DATABASE_URL", database_url.replace("postgresql", scheme, 1))
+
+    assert migrate.main(["current"]) == 0
+    assert capsys.readouterr().out.startswith("tables at revision none")
+
+
 # What can go wrong
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:secretpw@h/d",
+        "host=h user=u password=secretpw dbname=d",
+        "h.internal:5432/d",
+        "postgresql://u:secretpw%zz@h/d",
+        "postgresql://u:secretpw@h:port/d",
+        "postgresql://u:secretpw@h/d?password=secretpw&nonsense=1",
+    ],
+)
+def test_what_is_no_address_of_postgresql_is_refused_in_one_line_by_the_settings_name(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = os.environ | {"NIGHTSHIFT_DATABASE_URL": url, "PYTHONPATH": str(ROOT)}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "include.database.migrate", "current"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 78
+    assert re.fullmatch(r"NIGHTSHIFT_DATABASE_URL.*write it as postgresql://.*\n", ended.stderr)
+    assert "secretpw" not in ended.stderr
 
 
 def test_a_database_that_is_down_is_one_line_after_bounded_retries(monkeypatch: pytest.MonkeyPatch) -> None:

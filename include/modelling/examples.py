@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.errors import DataError
+from include.errors import DataError, SettingsError
 from include.modelling.inputs import Input, InputKind, Matrix, encode
+from include.modelling.labels import DATE, LABEL, ExampleIndex, Labeller, Labels
 from include.step import Context
 from include.storage.lake import READERS, Dataset, Lake, Layer
 from include.use_case import UseCaseSpec
 
 HORIZON = "horizon"
-DATE = "date"
-
-Labeller = Callable[[pa.Table, datetime], pd.DataFrame]
+PROBABILITY = "probability"
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,14 @@ def load(
     slices: Sequence[str],
     cutoffs: Sequence[date],
 ) -> Examples:
-    """The examples with the named inputs, and for each cutoff (in order, the last is D) what was known at its end."""
+    """The examples with the named inputs, and for each cutoff (in order, the last is D) what was known at its end.
+
+    Raises `DataError` for labels that cannot be learned from, `SettingsError` for a slice that is no feature column.
+    """
     spec, lake = context.use_case.spec, context.lake
-    columns = list(dict.fromkeys([spec.key, DATE, *slices, *names]))
+    if taken := [name for name in slices if name in (LABEL, PROBABILITY)]:
+        raise SettingsError(f"gates.py: slices name {', '.join(taken)}, which is no feature; name columns of features")
+    columns = [name for name in dict.fromkeys([spec.key, DATE, *slices, *names]) if name != HORIZON]
     table = pa.concat_tables(_features(lake, horizon, days, columns) for horizon, days in made_of.features.items())
     outcomes = lake.read_days(Dataset(Layer.RAW, spec.outcomes), made_of.outcomes)
     rank, labels = _known(table, outcomes, spec, context.use_case.part("label").labels, cutoffs)
@@ -121,7 +124,7 @@ def load(
     order = order[: np.count_nonzero(rank < len(cutoffs))]
     inputs = tuple(_input(table, name) for name in names)
     examples = Examples(
-        rows=table.select([spec.key, HORIZON, DATE, *slices]).take(order).combine_chunks(),
+        rows=table.select(list(dict.fromkeys([spec.key, HORIZON, DATE, *slices]))).take(order).combine_chunks(),
         inputs=inputs,
         matrix=encode(table, inputs, order, layout="F"),
         labels=labels[order],
@@ -148,14 +151,20 @@ def _known(
 ) -> tuple[npt.NDArray[np.intp], Matrix]:
     """For each row the place of the first cutoff by which its day and its label were there (none: their number)."""
     days = table[DATE].to_numpy().astype("datetime64[D]")
+    index = ExampleIndex(table[spec.key], days, spec.key)
     rank = np.full(table.num_rows, len(cutoffs), dtype=np.intp)
     values = np.full(table.num_rows, np.nan)
     for place in reversed(range(len(cutoffs))):
-        found = labels(outcomes, spec.day_end(cutoffs[place]))
-        where = pc.index_in(table[spec.key], value_set=pa.array(found[spec.key], pa.string()))
-        there = pc.is_valid(where).to_numpy() & (days <= np.datetime64(cutoffs[place]))
+        known = Labels.known(labels, outcomes, spec.day_end(cutoffs[place]), spec.key)
+        there, found = index.labelled(known)
+        if place == len(cutoffs) - 1 and len(known.keys) and table.num_rows and not there.any():
+            raise DataError(
+                f"label.py: none of {len(known.keys)} labels (such as {known.keys[0]}) belongs to one of "
+                f"{table.num_rows} examples (such as {table[spec.key][0]}); answer the examples' own {spec.key}"
+            )
+        there &= days <= np.datetime64(cutoffs[place])
         rank[there] = place
-        values[there] = found["label"].to_numpy()[pc.fill_null(where, 0).to_numpy()[there]]
+        values[there] = found[there]
     return rank, values
 
 

@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from include.errors import DataError
 from include.modelling.evaluation import PairCounts, Scores, draws, groups
-from include.modelling.examples import DATE, HORIZON
+from include.modelling.examples import HORIZON, PROBABILITY
 from include.modelling.inputs import Matrix
+from include.modelling.labels import DATE, LABEL
 from include.modelling.recipe import Gates, Recipe
-from include.modelling.training import LABEL, PROBABILITY, by_horizon, slice_masks
+from include.modelling.training import by_horizon, slice_masks
 
 BASELINE = "is a baseline, which is never shipped"
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from include.modelling.estimators import Model, evenly, fit, side_by_side
 from include.modelling.evaluation import Scores, auc, groups, score
-from include.modelling.examples import HORIZON, Examples, Fold, Ingredients, folds, load
+from include.modelling.examples import HORIZON, PROBABILITY, Examples, Fold, Ingredients, folds, load
+from include.modelling.labels import LABEL
 from include.modelling.recipe import Recipe
 from include.step import Context
 from include.use_case import UseCaseSpec
@@ -23,9 +24,6 @@ EARLIER_FOLD_ROWS = 20_000
 """Folds before the judging window are for the record only, so they are fitted on at most this many rows, evenly."""
 IMPORTANCE_ROWS = 2_000
 _SHUFFLED_AT_ONCE = 10  # one call of many rows is far cheaper than many calls of few
-
-LABEL = "label"
-PROBABILITY = "probability"
 
 
 @dataclass(frozen=True)

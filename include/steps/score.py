@@ -94,7 +94,7 @@ def _predict(
 ) -> dict[str, pa.Table | bytes]:
     """One row for each scheduled example, in its order: key, carried columns, as_of, probability, model_version."""
     spec = use_case.spec
-    examples = lake.read(Dataset(Layer.RAW, spec.examples).on(day), [spec.key, *spec.carried])
+    examples = lake.read(Dataset(Layer.RAW, spec.examples).on(day), list(dict.fromkeys([spec.key, *spec.carried])))
     features = _aligned(lake.read(feature_partition(horizon, day)), examples[spec.key], spec.key, horizon, day)
     answers = probabilities(load_model(lake, version.sha256), features)
     predictions = (

@@ -39,7 +39,7 @@ def score_intraday(context: Context, arguments: Arguments) -> Result:
         features = lake.read(made_from)
         model = load_model(lake, version.sha256)
         predictions = (
-            features.select([spec.key, *spec.carried, AS_OF])
+            features.select(list(dict.fromkeys([spec.key, *spec.carried, AS_OF])))
             .append_column(PROBABILITY, pa.array(probabilities(model, features), pa.float64()))
             .append_column(MODEL_VERSION, pa.array([version.version] * features.num_rows, pa.string()))
         )

@@ -13,11 +13,12 @@ from typing import Any
 from include.errors import SettingsError, SkippedError
 from include.modelling import portable
 from include.modelling.evaluation import calibration, groups
-from include.modelling.examples import HORIZON, ingredients
+from include.modelling.examples import HORIZON, PROBABILITY, ingredients
+from include.modelling.labels import LABEL
 from include.modelling.plots import calibration_plot, importance_plot
 from include.modelling.portable import Origin
 from include.modelling.recipe import Gates, Recipe
-from include.modelling.training import LABEL, PROBABILITY, Trained, by_slice, examples_for, plan, train_candidate
+from include.modelling.training import Trained, by_slice, examples_for, plan, train_candidate
 from include.registry.experiments import log_run, logbook
 from include.registry.tracking import open_client
 from include.step import Context, Result, StepArguments, main

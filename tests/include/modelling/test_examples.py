@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.errors import DataError
+from include.errors import DataError, SettingsError
 from include.modelling.examples import folds, ingredients, load
 from include.modelling.inputs import Input, InputKind, encode
+from include.step import Context
 from include.storage.lake import Dataset, Lake
 from include.use_cases.flight_delay.label import labels
 from include.use_cases.flight_delay.spec import SPEC
@@ -112,6 +113,70 @@ def test_rows_inputs_and_labels_stay_together_through_the_sorting(tmp_path: Path
             read[row["kiosk_day"]] = (row["forecast"], float(row["sold_out"]))
     found = zip(examples.matrix[:, 0].tolist(), examples.labels.tolist(), strict=True)
     assert dict(zip(examples.rows["kiosk_day"].to_pylist(), found, strict=True)) == read
+
+
+def by_kiosk(folder: Path, labeller: Any) -> Context:
+    """Ice cream whose key is the kiosk, which comes every day, and whose labels are given."""
+    context = learning.context(folder, None)
+    learning.fill(context.lake)
+    object.__setattr__(context.use_case, "spec", replace(context.use_case.spec, key="kiosk"))
+    context.use_case.given["label"] = SimpleNamespace(labels=labeller)  # type: ignore[attr-defined]
+    for day in context.lake.days(learning.SALES):  # a kiosk has one row a day
+        for dataset in (learning.SALES, learning.FEATURES):
+            table = context.lake.read(dataset.on(day)).slice(0, 3)
+            context.lake.publish(dataset.on(day), {"rows.parquet": table}, force=True)
+    return context
+
+
+def sold_out(outcomes: pa.Table, *columns: str) -> pd.DataFrame:
+    frame: pd.DataFrame = outcomes.select(["kiosk", *columns]).to_pandas()
+    return frame.assign(label=outcomes["sold_out"].to_pandas())
+
+
+def test_a_key_that_comes_every_day_has_each_days_own_label(tmp_path: Path) -> None:
+    context = by_kiosk(tmp_path, lambda outcomes, by: sold_out(outcomes, "date"))
+    made_of = ingredients(context.lake, context.use_case.spec, learning.LAST)
+
+    examples = load(context, made_of, ("forecast",), ("kiosk", "horizon"), [learning.LAST])
+
+    # The key is a slice too: it is there once
+    assert examples.rows.column_names == ["kiosk", "horizon", "date"]
+    outcomes = context.lake.read_days(learning.SALES, made_of.outcomes)
+    wanted = {(row["kiosk"], row["date"]): float(row["sold_out"]) for row in outcomes.to_pylist()}
+    rows = zip(examples.rows.to_pylist(), examples.labels.tolist(), strict=True)
+    assert {(row["kiosk"], row["date"]): label for row, label in rows} == {
+        pair: label for pair, label in wanted.items() if pair[1] > made_of.first_day - timedelta(days=1)
+    }
+
+
+def test_a_key_that_comes_every_day_needs_labels_that_say_which(tmp_path: Path) -> None:
+    context = by_kiosk(tmp_path, lambda outcomes, by: sold_out(outcomes))
+    made_of = ingredients(context.lake, context.use_case.spec, learning.LAST)
+
+    with pytest.raises(DataError, match="kiosk comes on several days"):
+        load(context, made_of, ("forecast",), (), [learning.LAST])
+
+
+def test_labels_of_other_examples_are_told(tmp_path: Path) -> None:
+    # Given outcomes whose day is a year off, as a label.py may answer it
+    def shifted(outcomes: pa.Table, by: datetime) -> pd.DataFrame:
+        return sold_out(outcomes, "date").assign(date=pd.date_range("2020-01-01", periods=len(outcomes)))
+
+    context = by_kiosk(tmp_path, shifted)
+    made_of = ingredients(context.lake, context.use_case.spec, learning.LAST)
+
+    with pytest.raises(DataError, match=r"none of \d+ labels .such as kiosk 0. belongs to one of \d+ examples"):
+        load(context, made_of, ("forecast",), (), [learning.LAST])
+
+
+@pytest.mark.parametrize("slice_", ["label", "probability"])
+def test_a_slice_that_would_take_a_figures_name_is_refused(tmp_path: Path, slice_: str) -> None:
+    context = learning.context(tmp_path, None)
+    learning.fill(context.lake)
+    made_of = ingredients(context.lake, context.use_case.spec, learning.LAST)
+
+    with pytest.raises(SettingsError, match=f"slices name {slice_}"):
+        load(context, made_of, ("forecast",), (slice_,), [learning.LAST])
 
 
 def test_the_encoding_rule() -> None:

@@ -9,10 +9,14 @@ import pyarrow as pa
 
 
 def labels(outcomes: pa.Table, known_by: datetime) -> pd.DataFrame:
-    """Columns `kiosk_day` and `label`; a day's sales are known when it is over, and `known_by` never precedes that."""
+    """Columns `kiosk_day`, `date` and `label`.
+
+    A day's sales are known when it is over, and `known_by` never precedes that.
+    """
     return pd.DataFrame(
         {
             "kiosk_day": outcomes["kiosk_day"].to_pandas(),
+            "date": outcomes["date"].to_pandas(),
             "label": outcomes["sold_out"].to_pandas().astype("float64"),
         }
     )

@@ -1,0 +1,189 @@
+"""What a use case's `label.py` answers, held to what can be learned from, and joined with its examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.errors import DataError
+from include.modelling.inputs import Matrix
+
+DATE = "date"
+LABEL = "label"
+SHOWN = 3
+"""How many rows an error names."""
+
+Days = npt.NDArray[np.datetime64]
+Places = npt.NDArray[np.int64]
+Labeller = Callable[[pa.Table, datetime], Any]
+
+_DAYS_PER_KEY = 1 << 23  # more than there are days from year 1 to 9999
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of examples: their keys, their days where `label.py` says them, and 0 or 1 (float64) for each."""
+
+    keys: pa.Array
+    days: Days | None
+    values: Matrix
+
+    @classmethod
+    def known(cls, labeller: Labeller, outcomes: pa.Table, by: datetime, key: str) -> Labels:
+        """What the use case's `labels(outcomes, by)` answers.
+
+        Raises `DataError` when a key, day or label is missing, a label is neither 0 nor 1, or a key is not one of the
+        outcomes'.
+        """
+        found = labeller(outcomes, by)
+        if not isinstance(found, pd.DataFrame):
+            raise DataError(f"label.py: labels() answers a {type(found).__name__}; answer a pandas DataFrame")
+        columns = list(found.columns)
+        if lacking := [n for n in (key, LABEL, DATE) if columns.count(n) != 1 and (n != DATE or DATE in columns)]:
+            names = ", ".join(map(str, columns)) or "none"
+            raise DataError(
+                f"label.py: labels() answers the columns {names}; answer {key}, {LABEL} and, where a key comes on "
+                f"several days, {DATE}, each once (not so: {', '.join(lacking)})"
+            )
+        keys = _keys(found, key)
+        days = _days(found, keys) if DATE in columns else None
+        labels = cls(keys, days, _values(found, keys, days))
+        if key in outcomes.column_names:
+            made_up = pc.invert(pc.is_in(keys, value_set=outcomes[key].cast(pa.string()).combine_chunks()))
+            _refuse(made_up, keys, days, f"{key} is none of the outcomes'; answer the key as it lies in them")
+        return labels
+
+
+class ExampleIndex:
+    """Examples told apart by key and day, so that each finds its own label."""
+
+    def __init__(self, keys: pa.ChunkedArray, days: Days, key: str) -> None:
+        self._key = key
+        self._known = pc.unique(keys)
+        self._days = days
+        self._codes = _codes(keys, self._known)
+        self._numbers = _numbers(self._codes, days)
+
+    def labelled(self, labels: Labels) -> tuple[npt.NDArray[np.bool_], Matrix]:
+        """Which rows have a label, and each row's label (NaN where there is none).
+
+        Raises `DataError` when a key comes on several days and the labels do not say which, or twice among the labels.
+        """
+        codes = _codes(labels.keys, self._known)
+        if labels.days is None:
+            self._refuse_several_days()
+            wanted, given = self._codes, codes
+        else:
+            wanted, given = self._numbers, _numbers(codes, labels.days)
+        order = np.argsort(given, kind="stable")
+        order = order[codes[order] >= 0]
+        given = given[order]
+        self._refuse_doubles(labels, given, order)
+        values = np.full(len(wanted), np.nan)
+        if not len(given):
+            return np.zeros(len(wanted), dtype=bool), values
+        places = np.minimum(np.searchsorted(given, wanted), len(given) - 1)
+        there = given[places] == wanted
+        values[there] = labels.values[order[places[there]]]
+        return there, values
+
+    def _refuse_several_days(self) -> None:
+        numbers = np.unique(self._numbers)
+        codes, first, count = np.unique(numbers // _DAYS_PER_KEY, return_index=True, return_counts=True)
+        several = np.flatnonzero(count > 1)
+        if several.size:
+            place = int(first[several[0]])
+            one, other = (_day_of(number) for number in numbers[place : place + 2])
+            raise DataError(
+                f"label.py: {self._key} comes on several days ({several.size} of {len(codes)} keys, such as "
+                f"{self._known[int(codes[several[0]])].as_py()} on {one} and {other}) and labels() does not say which; "
+                f"answer the example's day too, as a column {DATE}"
+            )
+
+    def _refuse_doubles(self, labels: Labels, given: Places, order: npt.NDArray[np.intp]) -> None:
+        doubled = np.zeros(len(labels.keys), dtype=bool)
+        doubled[order[1:][given[1:] == given[:-1]]] = True
+        what = self._key if labels.days is None else f"{self._key} and {DATE}"
+        _refuse(pa.array(doubled), labels.keys, labels.days, f"{what} come twice; answer one row for each example")
+
+
+def _keys(found: pd.DataFrame, key: str) -> pa.Array:
+    keys = _array(found, key)
+    text = pa.types.is_string(keys.type) or pa.types.is_large_string(keys.type)
+    if not text and keys.null_count < len(keys):
+        raise DataError(f"label.py: column {key} holds {keys.type}, such as {keys.drop_null()[0]}; answer text")
+    keys = keys.cast(pa.string())
+    _refuse(pc.is_null(keys), keys, None, f"{key} is empty; answer the key of each label's example")
+    return keys
+
+
+def _days(found: pd.DataFrame, keys: pa.Array) -> Days:
+    given = _array(found, DATE)
+    instants = pa.types.is_timestamp(given.type) and given.type.tz is not None
+    try:
+        days = None if instants else given.cast(pa.date32())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        days = None
+    if days is None:
+        shown = given.drop_null()[0]
+        raise DataError(f"label.py: column {DATE} holds {given.type}, such as {shown}; answer dates")
+    _refuse(pc.is_null(days), keys, None, f"{DATE} is empty; answer the day of each label's example")
+    numbers: Days = days.to_numpy(zero_copy_only=False).astype("datetime64[D]")
+    return numbers
+
+
+def _values(found: pd.DataFrame, keys: pa.Array, days: Days | None) -> Matrix:
+    given = _array(found, LABEL)
+    if pa.types.is_boolean(given.type):
+        given = given.cast(pa.int8())
+    if not (pa.types.is_integer(given.type) or pa.types.is_floating(given.type) or pa.types.is_null(given.type)):
+        raise DataError(f"label.py: column {LABEL} holds {given.type}, such as {given.drop_null()[0]}; answer 0 or 1")
+    _refuse(pc.is_null(given), keys, days, f"{LABEL} is empty; leave a row out whose outcome is not known")
+    values: Matrix = given.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    wrong = (values != 0) & (values != 1)
+    example = f" ({values[wrong][0]:g})" if wrong.any() else ""
+    _refuse(pa.array(wrong), keys, days, f"{LABEL} is neither 0 nor 1{example}; answer 1 for what is predicted, else 0")
+    return values
+
+
+def _array(found: pd.DataFrame, name: str) -> pa.Array:
+    try:
+        array = pa.array(found[name], from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        kinds = sorted({type(value).__name__ for value in found[name] if value is not None})
+        raise DataError(f"label.py: column {name} mixes {', '.join(kinds)}; answer values of one type") from None
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _refuse(rows: pa.Array, keys: pa.Array, days: Days | None, told: str) -> None:
+    count = pc.sum(rows).as_py() or 0
+    if not count:
+        return
+    places = np.flatnonzero(rows.to_numpy(zero_copy_only=False))[:SHOWN]
+    shown = (f"{keys[int(place)].as_py()}{f' of {days[place]}' if days is not None else ''}" for place in places)
+    raise DataError(f"label.py: in {count} of {len(keys)} rows (such as {', '.join(shown)}) {told}")
+
+
+def _codes(keys: pa.Array | pa.ChunkedArray, known: pa.Array) -> Places:
+    """Each key as its place among the known ones, -1 for another."""
+    codes: Places = pc.fill_null(pc.index_in(keys, value_set=known), -1).to_numpy().astype(np.int64)
+    return codes
+
+
+def _numbers(codes: Places, days: Days) -> Places:
+    """A key and a day as one number."""
+    return codes * _DAYS_PER_KEY + days.astype("datetime64[D]").astype(np.int64) + _DAYS_PER_KEY // 2
+
+
+def _day_of(number: np.int64) -> np.datetime64:
+    return np.datetime64(int(number % _DAYS_PER_KEY) - _DAYS_PER_KEY // 2, "D")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -18,6 +19,27 @@ class Source(Protocol):
     def read(self, topic: str, day: date) -> pa.Table:
         """The records of a topic's partition `day`, with the source's own columns and types, unchecked.
 
-        No record at all is an empty table. Raises `DataError` when the source cannot be decoded, `FaultError` when it
-        cannot be reached.
+        No record at all is an empty table, with or without columns. Raises `DataError` when the source cannot be
+        decoded, `FaultError` when it cannot be reached.
         """
+
+
+@dataclass(frozen=True)
+class Undated:
+    """The rows of a topic that name no day, so that no `read` answers with them.
+
+    `rows` are as the source gives them, `of` is how many rows it has in all, and `where` names the source.
+    """
+
+    rows: pa.Table
+    column: str
+    of: int
+    where: str
+
+
+@runtime_checkable
+class DatedRows(Protocol):
+    """A source that finds a row's day in the row itself: a row may name none."""
+
+    def undated(self, topic: str) -> Undated | None:
+        """The topic's rows that name no day; None for a topic whose days are told apart in another way."""

@@ -2,53 +2,82 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import time
+import logging
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from threading import Lock
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlparse
-from urllib.request import urlopen
+from threading import BoundedSemaphore, Lock
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from pyarrow import csv as arrow_csv
 
-from include.errors import DataError, FaultError, LakeError
-from include.storage.store import open_store
+from include.errors import DataError, FaultError
+from include.sources.csv_file import read_csv
+from include.sources.limit import MIB, Limit
+from include.sources.packing import GZIP, unpacked
+from include.sources.parquet_file import read_parquet
+from include.sources.place import open_place
+from include.sources.row_days import Clock, row_days
+from include.sources.source import Undated
 
-ATTEMPTS = 3
-PAUSE_SECONDS = 0.5
-TIMEOUT_SECONDS = 30.0
-NULLS = ("", "NA", "NaN", "nan", "null", "NULL", "None")
-"""Texts of a CSV file that mean: no value."""
+MAX_BYTES = 256 * MIB
+READERS = 2
+"""Files that are read side by side: each may take its `max_bytes` a few times over."""
+CSV, PARQUET = (".csv", ".csv.gz"), (".parquet",)
+PLACEHOLDERS = {"topic", "date"}
+
+log = logging.getLogger("nightshift")
 
 
 @dataclass(frozen=True)
 class Files:
     """Where a topic's records lie: a path below the source's root, ending in `.csv`, `.csv.gz` or `.parquet`.
 
-    With `{date}` in the path there is one file a day; without it one file holds all days, and `date_column` names the
-    column that says which (a date, or text that begins with YYYY-MM-DD).
+    A path is written as the files are named, also behind a URL: nothing in it is quoted. It may be a folder of such
+    files, as Spark writes one. With `{date}` in the path there is one file a day; without it one file holds all days,
+    and `date_column` names the column that says which: dates as a contract takes them, or, with a `clock` (the use
+    case's SPEC), instants.
+
+    A cell of a CSV file that is one of `null_words` is no value. A quoted cell is always text, unless `quoted_nulls`
+    says that the program which wrote the file quotes every cell. A file, and what it is unpacked, may have `max_bytes`.
     """
 
     path: str
     date_column: str | None = None
+    clock: Clock | None = None
+    null_words: tuple[str, ...] = ("",)
+    quoted_nulls: bool = False
+    max_bytes: int = MAX_BYTES
 
     def __post_init__(self) -> None:
         if ("{date}" in self.path) == (self.date_column is not None):
             raise ValueError(f"files {self.path!r}: give either {{date}} in the path or a date_column")
+        if not self.path.lower().endswith(CSV + PARQUET):
+            raise ValueError(f"files {self.path!r}: end the path in {', '.join(CSV + PARQUET)}")
+        if unknown := {name for _, name, _, _ in string.Formatter().parse(self.path) if name} - PLACEHOLDERS:
+            raise ValueError(f"files {self.path!r}: nothing stands for {{{min(unknown)}}}; write {{date}} or {{topic}}")
+        if self.clock and self.date_column is None:
+            raise ValueError(f"files {self.path!r}: a clock reads a date_column; name it")
+        if self.max_bytes < 1:
+            raise ValueError(f"files {self.path!r}: max_bytes {self.max_bytes}; give at least 1")
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """A file of all days; `days` has each row's day, null where it names none."""
+
+    table: pa.Table
+    days: pa.Array
 
 
 class TabularSource:
     """CSV or Parquet files of each topic under `root`: a folder, `file://`, `s3://`, `http://` or `https://`.
 
-    CSV values are handed on as text: the contract says what they are. Bytes that are no UTF-8, a broken file and one
-    that is not there are a `DataError` that names it; a place out of reach is a `FaultError` after three attempts.
+    CSV values are handed on as text: the contract says what they are. Bytes that are no UTF-8, a broken file, one that
+    is too large and one that is not there are a `DataError` that names it; a place out of reach is a `FaultError`
+    after three attempts, an address that is none a `SettingsError`.
     """
 
     def __init__(
@@ -63,85 +92,98 @@ class TabularSource:
         self.first_day = first_day
         self.last_day = last_day
         self._root = root.rstrip("/")
+        self._place = open_place(self._root or "/", s3_endpoint=s3_endpoint)
         self._topics = topics
-        self._s3_endpoint = s3_endpoint
         self._lock = Lock()
-        self._whole: dict[str, pa.Table] = {}
+        self._readers = BoundedSemaphore(READERS)
+        self._whole: dict[str, _Whole] = {}
 
     def read(self, topic: str, day: date) -> pa.Table:
         """The topic's records of the day, columns and types as the file has them."""
         files = self._topics[topic]
-        where = f"{self._root}/{files.path.format(topic=topic, date=day.isoformat())}"
         if files.date_column is None:
-            return parse(self._fetch(where), where)
+            return self._table(files, _path(files, topic, day))
+        whole = self._all_days(topic, files)
+        return whole.table.filter(pc.equal(whole.days, pa.scalar(day, pa.date32())))
+
+    def undated(self, topic: str) -> Undated | None:
+        """The topic's rows whose `date_column` names no day; None where each day has a file."""
+        files = self._topics[topic]
+        if files.date_column is None:
+            return None
+        whole = self._all_days(topic, files)
+        rows = whole.table.filter(pc.is_null(whole.days))
+        return Undated(rows, files.date_column, whole.table.num_rows, self._where(_path(files, topic)))
+
+    def _all_days(self, topic: str, files: Files) -> _Whole:
         with self._lock:
             if topic not in self._whole:
-                self._whole[topic] = parse(self._fetch(where), where)
-        return _of_day(self._whole[topic], files.date_column, day, where)
+                path = _path(files, topic)
+                table = self._table(files, path)
+                self._whole[topic] = _Whole(
+                    table, row_days(table, files.date_column or "", files.clock, self._where(path))
+                )
+                self._tell(self._whole[topic], self._where(path))
+            return self._whole[topic]
 
-    def _fetch(self, where: str) -> bytes:
-        try:
-            if urlparse(where).scheme in ("http", "https"):
-                return download(where)
-            folder, _, name = where.rpartition("/")
-            return open_store(folder or "/", s3_endpoint=self._s3_endpoint).read(name)
-        except FileNotFoundError:
-            raise DataError(f"source: {where} is not there; deliver it, or correct the path") from None
-        except LakeError as error:
-            raise FaultError(str(error).replace("lake:", "source:", 1)) from error
+    def _tell(self, whole: _Whole, where: str) -> None:
+        """What the file holds, and how much of it no run asks for."""
+        bounds = pc.min_max(whole.days).as_py()
+        early = pc.sum(pc.less(whole.days, pa.scalar(self.first_day, pa.date32()))).as_py()
+        late = pc.sum(pc.greater(whole.days, pa.scalar(self.last_day, pa.date32()))).as_py()
+        beyond = [f"{early} before first_day {self.first_day}"] if early else []
+        beyond += [f"{late} after last_day {self.last_day}"] if late else []
+        span = f" of {bounds['min']} … {bounds['max']}" if bounds["min"] else ""
+        log.info("source: %s has %d rows%s%s", where, whole.table.num_rows, span, "".join(f", {one}" for one in beyond))
 
+    def _table(self, files: Files, path: str) -> pa.Table:
+        limit = Limit(self._where(path), files.max_bytes)
+        with self._readers:
+            try:
+                return _parse(self._place.read(path, limit), files, limit)
+            except FileNotFoundError:
+                return self._folder(files, path, limit)
 
-def download(url: str) -> bytes:
-    """The body behind a URL; `FileNotFoundError` if the server says that there is none."""
-    reason = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
-        try:
-            with urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - only http and https come here
-                body: bytes = answer.read()
-                return body
-        except HTTPError as error:
-            if error.code in (404, 410):
-                raise FileNotFoundError(url) from None
-            reason = f"HTTP {error.code} {error.reason}"
-        except (URLError, OSError) as error:
-            reason = str(getattr(error, "reason", error))
-    raise FaultError(f"source: {url} cannot be read after {ATTEMPTS} attempts: {reason}; is the address right and up?")
+    def _folder(self, files: Files, path: str, limit: Limit) -> pa.Table:
+        """The rows of all files of a folder, in order of their names; those without a byte have none."""
+        tables: dict[str, pa.Table] = {}
+        parts = [part for part in self._place.parts(path) if part.lower().endswith(_format(path))]
+        for part in parts:
+            of_part = Limit(self._where(part), limit.max_bytes)
+            try:
+                tables[of_part.where] = _parse(self._place.read(part, of_part), files, of_part)
+            except FileNotFoundError:
+                raise FaultError(f"source: {of_part.where} was there and is gone; is somebody writing it?") from None
+            limit.check(sum(table.nbytes for table in tables.values()))
+        if not parts:
+            raise DataError(f"source: {limit.where} is not there; deliver it, or correct the path")
+        tables = {where: table for where, table in tables.items() if table.num_columns}
+        schemas = [table.schema for table in tables.values()]
+        if odd := [where for where, schema in zip(tables, schemas, strict=True) if not schema.equals(schemas[0])]:
+            raise DataError(
+                f"source: the files of {limit.where} do not fit together: {odd[0]} has other columns or types than the "
+                "first; deliver them again"
+            )
+        return pa.concat_tables(tables.values()) if tables else pa.table({})
 
-
-def parse(content: bytes, where: str) -> pa.Table:
-    """A file's rows; `where` ends in its format and names it in errors. A file without a byte has no rows."""
-    try:
-        if where.endswith(".parquet"):
-            return pq.read_table(io.BytesIO(content))
-        if where.endswith(".csv.gz"):
-            content = pa.input_stream(io.BytesIO(content), compression="gzip").read()
-        return _parse_csv(content, where)
-    except (pa.ArrowInvalid, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise DataError(f"source: {where} is broken: {first}; deliver it again") from error
-
-
-def _parse_csv(content: bytes, where: str) -> pa.Table:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"source: {where} is not UTF-8: byte {content[error.start]:#04x} at position {error.start}; "
-            "save it as UTF-8"
-        ) from None
-    header = next(csv.reader(io.StringIO(text)), [])
-    if not header:
-        return pa.table({})
-    options = arrow_csv.ConvertOptions(
-        column_types=dict.fromkeys(header, pa.string()), null_values=list(NULLS), strings_can_be_null=True
-    )
-    return arrow_csv.read_csv(io.BytesIO(text.encode()), convert_options=options)
+    def _where(self, path: str) -> str:
+        return f"{self._root.partition('?')[0].rstrip('/')}/{path}"
 
 
-def _of_day(table: pa.Table, column: str, day: date, where: str) -> pa.Table:
-    if column not in table.column_names:
-        raise DataError(f"source: {where} has no column {column}; it has {', '.join(table.column_names)}")
-    written = pc.utf8_slice_codeunits(table[column].cast(pa.string()), 0, 10)
-    return table.filter(pc.equal(written, day.isoformat()))
+def _path(files: Files, topic: str, day: date | None = None) -> str:
+    return files.path.format(topic=topic, date=day and day.isoformat()).lstrip("/")
+
+
+def _format(path: str) -> tuple[str, ...]:
+    return PARQUET if path.lower().endswith(PARQUET) else CSV
+
+
+def _parse(content: bytes, files: Files, limit: Limit) -> pa.Table:
+    """A file's rows. A CSV file without a byte has none, and no columns."""
+    named = limit.where.lower()
+    if named.endswith(".gz") and content and not content.startswith(GZIP):
+        raise DataError(f"source: {limit.where} is broken: it is not packed with gzip; deliver it again")
+    content = unpacked(content, limit)
+    if _format(named) is PARQUET:
+        return read_parquet(io.BytesIO(content), limit)
+    return read_csv(content, limit, files.null_words, quoted_nulls=files.quoted_nulls)

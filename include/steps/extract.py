@@ -10,10 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
+
 from include.errors import DataError, SettingsError
-from include.quality.conform import conform, counts, describe
+from include.quality.conform import Breach, Rule, conform, counts, describe, examples
+from include.quality.conform import _quarantine as quarantine
 from include.quality.contract import Contract
-from include.sources.source import Source
+from include.sources.source import DatedRows, Source, Undated
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Lake, Layer, Partition, days_between
 from include.use_case import Topic, UseCaseSpec
@@ -21,6 +24,9 @@ from include.use_case import Topic, UseCaseSpec
 WRITERS = 8
 """Threads that publish: they mostly wait for the disk or the bucket."""
 PROGRESS_SECONDS = 3.0
+
+NO_DAY = date.min
+"""The day under which quarantine keeps rows that name none: once, and not with every day that is read."""
 
 log = logging.getLogger("nightshift")
 
@@ -42,7 +48,8 @@ class Extracted:
 def extract(context: Context, arguments: Arguments) -> Result:
     """Publish every raw partition that the run of `date` needs and that is not there yet.
 
-    Rows that break a row rule go to `quarantine/<topic>`. With `force` the run's own days are read and published again.
+    Rows that break a row rule go to `quarantine/<topic>`, those that name no day to its day `NO_DAY`. With `force` the
+    run's own days are read and published again.
     Raises `SettingsError` for a day the source does not have, `DataError` when a day's data break their contract.
     """
     spec = context.use_case.spec
@@ -53,18 +60,19 @@ def extract(context: Context, arguments: Arguments) -> Result:
     own = {Dataset(Layer.RAW, topic.name).on(_own_day(topic, arguments.date)) for topic in spec.topics}
     if wanted:
         log.info("extract: %d partitions to read, %s … %s", len(wanted), wanted[0].day, wanted[-1].day)
+    undated = _undated(context.lake, source, contracts, wanted, own)
     done = _extract_all(context.lake, source, contracts, wanted, force=arguments.force)
     for partition in sorted(own, key=str):
         log.info("extract: %s has %d rows", partition, context.lake.require(partition).rows)
-    quarantined = sum((extracted.breaches for extracted in done), Counter[str]())
+    quarantined = sum((extracted.breaches for extracted in done), undated)
     return Result(
         rows={str(partition.dataset): context.lake.require(partition).rows for partition in sorted(own, key=str)},
         uris={str(partition.dataset): context.lake.uri(partition) for partition in sorted(own, key=str)},
         facts={
             "partitions_read": len(done),
             "history_days": len({extracted.partition.day for extracted in done if extracted.partition not in own}),
-            "rows_read": sum(extracted.rows + extracted.quarantined for extracted in done),
-            "quarantined": sum(extracted.quarantined for extracted in done),
+            "rows_read": sum(extracted.rows + extracted.quarantined for extracted in done) + undated.total(),
+            "quarantined": sum(extracted.quarantined for extracted in done) + undated.total(),
             "breaches": dict(quarantined.most_common(5)),
         },
     )
@@ -97,6 +105,56 @@ def _wanted(lake: Lake, spec: UseCaseSpec, source: Source, arguments: Arguments)
         if arguments.force:
             missing |= {dataset.on(each) for each in days_between(day, _own_day(topic, day))}
     yield from sorted(missing, key=lambda partition: (partition.day, str(partition)))
+
+
+def _undated(
+    lake: Lake, source: Source, contracts: dict[str, Contract], wanted: list[Partition], own: set[Partition]
+) -> Counter[str]:
+    """Set apart the rows of each topic to be read that name no day; how many there are by the rule that they break.
+
+    Any of them may be of the day that the run is for, so it stops when they would be too many of that day's rows.
+    """
+    found = Counter[str]()
+    if not isinstance(source, DatedRows):
+        return found
+    for topic in sorted({partition.dataset.name for partition in wanted}):
+        undated = source.undated(topic)
+        if undated is None or not _keep_undated(lake, topic, undated):
+            continue
+        found[f"{Rule.TYPE} {undated.column}"] += undated.rows.num_rows
+        for partition in (partition for partition in own & set(wanted) if partition.dataset.name == topic):
+            rows = source.read(topic, partition.day).num_rows
+            if undated.rows.num_rows > contracts[topic].max_quarantined * (rows + undated.rows.num_rows):
+                raise DataError(
+                    f"{_told(undated)}; they may be of {partition.day}, which has {rows} rows beside them, and more "
+                    f"than {contracts[topic].max_quarantined:.0%} would be bad: mend the source (a day is written "
+                    "YYYY-MM-DD; instants need a clock in Files), see "
+                    f"{lake.uri(Dataset(Layer.QUARANTINE, topic).on(NO_DAY))}"
+                )
+        log.warning("extract: %s; kept in %s", _told(undated), Dataset(Layer.QUARANTINE, topic).on(NO_DAY))
+    return found
+
+
+def _keep_undated(lake: Lake, topic: str, undated: Undated) -> bool:
+    """Put rows without a day into quarantine, in place of those that were without one before; whether there are any."""
+    kept = Dataset(Layer.QUARANTINE, topic).on(NO_DAY)
+    if undated.rows.num_rows or lake.manifest(kept):
+        breach = _dayless(undated)
+        lake.publish(kept, {"rows.parquet": quarantine(undated.rows, breach.rows, [breach])}, force=True)
+    return bool(undated.rows.num_rows)
+
+
+def _dayless(undated: Undated) -> Breach:
+    rows = np.ones(undated.rows.num_rows, dtype=bool)
+    return Breach(Rule.TYPE, undated.column, rows, f"{undated.column} names no day")
+
+
+def _told(undated: Undated) -> str:
+    breach = _dayless(undated)
+    return (
+        f"source: {undated.where}: rule {breach.rule}, column {breach.column}: {undated.rows.num_rows} of {undated.of} "
+        f"rows ({breach.reason}), such as {', '.join(examples(breach, undated.rows))}"
+    )
 
 
 def _extract_all(
@@ -143,6 +201,8 @@ def _extract_one(
             f"{where}: rule not_empty: {records.num_rows} rows, at least {contract.min_rows} are expected; "
             "deliver the day, or allow it by the contract's min_rows"
         )
+    if not records.num_columns:
+        records = contract.schema.empty_table()
     result = conform(records, contract, where)
     if result.bad.num_rows or requarantine:
         # Always replaced: a stopped run may have left the rows of data that have been mended since.
@@ -151,7 +211,7 @@ def _extract_one(
         kept = lake.uri(Dataset(Layer.QUARANTINE, topic).on(day))
         raise DataError(
             f"{where}: {describe(result.worst, records)}; {result.bad.num_rows} rows in quarantine are more than "
-            f"{contract.max_quarantined:.0%}: mend the source, see {kept}"
+            f"{contract.max_quarantined:.0%}: mend the source, or the contract if these rows are right; see {kept}"
         )
     lake.publish(partition, {"rows.parquet": result.good}, force=force)
     return Extracted(partition, result.good.num_rows, result.bad.num_rows, counts(result.breaches))

@@ -47,6 +47,9 @@ class Store(Protocol):
     def modified(self, name: str) -> datetime:
         """When the blob was put there; `FileNotFoundError` if there is none."""
 
+    def size(self, name: str) -> int:
+        """The blob's bytes, counted; `FileNotFoundError` if there is none."""
+
     def delete(self, name: str) -> None:
         """Remove the blob if it is there."""
 
@@ -132,6 +135,11 @@ class FileStore:
         path = self.root / name
         with _reported("read", str(path)):
             return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+    def size(self, name: str) -> int:
+        path = self.root / name
+        with _reported("read", str(path)):
+            return path.stat().st_size
 
     def delete(self, name: str) -> None:
         path = self.root / name
@@ -251,6 +259,10 @@ class S3Store:
     def modified(self, name: str) -> datetime:
         with self._reported("read", name):
             return self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)["LastModified"]
+
+    def size(self, name: str) -> int:
+        with self._reported("read", name):
+            return self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)["ContentLength"]
 
     def delete(self, name: str) -> None:
         with self._reported("delete", name):

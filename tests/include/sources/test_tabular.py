@@ -16,7 +16,7 @@ import pytest
 
 from include.errors import DataError, ExitCode, FaultError
 from include.quality.conform import conform
-from include.sources import tabular
+from include.sources import download
 from include.sources.tabular import Files, TabularSource
 from tests.small_case import DAY, SALES
 
@@ -68,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(tabular, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.001)
     server = Server(("127.0.0.1", 0), Handler)
     server.bodies = {f"/sales/{DAY}.csv": CSV.encode()}
     thread = threading.Thread(target=server.serve_forever)
@@ -158,7 +158,11 @@ def test_bytes_that_are_no_utf8_are_named_with_file_and_position(folder: Path) -
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("{date}.csv", b"a,b\n1,2,3\n", "Expected 2 columns, got 3"),
+        (
+            "{date}.csv",
+            b"a,b\n1,2,3\n",
+            "1 of 2 rows do not fit its header, such as row 2 has 3 cells, and the first has 2",
+        ),
         ("{date}.parquet", b"PAR1 and then nothing", "is broken"),
         ("{date}.parquet", b"", "is broken"),
         ("{date}.csv.gz", b"no gzip", "is broken"),

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import re
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from pathlib import PurePosixPath
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlparse
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from include.code import fingerprint
+from include.errors import DataError
 from include.quality.contract import Contract, Kind
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Lake, Layer, Manifest, Partition, days_between
 from include.use_case import Horizon, UseCaseSpec
+from spark_jobs.scratch import PART, READ_ONCE, Scratch, in_batches
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 CODE = "code"
 """The ingredient of a feature partition that is no partition: the code that computed it."""
-SCRATCH = "_scratch/features"
-PART = "part"
-STALE = timedelta(days=1)
-"""A scratch folder this old belongs to a job that was killed; no job runs that long."""
 PUBLISHERS = 8
 """Threads that publish: they mostly wait for the disk or the bucket."""
 ROWS_PER_TASK = 50_000
 """Raw rows to a shuffle task: its joins hold about 2 KB a row in memory, and two tasks share a driver of 1 GiB."""
 PROGRESS_SECONDS = 5.0
-READ_ONCE = {"compression": "snappy", "parquet.enable.dictionary": "false"}
-"""Parquet that is written once and read once: dictionaries and hard compression cost more time than they save."""
+DATE = "date"
+NO_PART = -(2**31)
+"""The partition of a row whose horizon or date there is not."""
 SQL_TYPES = {
     Kind.TEXT: "string",
     Kind.INTEGER: "bigint",
@@ -76,9 +69,19 @@ class Work:
         """Raw rows to read."""
         return sum(manifest.rows for manifest in self.manifests.values())
 
-    def days(self, topic: str) -> list[date]:
-        """The days of a topic to read."""
-        return sorted(partition.day for partition in self.manifests if partition.dataset.name == topic)
+    def raw(self, topic: str) -> dict[Partition, Manifest]:
+        """The partitions of a topic to read, in order of days."""
+        return {one: manifest for one, manifest in self.manifests.items() if one.dataset.name == topic}
+
+    def check(self, spec: UseCaseSpec, target: Partition, rows: pa.Table) -> None:
+        """Raise `DataError` unless a feature partition has one row for each example of its day."""
+        examples = Dataset(Layer.RAW, spec.examples).on(target.day)
+        wanted = self.manifests[examples].rows if examples in self.manifests else 0
+        if rows.num_rows != wanted:
+            raise DataError(
+                f"features.py: build() made {rows.num_rows} rows of {target} from {wanted} examples ({examples}); "
+                "answer one row for each"
+            )
 
     def inputs(self, target: Partition) -> dict[str, str]:
         """The content hashes of what a feature partition is made from."""
@@ -97,7 +100,7 @@ def features(context: Context, arguments: Arguments) -> Result:
     clock = time.monotonic()
     code = fingerprint(spec.package, "features", "feature_contract")
     work = _work(spec, lake, arguments.date, code, set(own.values()) if arguments.force else set())
-    seconds = _compute(context, work, arguments) if work.ingredients else {}
+    seconds = _compute(context, work) if work.ingredients else {}
     manifests = {str(target.dataset): lake.require(target) for target in own.values()}
     for target in own.values():
         log.info("features: %s has %d rows", target, manifests[str(target.dataset)].rows)
@@ -177,98 +180,98 @@ def _ingredients(spec: UseCaseSpec, horizon: Horizon, day: date) -> Iterator[Par
         yield from (Dataset(Layer.RAW, topic.name).on(each) for each in days_between(first, last))
 
 
-def _compute(context: Context, work: Work, arguments: Arguments) -> dict[str, float]:
+def _compute(context: Context, work: Work) -> dict[str, float]:
     """Compute in Spark into a scratch folder of the lake, then publish from there. Returns the seconds of each part."""
-    lake = context.lake
-    _sweep(lake)
-    scratch = f"{lake.prefix}/{SCRATCH}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
     log.info("features: %d partitions to compute from %d raw rows", len(work.ingredients), work.rows)
-    try:
-        clock = time.monotonic()
-        started = _write(context, work, scratch)
+    clock = time.monotonic()
+    with Scratch.opened(context.lake) as scratch:
+        staged = {topic: scratch.stage(topic, work.raw(topic), _plain(contract)) for topic, contract in _raw(context)}
+        checked = time.monotonic()
+        started = _write(context, work, staged, scratch.target)
         computed = time.monotonic()
         _publish(context, work, scratch)
         published = time.monotonic()
-    finally:
-        lake.store.clear(scratch)
     return {
-        "spark_start_seconds": round(started - clock, 1),
+        "check_seconds": round(checked - clock, 1),
+        "spark_start_seconds": round(started - checked, 1),
         "compute_seconds": round(computed - started, 1),
         "publish_seconds": round(published - computed, 1),
     }
 
 
-def _sweep(lake: Lake) -> None:
-    """Clear what killed jobs left behind."""
-    oldest = f"{datetime.now(UTC) - STALE:%Y%m%dT%H%M%S}"
-    root = PurePosixPath(lake.prefix) / SCRATCH
-    folders = {PurePosixPath(name).relative_to(root).parts[0] for name in lake.store.names(str(root))}
-    for folder in sorted(folders):
-        if folder < oldest:
-            lake.store.clear(str(root / folder))
+def _raw(context: Context) -> Iterable[tuple[str, Contract]]:
+    contracts: Mapping[str, Contract] = context.use_case.part("contracts").RAW
+    return contracts.items()
 
 
-def _write(context: Context, work: Work, scratch: str) -> float:
-    """Write Parquet, a folder for each feature partition; returns when Spark was up."""
+def _plain(contract: Contract) -> pa.Schema:
+    return pa.schema([pa.field(column.name, column.kind.arrow) for column in contract.columns])
+
+
+def _write(context: Context, work: Work, staged: Mapping[str, Sequence[str]], target: str) -> float:
+    """Write Parquet, each file's rows in order of their partition; returns when Spark was up.
+
+    A folder for each partition would cost a process or three for each (Hadoop sets the mode of what it makes on a disk
+    by `chmod`), however few rows it has.
+    """
     from include.spark import spark_session  # only now: a run with nothing to do need not load it
 
-    use_case, lake = context.use_case, context.lake
-    raw_contracts: Mapping[str, Contract] = use_case.part("contracts").RAW
+    use_case = context.use_case
     contract: Contract = use_case.part("feature_contract").FEATURES
     with spark_session(context.settings, f"{use_case.name} features", rows=work.rows) as spark:
         started = time.monotonic()
         log.info("features: Spark is up at %s", spark.sparkContext.master)
         tasks = max(spark.sparkContext.defaultParallelism, -(-work.rows // ROWS_PER_TASK))
         spark.conf.set("spark.sql.shuffle.partitions", tasks)
-        raw = {name: _read(spark, lake, raw_contracts[name], work.days(name)) for name in raw_contracts}
+        raw = {topic: _read(spark, contract, staged[topic]) for topic, contract in _raw(context)}
         wanted = {horizon.name: list(days) for horizon, days in work.wanted.items() if days}
         rows = use_case.part("features").build(spark, raw, wanted).withColumn(PART, _number(use_case.spec.horizons))
         with _progress():
-            rows.select(PART, *contract.names).write.options(**READ_ONCE).partitionBy(PART).parquet(
-                _spark_path(lake.store.uri(scratch))
-            )
+            rows.select(PART, *contract.names).sortWithinPartitions(PART).write.options(**READ_ONCE).parquet(target)
         spark.catalog.clearCache()
     return started
 
 
-def _read(spark: SparkSession, lake: Lake, contract: Contract, days: Sequence[date]) -> DataFrame:
+def _read(spark: SparkSession, contract: Contract, paths: Sequence[str]) -> DataFrame:
     schema = ", ".join(f"`{column.name}` {SQL_TYPES[column.kind]}" for column in contract.columns)
-    paths = [_spark_path(uri) for uri in lake.uris(Dataset(Layer.RAW, contract.name), days)]
     return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
 
 
-def _spark_path(uri: str) -> str:
-    """An address as Hadoop takes it: not percent-encoded, and with its pattern characters escaped."""
-    parsed = urlparse(uri)
-    path = unquote(parsed.path) if parsed.scheme == "file" else parsed.path
-    return f"{parsed.scheme}://{parsed.netloc}" + re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
-
-
-def _publish(context: Context, work: Work, scratch: str) -> None:
-    """Publish what lies in the scratch folder, in the contract's order; a date without an example is published empty.
+def _publish(context: Context, work: Work, scratch: Scratch) -> None:
+    """Publish what Spark made, in the contract's order; a date without an example is published empty.
 
     The rows are encoded again: equal rows from Java lie in unequal bytes, because a footer lists its encodings in an
-    order that differs from one process to the next.
+    order that differs from one process to the next. Raises `DataError` for a partition that has not one row for each
+    example; it is not published.
     """
     lake, spec = context.lake, context.use_case.spec
     contract: Contract = context.use_case.part("feature_contract").FEATURES
-    schema = pa.schema([pa.field(column.name, column.kind.arrow) for column in contract.columns])
+    schema = _plain(contract)
     order = [(name, "ascending") for name in contract.order]
-    written: dict[str, list[str]] = {}
-    for name in lake.store.names(scratch):
-        if name.endswith(".parquet"):
-            written.setdefault(PurePosixPath(name).parent.name, []).append(name)
+    targets = {_part(spec.horizons, target): target for target in work.ingredients}
 
-    def publish(target: Partition) -> None:
-        files = written.get(f"{PART}={_part(spec.horizons, target)}", [])
-        tables = [pq.read_table(io.BytesIO(lake.store.read(name))).cast(schema) for name in files]
-        rows = pa.concat_tables([schema.empty_table(), *tables]).sort_by(order)
+    def publish(part: int, rows: pa.Table) -> None:
+        target = targets[part]
+        rows = rows.cast(schema).sort_by(order)
+        work.check(spec, target, rows)
         lake.publish(target, {"features.parquet": rows}, inputs=work.inputs(target), force=target in work.outdated)
 
+    def made() -> Iterator[tuple[int, pa.Table]]:
+        empty = dict.fromkeys(targets, schema.empty_table())
+        for part, rows in scratch.made():
+            if part == NO_PART:
+                raise DataError(
+                    f"features.py: {rows.num_rows} rows of build() have no horizon or date that was asked for "
+                    f"({', '.join(horizon.name for horizon in spec.horizons)}); answer those it is given"
+                )
+            if empty.pop(part, None) is not None:
+                yield part, rows
+        yield from empty.items()
+
     with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as pool:
-        for number, _ in enumerate(pool.map(publish, work.ingredients), start=1):
-            if number % 100 == 0 or number == len(work.ingredients):
-                log.info("features: %d/%d partitions published", number, len(work.ingredients))
+        for number, _ in enumerate(in_batches(pool, lambda each: publish(*each), made()), start=1):
+            if number % 100 == 0 or number == len(targets):
+                log.info("features: %d/%d partitions published", number, len(targets))
 
 
 def _number(horizons: Sequence[Horizon]) -> Column:
@@ -276,7 +279,8 @@ def _number(horizons: Sequence[Horizon]) -> Column:
     from pyspark.sql import functions as F  # noqa: N812
 
     places = F.array(*(F.lit(horizon.name) for horizon in horizons))
-    return F.unix_date("date") * len(horizons) + F.array_position(places, F.col("horizon")).cast("int") - 1
+    place = F.nullif(F.array_position(places, F.col("horizon")), F.lit(0)).cast("int")
+    return F.coalesce(F.unix_date(DATE) * len(horizons) + place - 1, F.lit(NO_PART))
 
 
 def _part(horizons: Sequence[Horizon], target: Partition) -> int:

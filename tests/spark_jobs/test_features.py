@@ -124,7 +124,7 @@ def test_a_job_killed_at_work_and_while_publishing_then_retried_publishes_as_if_
     published = root / SPEC.name / "features"
     day = SPEC.first_day + timedelta(days=2)
     for moment in (
-        lambda: any(root.glob("*/_scratch/**/*.parquet")),
+        lambda: any(root.glob("*/_scratch/**/made/**/*.parquet")),
         lambda: any(published.glob("*/*/_manifest.json")),
     ):
         kill_when(moment, root, day)

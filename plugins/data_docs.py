@@ -6,17 +6,28 @@ A lake is a folder or a bucket; a browser opens neither from a page of Airflow's
 from __future__ import annotations
 
 import mimetypes
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
 
 from airflow.api_fastapi.core_api.security import get_user
 from airflow.models.variable import Variable
-from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from starlette.middleware.base import RequestResponseEndpoint
 
 from include.errors import StepError
-from include.storage.store import Store, open_store
+from include.quality.data_docs import POLICY
+from include.storage.store import FileStore, Store, open_store
 
 ROOT = Path(__file__).resolve().parents[1]
+
+HEADERS = {
+    "Content-Security-Policy": f"sandbox; {POLICY}; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+"""These pages show what was in the data, on Airflow's own origin: sandboxed, they have no access to anything of it."""
+LONGEST_NAME = 255
+"""In bytes, of one part of a path: no file system takes more."""
 
 app = FastAPI(title="Data Docs", openapi_url=None)
 
@@ -29,15 +40,44 @@ def lake() -> Store:
     return open_store(place, s3_endpoint=Variable.get("nightshift_s3_endpoint", default_var="") or None)
 
 
-@app.get("/{use_case}/{page:path}", dependencies=[Depends(get_user)])
-def read(use_case: str, page: str, store: Annotated[Store, Depends(lake)]) -> Response:
+@app.middleware("http")
+async def guarded(request: Request, answered: RequestResponseEndpoint) -> Response:
+    """Every answer has `HEADERS`, errors included."""
+    response = await answered(request)
+    response.headers.update(HEADERS)
+    return response
+
+
+@app.api_route("/{use_case}/{page:path}", methods=["GET", "HEAD"], dependencies=[Depends(get_user)])
+def read(use_case: str, page: str, request: Request, store: Annotated[Store, Depends(lake)]) -> Response:
     """One file of a use case's Data Docs."""
-    if ".." in (use_case, *PurePosixPath(page).parts):
-        raise HTTPException(404, "no such page")
     try:
-        content = store.read(f"{use_case}/data_docs/{page}")
+        content = store.read(_name(store, use_case, page))
     except (FileNotFoundError, IsADirectoryError):
-        raise HTTPException(404, f"no Data Docs at {page}: validation has not published them") from None
+        raise HTTPException(404, "no such page: validation has not published it") from None
     except StepError as error:
         raise HTTPException(503, str(error)) from None
-    return Response(content, media_type=mimetypes.guess_type(page)[0] or "application/octet-stream")
+    media_type = mimetypes.guess_type(page)[0] or "application/octet-stream"
+    if request.method == "HEAD":
+        return Response(headers={"Content-Length": str(len(content))}, media_type=media_type)
+    return Response(content, media_type=media_type)
+
+
+def _name(store: Store, use_case: str, page: str) -> str:
+    """The file's name in the lake; `FileNotFoundError` for one that is none of these Data Docs."""
+    parts = [use_case, *page.split("/")]
+    if any(part in ("", ".", "..") or not part.isprintable() or len(part.encode()) > LONGEST_NAME for part in parts):
+        raise FileNotFoundError
+    folder = f"{use_case}/data_docs"
+    if isinstance(store, FileStore) and not _inside(store.root / folder, page):
+        raise FileNotFoundError
+    return f"{folder}/{page}"
+
+
+def _inside(folder: Path, page: str) -> bool:
+    """Whether it is a file of that folder, wherever symbolic links lead."""
+    try:
+        file = (folder / page).resolve(strict=True)
+    except (OSError, RuntimeError):
+        return False
+    return file.is_relative_to(folder.resolve()) and file.is_file()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from html import escape
+from urllib.parse import quote
 
 from include.quality.findings import Finding, Report, Severity
 
@@ -24,15 +25,21 @@ a { color: #1b5fae; text-decoration: none } a:hover { text-decoration: underline
 .fa-exclamation-triangle::before { content: "!"; color: #a66300 }
 """
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""What a browser lets these pages do, wherever they are opened from: look as they look, and nothing else."""
+
+_HEAD = f'<head><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
 _LOADED = re.compile(
-    r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*\bsrc=\"https?:[^>]*>|<footer\b.*?</footer>|<style\b.*?</style>",
+    r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*\bsrc=\"https?:[^>]*>|<footer\b.*?</footer>|<style\b.*?</style>"
+    r"| onclick=\"[^\"]*\"",
     re.DOTALL,
 )
 
 
 def offline(page: str) -> str:
     """A page of Great Expectations as plain HTML: no script, nothing that a browser would fetch from elsewhere."""
-    return _LOADED.sub("", page).replace("</head>", f"<style>{STYLE}</style></head>", 1)
+    page = _LOADED.sub("", page).replace("<head>", _HEAD, 1)
+    return page.replace("</head>", f"<style>{STYLE}</style></head>", 1)
 
 
 def front_page(title: str, day: date, reports: Sequence[Report], pages: Mapping[str, str]) -> str:
@@ -40,10 +47,10 @@ def front_page(title: str, day: date, reports: Sequence[Report], pages: Mapping[
     rows = "".join(_row(report) for report in reports)
     findings = [finding for report in reports for finding in report.findings]
     found = "".join(_finding(finding) for finding in sorted(findings, key=lambda finding: finding.severity))
-    links = "".join(f'<li><a href="{escape(page)}">{escape(name)}</a></li>' for name, page in sorted(pages.items()))
+    links = "".join(f'<li><a href="{quote(page)}">{escape(name)}</a></li>' for name, page in sorted(pages.items()))
     listed = f"<table><tr><th>Severity<th>Where<th>Rule<th>Column<th>Rows<th>Expected<th>Such as</tr>{found}</table>"
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} {day}</title>'
+        f'<!DOCTYPE html><html lang="en">{_HEAD}<meta charset="utf-8"><title>{escape(title)} {day}</title>'
         f"<style>{STYLE}</style></head><body><h1>Data of {day}</h1><p>{escape(title)}</p>"
         f"<table><tr><th>Partition<th>Rows<th>History looked at<th>Checks<th>Result</tr>{rows}</table>"
         f"<h2>Findings</h2>{listed if findings else '<p class=ok>None.</p>'}"

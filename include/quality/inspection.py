@@ -30,12 +30,14 @@ class Inspection:
         self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
         for site in list(self._context.list_data_docs_sites()):
             self._context.delete_data_docs_site(site)
+        view = {"view": {"module_name": "include.quality.escaped_page", "class_name": "EscapedPage"}}
         backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
         self._context.add_data_docs_site(
             "lake",
             {
                 "class_name": "SiteBuilder",
                 "show_how_to_buttons": False,
+                "site_section_builders": {"expectations": view, "validations": view},
                 "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
                 "store_backend": backend,
             },

@@ -13,10 +13,11 @@ logging.getLogger("great_expectations").setLevel(logging.ERROR)
 import great_expectations as gx  # noqa: E402
 from great_expectations import expectations as gxe  # noqa: E402
 from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: E402
+from great_expectations.render.view import DefaultJinjaPageView as PageView  # noqa: E402
 
 # This module sets its own level when it is imported.
 logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)
 
 Expectation: TypeAlias = Any
 
-__all__ = ["Expectation", "ProgressBarsConfig", "gx", "gxe"]
+__all__ = ["Expectation", "PageView", "ProgressBarsConfig", "gx", "gxe"]

@@ -17,6 +17,7 @@ from include.database.migrate import upgrade
 from include.errors import FaultError
 from include.local.postgres import Postgres
 from include.local.processes import Processes
+from include.local.roles import TABLES
 
 TEMPLATE = "nightshift"
 QUICK = "fsync = off\nshared_buffers = 32MB\nmax_wal_size = 256MB\n"
@@ -64,7 +65,7 @@ class PostgresServer:
         """A new database with all tables, by its address."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self.postgres.url("postgres"), autocommit=True) as session:
-            session.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")  # type: ignore[arg-type]
+            session.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {TABLES}")  # type: ignore[arg-type]
         return self.postgres.url(name)
 
     def crash(self) -> None:

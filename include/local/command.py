@@ -28,7 +28,7 @@ def up(services: Services) -> int:
         services.start_interfaces()
     airflow = services.airflow
     print(f"\nAirflow  {airflow.url}  (user admin, password {airflow.password})")
-    print(f"MLflow   {services.mlflow.url}")
+    print(f"MLflow   {services.mlflow.url}  (user admin, password {services.mlflow.password})")
     print(f"serving  {services.serving.url}/openapi.json  (what is served: {services.serving.url}/v1/model)")
     return ExitCode.DONE
 

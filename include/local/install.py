@@ -49,7 +49,8 @@ def main() -> None:
 @contextmanager
 def _alone() -> Iterator[None]:
     """One installation at a time: a second one waits, then finds it done."""
-    TOOLS.mkdir(parents=True, exist_ok=True)
+    TOOLS.parent.mkdir(mode=0o700, exist_ok=True)
+    TOOLS.mkdir(exist_ok=True)
     with (TOOLS / "install.lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

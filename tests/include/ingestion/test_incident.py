@@ -285,9 +285,9 @@ def test_a_landing_folder_that_is_away_for_a_while_costs_nothing(busy: Site, tmp
     busy.ledger_is_true("a2")
 
 
-def test_a_worker_goes_on_when_another_has_taken_every_connection(busy: Site) -> None:
+def test_a_worker_goes_on_when_another_has_taken_every_connection(busy: Site, server: PostgresServer) -> None:
     # Given a database role that may have four connections, worker 2 mid-shift, and somebody who takes all others
-    _as_limited_role(busy, connections=4)
+    _as_limited_role(busy, server, connections=4)
     with busy.held_writes("flights"):
         second = busy.start("worker_2")
         busy.wait_until_writing("worker_2")
@@ -307,16 +307,17 @@ def test_a_worker_goes_on_when_another_has_taken_every_connection(busy: Site) ->
     busy.everything_is_stored()
 
 
-def _as_limited_role(site: Site, connections: int) -> None:
+def _as_limited_role(site: Site, server: PostgresServer, connections: int) -> None:
     """Let the site use a role that owns its tables and may not have more connections."""
     tables = ("weather_observations", "flights", "consumer_offsets", "dead_letters")
     role = f"workers_{os.getpid()}_{time.monotonic_ns()}"
-    with psycopg.connect(site.url, autocommit=True) as session:
+    address = urlsplit(site.url)
+    superuser = psycopg.connect(server.postgres.url("postgres"), dbname=address.path.lstrip("/"), autocommit=True)
+    with superuser as session:
         session.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'workers' CONNECTION LIMIT {connections}")
         session.execute(f"GRANT CREATE ON SCHEMA public TO {role}")
         for table in tables:
             session.execute(f"ALTER TABLE {table} OWNER TO {role}")
-    address = urlsplit(site.url)
     site.url = address._replace(netloc=f"{role}:workers@{address.hostname}:{address.port}").geturl()
 
 

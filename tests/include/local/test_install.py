@@ -60,6 +60,7 @@ def test_it_says_what_it_does_but_not_each_of_the_packages_and_does_it_once(tmp_
     assert "Downloading numpy" in done.stdout
     assert "numpy==" not in done.stdout + done.stderr
     assert (root / ".venv" / "installed").exists()
+    assert (root / ".nightshift").stat().st_mode & 0o077 == 0
     assert install(root).stdout == ""
 
 

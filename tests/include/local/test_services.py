@@ -33,6 +33,12 @@ def test_a_busy_port_of_any_part_is_refused_before_anything_starts(tmp_path: Pat
     assert services.processes.all() == []
 
 
+def test_the_state_is_its_owners_alone_even_where_it_was_open_before(tmp_path: Path) -> None:
+    (tmp_path / ".nightshift").mkdir(mode=0o755)
+    services = services_in(tmp_path)
+    assert services.stack.state.stat().st_mode & 0o777 == 0o700
+
+
 def test_replay_in_the_settings_file_reaches_the_schedules_of_the_dag_files(tmp_path: Path) -> None:
     services = services_in(tmp_path)
     assert not replay(services.airflow.environment())

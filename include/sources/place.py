@@ -33,16 +33,20 @@ class Place(Protocol):
 
 def open_place(root: str, *, s3_endpoint: str | None = None) -> Place:
     """The place at a folder path, `file://…`, `s3://…`, `http://…` or `https://…`; `SettingsError` if it is none."""
-    scheme = urlsplit(root).scheme if "://" in root else ""
-    if scheme in WEB:
-        return WebPlace(root)
-    if scheme not in STORES:
-        raise SettingsError(f"source: nothing reads {scheme}://; use a folder, file://, s3://, http:// or https://")
-    host = urlsplit(root).netloc if scheme else ""
-    if scheme == "s3" and not host:
+    try:
+        address = urlsplit(root) if "://" in root else SplitResult("", "", root, "", "")
+    except ValueError as error:
+        raise SettingsError(f"source: {root} is no address: {error}; correct the source's root") from None
+    if address.scheme in WEB:
+        return WebPlace(address)
+    if address.scheme not in STORES:
+        raise SettingsError(
+            f"source: nothing reads {address.scheme}://; use a folder, file://, s3://, http:// or https://"
+        )
+    if address.scheme == "s3" and not address.netloc:
         raise SettingsError(f"source: {root} names no bucket; write s3://bucket/folder")
-    if scheme == "file" and host not in ("", "localhost"):
-        raise SettingsError(f"source: {root} names the host {host}; write file:/// and the whole path")
+    if address.scheme == "file" and address.netloc not in ("", "localhost"):
+        raise SettingsError(f"source: {root} names the host {address.netloc}; write file:/// and the whole path")
     return StorePlace(open_store(root, s3_endpoint=s3_endpoint), root)
 
 
@@ -89,8 +93,8 @@ class StorePlace:
 class WebPlace:
     """A web server; a query of the root's address, such as an access signature, goes behind each file's path."""
 
-    def __init__(self, root: str) -> None:
-        self._root = _address(root)
+    def __init__(self, root: SplitResult) -> None:
+        self._root = _checked(root)
 
     def read(self, path: str, limit: Limit) -> bytes:
         folder = quote(self._root.path.rstrip("/"), safe=UNSAFE)
@@ -100,18 +104,19 @@ class WebPlace:
         return []
 
 
-def _address(root: str) -> SplitResult:
-    parts = urlsplit(root)
-    if parts.username is not None:
-        raise SettingsError(f"source: the address of {parts.hostname} holds a user or a password; nothing sends them")
+def _checked(root: SplitResult) -> SplitResult:
+    """The address with its host as DNS has it; `SettingsError` for one that cannot be asked."""
+    named = root._replace(query="").geturl()
+    if root.username is not None:
+        raise SettingsError(f"source: the address of {root.hostname} holds a user or a password; nothing sends them")
     try:
-        host = (parts.hostname or "").encode("idna").decode()
-        port = parts.port
+        host = (root.hostname or "").encode("idna").decode()
+        port = root.port
     except ValueError as error:
-        raise SettingsError(f"source: {root} is no address: {error}; correct the source's root") from None
+        raise SettingsError(f"source: {named} is no address: {error}; correct the source's root") from None
     if not host or any(sign <= " " for sign in host):
-        raise SettingsError(f"source: {root} names no host; write https://host/folder")
-    if parts.fragment:
-        raise SettingsError(f"source: {root} has a #, and what is behind it is not sent; write %23 for one in a name")
+        raise SettingsError(f"source: {named} names no host; write https://host/folder")
+    if root.fragment:
+        raise SettingsError(f"source: {named} has a #, and what is behind it is not sent; write %23 for one in a name")
     host = f"[{host}]" if ":" in host else host
-    return parts._replace(netloc=host if port is None else f"{host}:{port}")
+    return root._replace(netloc=host if port is None else f"{host}:{port}")

@@ -91,8 +91,8 @@ class TabularSource:
     ) -> None:
         self.first_day = first_day
         self.last_day = last_day
-        self._root = root.rstrip("/")
-        self._place = open_place(self._root or "/", s3_endpoint=s3_endpoint)
+        self._root = root.partition("?")[0] if "://" in root else root
+        self._place = open_place(root, s3_endpoint=s3_endpoint)
         self._topics = topics
         self._lock = Lock()
         self._readers = BoundedSemaphore(READERS)
@@ -167,7 +167,7 @@ class TabularSource:
         return pa.concat_tables(tables.values()) if tables else pa.table({})
 
     def _where(self, path: str) -> str:
-        return f"{self._root.partition('?')[0].rstrip('/')}/{path}"
+        return f"{self._root.rstrip('/')}/{path}"
 
 
 def _path(files: Files, topic: str, day: date | None = None) -> str:

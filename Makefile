@@ -7,7 +7,7 @@ STAMP := .venv/installed
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help check-date install run up down status rollback backfill airflow test lint lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable clean
+.PHONY: help check-date install run up down status rollback backfill airflow check test lint lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ backfill: $(STAMP) ## run a range of data days: make backfill FROM=2013-09-01 TO
 
 airflow: $(STAMP) ## Airflow's own command line: make airflow ARGS="backfill create --help"
 	@$(PYTHON) -m include.local airflow $(ARGS)
+
+check: $(STAMP) ## find an adapter's mistakes, and features that know the future: make check USE_CASE=…
+	@$(PYTHON) -m include.check $(if $(USE_CASE),--use-case '$(USE_CASE)')
 
 lint: $(STAMP) ## check style and types
 	@$(PYTHON) -m ruff check .

@@ -4,24 +4,32 @@ A use case is one package. `spec.py` holds its `SPEC` and may import nothing but
 library, because DAG files read it. The other modules are imported by the step that needs them:
 
 - `sources.py`: `source(settings) -> Source`
-- `contracts.py`: `RAW: Mapping[topic, Contract]`, `FEATURES: Contract`
-- `features.py`: `build(spark, raw, days, horizon) -> pyspark DataFrame`
-- `label.py`: `labels(raw, known_by) -> pandas DataFrame`
+- `contracts.py`: `RAW: Mapping[topic, Contract]`
+- `features.py`: `build(spark, raw, wanted) -> pyspark DataFrame`, `wanted` maps a horizon's name to dates
+- `feature_contract.py`: `FEATURES: Contract`
+- `label.py`: `labels(outcomes, known_by) -> pandas DataFrame` of the key and `label`
 - `candidates.py`: `CANDIDATES: tuple[Recipe, ...]`
-- `gates.py`: `GATES: Gates`
+- `gates.py`: `GATES: Gates`, and `ROLLOUT: Rollout`, which may be left out
 - `lookup.py`, which may be left out: `LOOKUP: Lookup`, what serving can look up of its predictions
+- `timetable.yaml`, which may be left out: its workers and their shifts
+
+`make check` holds a package against all of this (`include/check`).
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from pathlib import Path
 from types import ModuleType
 from zoneinfo import ZoneInfo
 
 from include.errors import SettingsError
+from include.spec_rules import require_names, require_sound, require_types
 
 DEFAULT_USE_CASES = "include.use_cases.flight_delay"
 """What `NIGHTSHIFT_USE_CASES` is where nobody set it: dotted packages, separated by commas."""
@@ -29,10 +37,22 @@ DEFAULT_USE_CASES = "include.use_cases.flight_delay"
 
 @dataclass(frozen=True)
 class Topic:
-    """One kind of raw record; the run of day D publishes the partition of D + `day_offset`."""
+    """One kind of raw record; the run of day D publishes the partition of D + `day_offset`.
+
+    A record is known when the day D that publishes it is over; or, where `known_at` names a column, at the instant that
+    this column holds. `late` names columns that become known by themselves, at the instant that another column holds
+    (`{"arr_delay": "arrived_at"}`; null: not yet); the record they belong to is known by the first of them at the
+    latest. Features never ask for this: `make check` does, to change what a feature cannot know.
+    """
 
     name: str
     day_offset: int = 0
+    known_at: str | None = None
+    late: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        require_types(self, "topic: ")
+        require_names(self, "topic")
 
 
 @dataclass(frozen=True)
@@ -42,6 +62,10 @@ class Horizon:
     name: str
     day_offset: int = 0
 
+    def __post_init__(self) -> None:
+        require_types(self, "horizon: ")
+        require_names(self, "horizon")
+
 
 @dataclass(frozen=True)
 class UseCaseSpec:
@@ -50,7 +74,7 @@ class UseCaseSpec:
     `examples` is the topic whose rows are predicted (one prediction a row), `outcomes` the one that holds what came of
     them. `history_days` is how many days before D a run trains on, `lookback_days` how many more the oldest feature
     row looks back, `holdout_days` how many of the newest days judge the candidates. `carried` names the example's
-    columns that its predictions show beside the key.
+    columns that its predictions show beside the key. A value that cannot be is a `SettingsError` that names its field.
     """
 
     name: str
@@ -73,6 +97,10 @@ class UseCaseSpec:
     holdout_days: int
     carried: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        require_types(self)
+        require_sound(self)
+
     @property
     def zone(self) -> ZoneInfo:
         """The zone whose calendar names the data days."""
@@ -93,6 +121,17 @@ class UseCaseSpec:
     def horizon(self, name: str) -> Horizon:
         """The horizon of that name."""
         return next(horizon for horizon in self.horizons if horizon.name == name)
+
+    def readable(self, horizon: Horizon, day: date) -> Iterator[tuple[str, date]]:
+        """The raw partitions, topic and day, that the features of a horizon's day are made from.
+
+        It is what the run that publishes them has, as far as the lookback reaches: never more, whoever computes it.
+        """
+        run = day - timedelta(days=horizon.day_offset)
+        first = max(self.first_day, day - timedelta(days=self.lookback_days))
+        for topic in self.topics:
+            last = min(day, run + timedelta(days=topic.day_offset))
+            yield from ((topic.name, first + timedelta(days=n)) for n in range((last - first).days + 1))
 
 
 @dataclass(frozen=True)
@@ -121,13 +160,33 @@ def first_package(named: str) -> str:
 
 
 def load_use_case(package: str) -> UseCase:
-    """The use case that lies in a dotted package, such as `include.use_cases.flight_delay`."""
+    """The use case that lies in a dotted package, such as `include.use_cases.flight_delay`.
+
+    Raises `SettingsError` that names the package and, where its spec.py is at fault, the line and the field.
+    """
     try:
         spec = importlib.import_module(f"{package}.spec").SPEC
-    except (ImportError, AttributeError) as error:
-        raise SettingsError(f"use case {package!r} cannot be loaded: {error}; it needs a spec.py with SPEC") from None
+    except Exception as error:  # whatever a spec.py raises: it is a person's code
+        raise SettingsError(f"use case {package!r} cannot be loaded: {_why(error, package)}") from None
+    if not isinstance(spec, UseCaseSpec):
+        raise SettingsError(f"use case {package!r}: spec.py: SPEC is a {type(spec).__name__}; make it a UseCaseSpec")
     if spec.package != package:
         raise SettingsError(
             f"use case {package!r}: its SPEC.package says {spec.package!r}; write the folder's own name"
         )
     return UseCase(spec)
+
+
+def _why(error: Exception, package: str) -> str:
+    """Where and why a spec.py could not be read, in one line."""
+    if isinstance(error, ModuleNotFoundError) and f"{package}.spec".startswith(str(error.name)):
+        return f"{error}; it needs a spec.py with SPEC, and NIGHTSHIFT_USE_CASES lists packages, separated by commas"
+    if isinstance(error, SyntaxError):
+        return f"{Path(error.filename or 'spec.py').name}:{error.lineno}: {error.msg}; mend the line"
+    if isinstance(error, AttributeError) and error.name == "SPEC":
+        return "spec.py names no SPEC; it needs a SPEC = UseCaseSpec(…)"
+    folder = Path(*package.split("."))
+    frames = [at for at in traceback.extract_tb(error.__traceback__) if Path(at.filename).parent.match(str(folder))]
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: " if frames else ""
+    said = str(error) if isinstance(error, SettingsError) else f"{type(error).__name__}: {error}"
+    return where + said.replace("UseCaseSpec.__init__()", "SPEC")

@@ -173,11 +173,7 @@ def _inputs(made_from: Sequence[Partition], raw: Mapping[Partition, Manifest], c
 
 def _ingredients(spec: UseCaseSpec, horizon: Horizon, day: date) -> Iterator[Partition]:
     """What the run that publishes this date has, as far as the lookback reaches: never more, whoever computes it."""
-    run = day - timedelta(days=horizon.day_offset)
-    first = max(spec.first_day, day - timedelta(days=spec.lookback_days))
-    for topic in spec.topics:
-        last = min(day, run + timedelta(days=topic.day_offset))
-        yield from (Dataset(Layer.RAW, topic.name).on(each) for each in days_between(first, last))
+    yield from (Dataset(Layer.RAW, topic).on(each) for topic, each in spec.readable(horizon, day))
 
 
 def _compute(context: Context, work: Work) -> dict[str, float]:

@@ -16,7 +16,19 @@ SPEC = UseCaseSpec(
     cron="15 1 * * *",
     first_day=date(2013, 1, 1),
     last_day=date(2013, 12, 30),
-    topics=(Topic("schedule", day_offset=1), Topic("flights"), Topic("weather")),
+    topics=(
+        Topic("schedule", day_offset=1),
+        Topic(
+            "flights",
+            late={
+                "departed_at": "departed_at",
+                "dep_delay": "departed_at",
+                "arrived_at": "arrived_at",
+                "arr_delay": "arrived_at",
+            },
+        ),
+        Topic("weather", known_at="known_at"),
+    ),
     horizons=(Horizon("nightly", day_offset=1), Horizon("two_hours")),
     examples="schedule",
     outcomes="flights",

@@ -1,0 +1,62 @@
+"""`make check`: the static part for every use case asked for, then the features of those that have no mistake."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from include.check.package import check_package
+from include.check.verdict import Verdict
+from include.errors import ExitCode
+from include.use_case import DEFAULT_USE_CASES
+
+SPARK_ROWS = 20_000
+"""So few rows are over before generated code pays."""
+SPARK_CONF = {"spark.sql.shuffle.partitions": "1", "spark.sql.adaptive.enabled": "false"}
+QUIET = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
+"""What PySpark logs of a failed query; the finding says it in a line."""
+
+
+def main(argv: Sequence[str] | None = None) -> ExitCode:
+    """Check the use cases, print what is wrong with each, and answer the worst one's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m include.check", description=__doc__)
+    named = os.environ.get("NIGHTSHIFT_USE_CASES") or DEFAULT_USE_CASES
+    parser.add_argument("--use-case", default="", help="dotted packages, separated by commas; NIGHTSHIFT_USE_CASES")
+    parser.add_argument("--static", action="store_true", help="the package only, without its data and Spark")
+    given = parser.parse_args(argv)
+    packages = [name.strip() for name in (given.use_case or named).split(",") if name.strip()]
+    codes = []
+    for verdict in check(packages, static=given.static):
+        print("\n".join(verdict.lines()), flush=True)
+        codes.append(verdict.exit_code)
+    return max(codes, default=ExitCode.DONE)
+
+
+def check(packages: Sequence[str], *, static: bool) -> Iterator[Verdict]:
+    """A verdict for each package, in order; Spark is started for those only that have no mistake of their own."""
+    for package in packages:
+        clock = time.monotonic()
+        mistakes = tuple(check_package(package))
+        verdict = Verdict(package, mistakes, time.monotonic() - clock)
+        yield verdict if mistakes or static else replace(_looked_at(verdict), seconds=time.monotonic() - clock)
+
+
+def _looked_at(verdict: Verdict) -> Verdict:
+    from include.check.leak import check_features
+    from include.check.sample import read_sample
+    from include.spark import spark_session
+    from include.step import open_context
+
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    context = open_context(verdict.package)
+    sample = read_sample(context)
+    with spark_session(context.settings, f"{context.use_case.name} check", rows=SPARK_ROWS) as spark:
+        for key, value in SPARK_CONF.items():
+            spark.conf.set(key, value)
+        proof = check_features(context, sample, spark)
+    return replace(verdict, leaks=tuple(proof.findings), doubts=tuple(proof.doubts), looked_at=sample.origin)

@@ -1,0 +1,213 @@
+"""Other worlds that share a past: what became known after a cut is changed, added and removed, within the contract.
+
+And worlds that share nothing but their keys: what was known by the cut is changed. Features must tell those apart.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.check.records import Mask, Records, World
+from include.quality.contract import Column, Kind
+from include.use_case import UseCaseSpec
+
+SHARE = 0.4
+"""How many of the records are removed or doubled, and of the late values come next or never."""
+SOON = 60_000_000  # microseconds after the cut: what a query that looks a little too far sees first
+LATER = 24 * 3_600_000_000
+TRIES = 20
+
+
+class Change(StrEnum):
+    """What is done to records that are not known yet."""
+
+    CHANGED = "changed"
+    ADDED = "added"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, order=True)
+class Touch:
+    """One way in which the future differs: a column's values, or rows that come or go (`column` empty)."""
+
+    topic: str
+    change: Change
+    column: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.topic}.{self.column}" if self.column else f"rows of {self.topic} {self.change}"
+
+
+def touches(world: World) -> list[Touch]:
+    """Every way in which a future of this world can differ."""
+    found = []
+    for name, records in world.items():
+        fixed = records.fixed()
+        columns = [column.name for column in records.contract.columns if column.name not in fixed]
+        found += [Touch(name, Change.CHANGED, column) for column in columns]
+        found += [Touch(name, Change.ADDED), Touch(name, Change.REMOVED)]
+    return found
+
+
+def hidden(world: World, spec: UseCaseSpec, cut: int) -> dict[str, int]:
+    """How many values of each topic became known after the cut."""
+    return {
+        name: sum(int((records.cell_known(column, spec) > cut).sum()) for column in records.contract.names)
+        for name, records in world.items()
+    }
+
+
+def another_future(world: World, spec: UseCaseSpec, cut: int, how: Sequence[Touch], seed: int) -> World:
+    """The world with the same past up to `cut`; what became known later differs in the ways asked for."""
+    return {
+        name: _other(records, spec, cut, [touch for touch in how if touch.topic == name], seed)
+        for name, records in world.items()
+    }
+
+
+def another_past(world: World, spec: UseCaseSpec, cut: int, topics: Sequence[str], seed: int) -> World:
+    """The world in which the values of topics that were known by `cut` are others; all instants stay as they are."""
+    return {name: _past(records, spec, cut, seed) if name in topics else records for name, records in world.items()}
+
+
+def shuffled(world: World, seed: int) -> World:
+    """The same world, its records in another order."""
+    random = np.random.default_rng(seed)
+    orders = {name: random.permutation(len(records.days)) for name, records in world.items()}
+    return {
+        name: replace(records, table=records.table.take(orders[name]), days=records.days[orders[name]])
+        for name, records in world.items()
+    }
+
+
+def _past(records: Records, spec: UseCaseSpec, cut: int, seed: int) -> Records:
+    random = np.random.default_rng(seed)
+    result = records
+    for column in records.contract.columns:
+        if column.name not in records.fixed() and column.kind is not Kind.INSTANT:
+            known = records.cell_known(column.name, spec) <= cut
+            result = _with(result, column, known, _values(records, column, known, random))
+    return result
+
+
+def _other(records: Records, spec: UseCaseSpec, cut: int, how: Sequence[Touch], seed: int) -> Records:
+    changed = {touch.column for touch in how if touch.change is Change.CHANGED}
+    random = np.random.default_rng(seed)
+    unknown = {column.name: records.cell_known(column.name, spec) > cut for column in records.contract.columns}
+    rows = records.row_known(spec) > cut
+    result = records
+    for column in records.contract.columns:
+        if column.name in changed:
+            values = (
+                _instants_to_come(column, int(unknown[column.name].sum()), cut, random)
+                if column.name in records.topic.late.values()
+                else _values(records, column, unknown[column.name], random)
+            )
+            result = _with(result, column, unknown[column.name], values)
+    changes = {touch.change for touch in how}
+    more = _doubled(result, rows & (random.random(len(rows)) < SHARE), random) if Change.ADDED in changes else None
+    if Change.REMOVED in changes:
+        result = result.where(~(rows & (random.random(len(rows)) < SHARE)))
+    return result if more is None else _together(result, more)
+
+
+def _with(records: Records, column: Column, mask: Mask, values: list[Any]) -> Records:
+    """The records with other values of a column under a mask."""
+    if not mask.any():
+        return records
+    old = records.table[column.name].combine_chunks()
+    new = pc.replace_with_mask(old, pa.array(mask), pa.array(values, old.type))
+    place = records.table.column_names.index(column.name)
+    return replace(records, table=records.table.set_column(place, records.table.schema.field(place), new))
+
+
+def _values(records: Records, column: Column, mask: Mask, random: np.random.Generator) -> list[Any]:
+    """Other values that the contract allows for the rows under a mask."""
+    given = records.table[column.name].filter(pa.array(mask)).to_pylist()
+    seen = sorted(set(records.table[column.name].drop_null().to_pylist()))
+    if column.kind is Kind.FLAG:
+        return [not value for value in given]
+    if column.kind in (Kind.INTEGER, Kind.NUMBER):
+        return [_number(column, value, seen, random) for value in given]
+    if column.kind is Kind.INSTANT:
+        return [given[place] for place in random.permutation(len(given))]
+    choices: Sequence[Any] = column.one_of or seen
+    return [_choice(column, value, choices, random) for value in given]
+
+
+def _number(column: Column, old: float | None, seen: Sequence[float], random: np.random.Generator) -> float | None:
+    low = column.minimum if column.minimum is not None else (seen[0] - 1 if seen else 0)
+    high = column.maximum if column.maximum is not None else (seen[-1] * 2 + 1 if seen else 100)
+    for _ in range(TRIES):
+        drawn = random.uniform(low, high)
+        new = round(drawn) if column.kind is Kind.INTEGER else round(drawn, 3)
+        if low <= new <= high and new != old:
+            return new
+    return old
+
+
+def _choice(column: Column, old: Any, choices: Sequence[Any], random: np.random.Generator) -> Any:
+    others = [value for value in choices if value != old]
+    if others:
+        return others[random.integers(len(others))]
+    return f"{old}x" if column.kind is Kind.TEXT and _allowed(column, f"{old}x") else old
+
+
+def _instants_to_come(column: Column, count: int, cut: int, random: np.random.Generator) -> list[int | None]:
+    """Instants after the cut for what has not happened by then: some at once, some never."""
+    soon = random.random(count) < SHARE
+    never = (random.random(count) < SHARE) & (not column.required)
+    minutes = np.where(soon, SOON, random.integers(SOON, LATER, count))
+    return [None if none else cut + int(more) for none, more in zip(never, minutes, strict=True)]
+
+
+def _doubled(records: Records, mask: Mask, random: np.random.Generator) -> Records | None:
+    """Copies of the records under a mask, under keys of their own; None where no key of the contract can be made up."""
+    copies = records.where(mask)
+    for name in records.contract.key:
+        column = next(column for column in records.contract.columns if column.name == name)
+        taken = set(records.table[name].to_pylist())
+        keys = list(_new_keys(column, copies.table[name].to_pylist(), taken, random))
+        if keys and all(key is not None for key in keys):
+            return _with(copies, column, np.ones(len(keys), dtype=bool), keys)
+    return None
+
+
+def _new_keys(column: Column, given: list[Any], taken: set[Any], random: np.random.Generator) -> Iterator[Any]:
+    for number, old in enumerate(given, start=1):
+        if column.kind is Kind.TEXT and not column.one_of:
+            tries = (f"{old}-{number}", *(_spelt_otherwise(old, random) for _ in range(TRIES)))
+            new = next((text for text in tries if text not in taken and _allowed(column, text)), None)
+        elif column.kind is Kind.INTEGER:
+            new = max(taken) + number
+            new = None if column.maximum is not None and new > column.maximum else new
+        elif column.kind is Kind.INSTANT:
+            new = pc.add(pa.scalar(old, pa.timestamp("us", "UTC")), pa.scalar(number, pa.duration("s"))).as_py()
+        else:
+            new = None
+        yield new
+
+
+def _spelt_otherwise(text: str, random: np.random.Generator) -> str:
+    """Letters and digits exchanged for others of their kind."""
+    kinds = (string.digits, string.ascii_uppercase, string.ascii_lowercase)
+    alphabets = (next((kind for kind in kinds if letter in kind), letter) for letter in text)
+    return "".join(alphabet[random.integers(len(alphabet))] for alphabet in alphabets)
+
+
+def _allowed(column: Column, text: str) -> bool:
+    return column.pattern is None or re.fullmatch(column.pattern, text) is not None
+
+
+def _together(first: Records, second: Records) -> Records:
+    table = pa.concat_tables([first.table, second.table])
+    return replace(first, table=table, days=np.concatenate([first.days, second.days]))

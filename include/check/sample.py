@@ -1,0 +1,104 @@
+"""A few days of raw records to check features on: from the lake where they are published, else from the source."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from include.check.records import Records, World
+from include.errors import DataError
+from include.quality.conform import conform
+from include.quality.contract import Contract
+from include.sources.source import Source
+from include.step import Context
+from include.storage.lake import Dataset, Layer, days_between
+from include.use_case import Topic, UseCaseSpec
+
+Read = Callable[[Topic, date], pa.Table | None]
+"""A topic's partition, None where there is none."""
+
+DAY = timedelta(days=1)
+WHOLE_DAYS = 9
+"""The newest days are all there; of a longer lookback its first ones, and some between."""
+DAYS_BETWEEN = 16
+ROWS = 3_000
+"""Of a topic about so many records at most, cut by the key so that plans keep their outcomes."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Records up to the day after `day`, which is the one that is looked at; `origin` says where they are from."""
+
+    world: World
+    day: date
+    origin: str
+
+
+def read_sample(context: Context) -> Sample:
+    """The sample of a use case, read from its lake or its source.
+
+    Raises `DataError` when neither has two days in a row, and whatever the source raises.
+    """
+    spec = context.use_case.spec
+    contracts: Mapping[str, Contract] = context.use_case.part("contracts").RAW
+    published = {topic.name: set(context.lake.days(Dataset(Layer.RAW, topic.name))) for topic in spec.topics}
+    common = set.intersection(*published.values())
+    last = max((day for day in common if day - DAY in common), default=None)
+    if last is not None:
+
+        def lake(topic: Topic, day: date) -> pa.Table | None:
+            there = day in published[topic.name]
+            return context.lake.read(Dataset(Layer.RAW, topic.name).on(day)) if there else None
+
+        return Sample(_world(spec, contracts, last - DAY, lake), last - DAY, f"the lake, {last - DAY}")
+    source: Source = context.use_case.part("sources").source(context.settings)
+    yesterday = datetime.now(spec.zone).date() - DAY
+    first, last = max(spec.first_day, source.first_day), min(spec.last_day, source.last_day, yesterday)
+    if last - DAY < first:
+        raise DataError(f"source: has {first} to {last} only; two days in a row are needed, give it more")
+
+    def delivered(topic: Topic, day: date) -> pa.Table | None:
+        if not first <= day <= last + timedelta(days=topic.day_offset):
+            return None
+        contract = contracts[topic.name]
+        return conform(source.read(topic.name, day), contract, f"source: {topic.name} of {day}").good
+
+    return Sample(_world(spec, contracts, last - DAY, delivered), last - DAY, f"the source, {last - DAY}")
+
+
+def _world(spec: UseCaseSpec, contracts: Mapping[str, Contract], day: date, read: Read) -> World:
+    return {topic.name: _records(spec, topic, contracts[topic.name], day, read) for topic in spec.topics}
+
+
+def _records(spec: UseCaseSpec, topic: Topic, contract: Contract, day: date, read: Read) -> Records:
+    tables = {each: table for each in _days(spec, topic, day) if (table := read(topic, each)) is not None}
+    whole = [table.select(contract.names).cast(contract.schema) for table in tables.values()]
+    days = np.repeat(np.array(list(tables), dtype="datetime64[D]"), [table.num_rows for table in whole])
+    records = Records(topic, contract, pa.concat_tables([contract.schema.empty_table(), *whole]), days)
+    return _thinned(records, spec.key)
+
+
+def _days(spec: UseCaseSpec, topic: Topic, day: date) -> list[date]:
+    """The days of a topic that are looked at: the lookback of the day before, up to what is published a day later."""
+    oldest = max(spec.first_day, day - DAY - timedelta(days=spec.lookback_days))
+    newest = day + DAY + timedelta(days=topic.day_offset)
+    days = days_between(oldest, newest)
+    between = days[3:-WHOLE_DAYS]
+    kept = between[:: -(-len(between) // DAYS_BETWEEN) or 1]
+    return sorted({*days[:3], *kept, *days[-WHOLE_DAYS:]})
+
+
+def _thinned(records: Records, key: str) -> Records:
+    parts = -(-records.table.num_rows // ROWS)
+    if parts <= 1 or key not in records.table.column_names:
+        return records
+    return records.where(np.array([part == 0 for part in _parts(records.table[key].to_pylist(), parts)]))
+
+
+def _parts(keys: Iterable[object], parts: int) -> Iterable[int]:
+    return (zlib.crc32(str(key).encode()) % parts for key in keys)

@@ -1,0 +1,39 @@
+"""What `make check` says of a use case: its findings, and whether nothing found means that nothing is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from include.check.finding import Finding
+from include.errors import ExitCode
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The findings on a package, those on its features and labels, and the doubts that keep these from being a proof.
+
+    `looked_at` says which data; empty where the package's own mistakes came first.
+    """
+
+    package: str
+    mistakes: tuple[Finding, ...]
+    seconds: float
+    leaks: tuple[Finding, ...] = ()
+    doubts: tuple[str, ...] = ()
+    looked_at: str = ""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """78 for a mistake of the package, 65 for what its features do, or where nothing could be proved."""
+        if self.mistakes:
+            return ExitCode.BAD_SETTINGS
+        return ExitCode.BAD_DATA if self.leaks or self.doubts else ExitCode.DONE
+
+    def lines(self) -> list[str]:
+        """A line a finding, then the verdict."""
+        found = [f"  {finding}" for finding in (*self.mistakes, *self.leaks)]
+        found += [f"  inconclusive: {doubt}" for doubt in self.doubts]
+        number = len(self.mistakes) + len(self.leaks)
+        words = f"{number} finding{'s' * (number != 1)}" + ", inconclusive" * bool(self.doubts)
+        on = f" on {self.looked_at}" if self.looked_at else ""
+        return [*found, f"{self.package}: {words}{on} ({self.seconds:.1f} s)"]

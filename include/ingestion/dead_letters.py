@@ -20,6 +20,7 @@ from include.database.tables import Tables
 from include.errors import DataError, ExitCode, StepError
 from include.ingestion.brokers.broker import Broker, Message, open_broker
 from include.ingestion.records import DeadLetterRow
+from include.ingestion.wording import printable
 from include.settings import Settings, load_settings
 
 SHOWN = 60
@@ -70,11 +71,12 @@ class DeadLetters:
 
 def _message(letter: DeadLetterRow) -> Message:
     # The place keeps letters of one partition in order; their true key may be what is wrong with them.
-    return Message(f"{letter.topic}/{letter.partition}".encode(), letter.value, letter.schema_id or "")
+    schema_id = (letter.schema_id or b"").decode("utf-8", "surrogateescape")
+    return Message(f"{letter.topic}/{letter.partition}".encode(), letter.value, schema_id)
 
 
 def _line(letter: DeadLetterRow) -> str:
-    value = letter.value[:SHOWN].decode("utf-8", "backslashreplace")
+    value = printable(letter.value[:SHOWN].decode("utf-8", "backslashreplace"))
     return (
         f"{letter.id}\t{letter.seen_at:%Y-%m-%d %H:%M}\t{letter.topic}/{letter.partition}/{letter.topic_offset}"
         f"\t{letter.reason}\t{value}"

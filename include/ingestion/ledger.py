@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,6 +17,7 @@ from include.ingestion.brokers.broker import Received
 from include.ingestion.partitions import DailyPartitions
 from include.ingestion.rows import NO_ROWS, Rows, names_of, newest, table_of
 from include.ingestion.topics import PoisonError, Record, Topic
+from include.ingestion.wording import printable
 
 SESSION: dict[str, Any] = {
     "connect_timeout": 2,
@@ -27,9 +29,25 @@ SESSION: dict[str, Any] = {
 }
 PART = 500
 """Messages that are read one by one when there is something odd among them."""
+REFUSALS = ("22", "23", "44", "54", "P0")
+"""The classes of the database's errors that a record causes: its data, a constraint, a limit, a trigger's own word."""
+SET_APART = """
+INSERT INTO dead_letters (consumer, topic, log, partition, topic_offset, schema_id, reason, value)
+SELECT letter.* FROM (VALUES (%s, %s, %s, %s::integer, %s::bigint, %s::bytea, %s, %s::bytea))
+    letter (consumer, topic, log, partition, topic_offset, schema_id, reason, value)
+WHERE NOT EXISTS (
+    SELECT FROM dead_letters known
+    WHERE (known.topic, known.partition, known.topic_offset, known.consumer, known.log, known.value)
+        = (letter.topic, letter.partition, letter.topic_offset, letter.consumer, letter.log, letter.value)
+)"""
+"""A log that is read from its start again makes no letter twice."""
+UNTOLD = ""
+"""The log of rows that are older than the ledger's knowledge of logs."""
 
 Positions = Mapping[int, int]
 """The next offset owed, by partition."""
+
+log = logging.getLogger("nightshift")
 
 
 class FencedError(Exception):
@@ -40,12 +58,24 @@ class FencedError(Exception):
         self.positions = positions
 
 
+def refuses(error: psycopg.Error) -> bool:
+    """Whether the database refuses what it was given, so that a later try of the same would meet the same."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.DataError)
+    return error.sqlstate.startswith(REFUSALS)
+
+
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message that cannot be stored, and why."""
+    """A message that cannot be stored, and why: one line that every table and log takes."""
 
     message: Received
     reason: str
+
+    @classmethod
+    def of(cls, message: Received, reason: str) -> DeadLetter:
+        """The letter for a reason that may quote the message."""
+        return cls(message, printable(reason))
 
 
 @dataclass(frozen=True)
@@ -78,20 +108,29 @@ class Batch:
         """One message that the database will not have."""
         start = {message.partition: positions.get(message.partition, 0)}
         end = {message.partition: message.offset + 1}
-        return cls(start, [message], NO_ROWS, [DeadLetter(message, reason)], end)
+        return cls(start, [message], NO_ROWS, [DeadLetter.of(message, reason)], end)
 
 
 def _sort(topic: Topic, messages: Sequence[Received], parts: list[pa.Table], dead: list[DeadLetter]) -> None:
     """Read messages all at once; where that fails in parts, and only the part that is not sound one by one."""
-    schema_ids = {message.schema_id for message in messages}
-    records = topic.decode_all([message.value for message in messages], schema_ids)
+    records = _read_at_once(topic, messages)
     if records is not None:
-        parts.append(newest(topic, records))
+        parts.append(records)
     elif len(messages) > PART:
         for first in range(0, len(messages), PART):
             _sort(topic, messages[first : first + PART], parts, dead)
     else:
         _sort_singly(topic, messages, parts, dead)
+
+
+def _read_at_once(topic: Topic, messages: Sequence[Received]) -> pa.Table | None:
+    schema_ids = {message.schema_id for message in messages}
+    try:
+        records = topic.decode_all([message.value for message in messages], schema_ids)
+        return None if records is None else newest(topic, records)
+    except Exception:  # whatever it is, one by one tells whose it is
+        log.debug("reading one by one", exc_info=True)
+        return None
 
 
 def _sort_singly(topic: Topic, messages: Sequence[Received], parts: list[pa.Table], dead: list[DeadLetter]) -> None:
@@ -100,7 +139,9 @@ def _sort_singly(topic: Topic, messages: Sequence[Received], parts: list[pa.Tabl
         try:
             records.append(topic.decode(message.value, message.schema_id))
         except PoisonError as error:
-            dead.append(DeadLetter(message, str(error)))
+            dead.append(DeadLetter.of(message, str(error)))
+        except Exception as error:  # a fault of ours in reading one record is that record's, not the topic's
+            dead.append(DeadLetter.of(message, f"cannot be read: {type(error).__name__}: {error}"))
     parts.append(table_of(topic, records))
 
 
@@ -111,19 +152,45 @@ class Ledger:
     url: str
     consumer: str
     topic: Topic
+    _log_id: str = field(default=UNTOLD, init=False)
     _connection: psycopg.Connection[tuple[Any, ...]] | None = field(default=None, repr=False)
     _partitions: DailyPartitions = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._partitions = DailyPartitions(self.topic.table)
 
-    def positions(self) -> dict[int, int]:
-        """Where every partition stands."""
+    def logs(self) -> set[str]:
+        """The logs of this topic that there are offsets of; `UNTOLD` for offsets of which it is not known."""
         rows = self._open().execute(
-            "SELECT partition, next_offset FROM consumer_offsets WHERE consumer = %s AND topic = %s",
+            "SELECT DISTINCT log FROM consumer_offsets WHERE consumer = %s AND topic = %s",
             [self.consumer, self.topic.name],
         )
+        return {str(log_id) for (log_id,) in rows.fetchall()}
+
+    def take_up(self, log_id: str) -> dict[int, int]:
+        """Account for this log from now on; answers where every partition of it stands.
+
+        Offsets of which it is not known whose they are count for it.
+        """
+        connection, own = self._open(), [self.consumer, self.topic.name, log_id]
+        connection.execute(
+            "UPDATE consumer_offsets SET log = %s WHERE consumer = %s AND topic = %s AND log = %s",
+            [log_id, self.consumer, self.topic.name, UNTOLD],
+        )
+        rows = connection.execute(
+            "SELECT partition, next_offset FROM consumer_offsets WHERE consumer = %s AND topic = %s AND log = %s", own
+        )
+        self._log_id = log_id
         return {int(partition): int(offset) for partition, offset in rows.fetchall()}
+
+    def begin_again(self, positions: Positions) -> None:
+        """Owe these partitions from their start, where they still stand at these positions."""
+        with self._open().transaction(), self._open().cursor() as cursor:
+            cursor.executemany(
+                "UPDATE consumer_offsets SET next_offset = 0, updated_at = now()"
+                " WHERE consumer = %s AND topic = %s AND log = %s AND partition = %s AND next_offset = %s",
+                [(*self._own, partition, offset) for partition, offset in positions.items()],
+            )
 
     def write(self, batch: Batch, seconds: float) -> None:
         """Store a batch's records, dead letters and offsets, all or nothing, within so many seconds.
@@ -134,9 +201,12 @@ class Ledger:
         self._partitions.ensure(connection, batch.rows.days)
         try:
             self._write(connection, batch, seconds)
-        except psycopg.errors.CheckViolation as error:  # no such partition: it was dropped just now
-            self._partitions.forget()
-            raise psycopg.OperationalError(str(error)) from error
+        except psycopg.errors.CheckViolation as error:
+            if error.diag.constraint_name is not None:
+                raise
+            self._partitions.forget()  # no such partition: it was dropped just now
+            self._partitions.ensure(connection, batch.rows.days)
+            self._write(connection, batch, seconds)
 
     def _write(self, connection: psycopg.Connection[tuple[Any, ...]], batch: Batch, seconds: float) -> None:
         with connection.transaction(), connection.cursor() as cursor:
@@ -146,15 +216,11 @@ class Ledger:
                 with cursor.copy(self._copy_in) as copy:
                     copy.write(batch.rows.text)
                 cursor.execute(self._upsert)
-            cursor.executemany(
-                "INSERT INTO dead_letters (consumer, topic, partition, topic_offset, schema_id, reason, value)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                [self._dead(letter) for letter in batch.dead],
-            )
+            cursor.executemany(SET_APART, [self._dead(letter) for letter in batch.dead])
             cursor.executemany(
                 "UPDATE consumer_offsets SET next_offset = %s, updated_at = now()"
-                " WHERE consumer = %s AND topic = %s AND partition = %s",
-                [(end, self.consumer, self.topic.name, partition) for partition, end in sorted(batch.end.items())],
+                " WHERE consumer = %s AND topic = %s AND log = %s AND partition = %s",
+                [(end, *self._own, partition) for partition, end in sorted(batch.end.items())],
             )
 
     def expire(self, before: date) -> list[date]:
@@ -177,16 +243,15 @@ class Ledger:
 
     def _fence(self, cursor: psycopg.Cursor[tuple[Any, ...]], batch: Batch) -> None:
         """Lock the batch's offsets for this transaction, and make sure that nobody has moved them."""
-        own = [(self.consumer, self.topic.name, partition) for partition in sorted(batch.start)]
         cursor.executemany(
-            "INSERT INTO consumer_offsets (consumer, topic, partition, next_offset) VALUES (%s, %s, %s, 0)"
+            "INSERT INTO consumer_offsets (consumer, topic, log, partition, next_offset) VALUES (%s, %s, %s, %s, 0)"
             " ON CONFLICT DO NOTHING",
-            own,
+            [(*self._own, partition) for partition in sorted(batch.start)],
         )
         cursor.execute(
-            "SELECT partition, next_offset FROM consumer_offsets WHERE consumer = %s AND topic = %s"
+            "SELECT partition, next_offset FROM consumer_offsets WHERE consumer = %s AND topic = %s AND log = %s"
             " AND partition = ANY(%s) ORDER BY partition FOR UPDATE",
-            [self.consumer, self.topic.name, sorted(batch.start)],
+            [*self._own, sorted(batch.start)],
         )
         stands = {int(partition): int(offset) for partition, offset in cursor.fetchall()}
         if stands != dict(batch.start):
@@ -194,15 +259,12 @@ class Ledger:
 
     def _dead(self, letter: DeadLetter) -> tuple[Any, ...]:
         message = letter.message
-        return (
-            self.consumer,
-            self.topic.name,
-            message.partition,
-            message.offset,
-            message.schema_id,
-            letter.reason.replace("\x00", "␀"),
-            message.value,
-        )
+        header = None if message.schema_id is None else message.schema_id.encode("utf-8", "surrogateescape")
+        return (*self._own, message.partition, message.offset, header, letter.reason, message.value)
+
+    @property
+    def _own(self) -> tuple[str, str, str]:
+        return self.consumer, self.topic.name, self._log_id
 
     @cached_property
     def _names(self) -> list[str]:

@@ -67,7 +67,8 @@ class DailyPartitions:
 
     def _make(self, connection: Connection, day: date) -> None:
         partition, table = self._partition(day), sql.Identifier(self.table)
-        first, end = f"{day}", f"{day + timedelta(days=1)}"
+        first = sql.Literal(f"{day}")
+        end = sql.SQL("MAXVALUE") if day == date.max else sql.Literal(f"{day + timedelta(days=1)}")
         with connection.transaction():
             connection.execute("SET LOCAL timezone = 'UTC'")  # a bound without a zone is a UTC day
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{self.table}/partitions"])
@@ -83,4 +84,4 @@ class DailyPartitions:
             )
 
     def _partition(self, day: date) -> sql.Identifier:
-        return sql.Identifier(f"{self.table}_{day:%Y%m%d}")
+        return sql.Identifier(f"{self.table}_{day.isoformat().replace('-', '')}")

@@ -63,19 +63,23 @@ class Flight(Base):
 
 
 class ConsumerOffset(Base):
-    """The next message that a consumer owes, by topic and partition; written with the rows that account for it."""
+    """The next message that a consumer owes, by log and partition; written with the rows that account for it.
+
+    `log` tells the topic's log from any other of its name; it is empty in rows that are older than this column.
+    """
 
     __tablename__ = "consumer_offsets"
 
     consumer: Mapped[str] = mapped_column(primary_key=True)
     topic: Mapped[str] = mapped_column(primary_key=True)
+    log: Mapped[str] = mapped_column(primary_key=True, server_default="")
     partition: Mapped[int] = mapped_column(primary_key=True)
     next_offset: Mapped[int] = mapped_column(BigInteger)
     updated_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
 
 
 class DeadLetterRow(Base):
-    """A message that could not be stored: where it lies, why, and its very bytes."""
+    """A message that could not be stored: where it lies, why, and its very bytes and those of its schema's header."""
 
     __tablename__ = "dead_letters"
     __table_args__ = (
@@ -88,7 +92,8 @@ class DeadLetterRow(Base):
     topic: Mapped[str]
     partition: Mapped[int]
     topic_offset: Mapped[int] = mapped_column(BigInteger)
-    schema_id: Mapped[str | None]
+    log: Mapped[str] = mapped_column(server_default="")
+    schema_id: Mapped[bytes | None]
     reason: Mapped[str]
     value: Mapped[bytes]
     seen_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 
 from include.ingestion.rules import MOMENT
 from include.ingestion.topics import EVENT_TIME, Record, Topic
+from include.quality.contract import Kind
 
 RANK = "rank"
 NULL = "\\N"
 ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-DAY_LETTERS = len("2013-01-01")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ class Rows:
             return NO_ROWS
         names = names_of(topic)
         records = pa.concat_tables(_texts(part, names) for part in parts).combine_chunks()
-        days = pc.unique(pc.utf8_slice_codeunits(records[topic.day], 0, DAY_LETTERS)).to_pylist()
-        return cls(records.num_rows, frozenset(map(date.fromisoformat, days)), _lines(records))
+        return cls(records.num_rows, _days(topic, records[topic.day]), _lines(records))
 
 
 NO_ROWS = Rows(0, frozenset(), b"")
@@ -69,6 +68,13 @@ def newest(topic: Topic, records: pa.Table) -> pa.Table:
     ranked = records.select(keys).append_column(RANK, pa.array(ranks))
     last = ranked.group_by(keys, use_threads=False).aggregate([(RANK, "max")])[f"{RANK}_max"]
     return records.take(pa.array(np.sort(order[last.to_numpy()])))
+
+
+def _days(topic: Topic, values: pa.ChunkedArray) -> frozenset[date]:
+    """The days of a column of dates, or the UTC days of one of instants."""
+    kinds = {column.name: column.kind for column in topic.columns}
+    moments = values.cast(MOMENT) if kinds[topic.day] is Kind.INSTANT else values
+    return frozenset(pc.unique(moments.cast(pa.date32())).to_pylist())
 
 
 def _copied(value: Any) -> str | None:

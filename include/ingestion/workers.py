@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -11,16 +12,21 @@ from threading import Lock
 
 import psycopg
 
-from include.errors import FaultError
+from include.errors import FaultError, SettingsError
 from include.ingestion.breaker import Breaker
-from include.ingestion.brokers.broker import Broker, BrokerError, Consumer
-from include.ingestion.ledger import Batch, FencedError, Ledger, Positions
+from include.ingestion.brokers.broker import EMPTY, Bounds, Broker, BrokerError, Consumer, beyond
+from include.ingestion.ledger import UNTOLD, Batch, FencedError, Ledger, Positions, refuses
 from include.ingestion.shift import Shift
 from include.ingestion.topics import Topic
+from include.ingestion.wording import printable
 
 POLL_SECONDS = 1.0
 DRAIN_SECONDS = 0.1
 """How long to wait for a message, and how long when the shift ends with the last one."""
+SECOND_LOOK_SECONDS = 2.0
+"""A log that seems to be shorter than what was read of it is looked at again after so long: its end may lag."""
+DAYS_AT_ONCE = 100
+"""Daily partitions that one transaction writes into; each takes locks, of which a server has a fixed number."""
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 """The database's errors that a later try may not meet: it is down, full, busy or starting."""
 
@@ -53,6 +59,12 @@ class Tally:
     drained: bool = False
     owed: int = 0
     """Messages that were read but not written; the next shift reads them again."""
+    gone: int = 0
+    """Offsets that the log no longer had when they were to be read: its retention was too short."""
+    begun_again: int = 0
+    """Partitions that were read from their start again, because the log ended before what had been read of it."""
+    log: str = ""
+    """The log that was read last."""
     positions: dict[int, int] = field(default_factory=dict)
 
 
@@ -70,13 +82,29 @@ class Reader:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._ahead: Future[Batch | None] | None = None
         self._positions: dict[int, int] = {}
+        self._bounds: Mapping[int, Bounds] = {}
+        self._log_id: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The topic's address."""
+        return self._consumer.where
+
+    def look(self) -> tuple[str | None, Mapping[int, Bounds]]:
+        """Which log there is, None when there is none, and what it holds; what was read ahead is forgotten."""
+        self._forget()
+        with self._lock:
+            self._log_id = self._consumer.log_id()
+            self._bounds = self._consumer.bounds() if self._log_id is not None else {}
+            return self._log_id, self._bounds
 
     def begin(self, positions: Positions) -> None:
-        """Read from these positions on; what was read ahead is forgotten."""
+        """Read on from these positions, or from where the log that was looked at begins."""
         self._forget()
         self._positions = dict(positions)
+        oldest = {partition: bounds.first for partition, bounds in self._bounds.items()}
         with self._lock:
-            self._consumer.seek(self._positions)
+            self._consumer.seek({p: max(positions.get(p, 0), oldest.get(p, 0)) for p in {*positions, *oldest}})
 
     def next(self) -> Batch | None:
         """The next batch; None when no message came in time, and then `drained` says whether there is none."""
@@ -110,10 +138,21 @@ class Reader:
         patience = DRAIN_SECONDS if self._drain else POLL_SECONDS
         with self._lock:
             messages = self._consumer.poll(self._limit, min(patience, self._shift.remaining))
-            self.drained = self._drain and not messages and self._consumer.caught_up()
+            drained = self._drain and not messages and self._consumer.caught_up()
+            self._hold_to_log()
+        self.drained = drained
         # A consumer that has rejoined its group may begin a little before where the ledger stands.
         owed = [message for message in messages if message.offset >= self._positions.get(message.partition, 0)]
         return Batch.of(self._topic, owed, self._positions) if owed else None
+
+    def _hold_to_log(self) -> None:
+        """Make sure that what was read, or was not there, is of the log that was begun."""
+        name = self._topic.name
+        found = self._consumer.log_id()
+        if found is None:
+            raise BrokerError(f"topic {name} is away: nothing is left at {self.where}")
+        if found != self._log_id:
+            raise BrokerError(f"topic {name} has become another log")
 
 
 class Worker:
@@ -128,6 +167,8 @@ class Worker:
         self._broker = Breaker()
         self._trouble = ""
         self._positions: dict[int, int] | None = None
+        self._told: set[str] = set()
+        self._gone: dict[tuple[str, int], int] = {}
 
     def work(self, shift: Shift, *, drain: bool = False) -> Tally:
         """Work until the shift is over, or with `drain` until no message is left."""
@@ -135,7 +176,7 @@ class Worker:
             reader = Reader(consumer, self.ledger.topic, self.spec.batch, shift, drain=drain)
             try:
                 while not shift.over and not self.tally.drained:
-                    self._turn(reader, shift)
+                    self._turn(reader, shift, drain=drain)
             except psycopg.ProgrammingError as error:
                 raise FaultError(
                     f"{self.spec.name}: {_line(error)}; "
@@ -144,6 +185,7 @@ class Worker:
             finally:
                 self.tally.owed += reader.close()
                 self.ledger.close()
+        self.tally.gone = sum(self._gone.values())
         self.tally.circuit_opened = self._database.opened
         self.tally.positions = dict(self._positions or {})
         return self.tally
@@ -171,9 +213,9 @@ class Worker:
         except BrokerError as error:
             log.warning("%s: old segments stay for now: %s", self.spec.name, error)
 
-    def _turn(self, reader: Reader, shift: Shift) -> None:
+    def _turn(self, reader: Reader, shift: Shift, *, drain: bool) -> None:
         """Take up where the ledger stands, read one batch, store it while the next one is read."""
-        if self._positions is None and not self._take_up(reader, shift):
+        if self._positions is None and not self._take_up(reader, shift, drain=drain):
             return
         try:
             batch = reader.next()
@@ -187,11 +229,16 @@ class Worker:
             return
         reader.go_on(batch.end)
         if self._store(batch, shift):
-            self._tell(reader, batch)
+            self._commit(reader, batch)
 
-    def _take_up(self, reader: Reader, shift: Shift) -> bool:
+    def _take_up(self, reader: Reader, shift: Shift, *, drain: bool) -> bool:
         try:
-            positions = self.ledger.positions()
+            known = self.ledger.logs()
+            log_id, bounds = reader.look()
+            if log_id is None:
+                self._miss(reader, shift, known, drain=drain)
+                return False
+            positions = self._stand(reader, shift, known, log_id, bounds)
             reader.begin(positions)
         except PASSING as error:
             self._database_failed(shift, error)
@@ -201,7 +248,71 @@ class Worker:
             return False
         self._recovered(self._database)
         self._positions = positions
+        self.tally.log = log_id
         return True
+
+    def _miss(self, reader: Reader, shift: Shift, known: Set[str], *, drain: bool) -> None:
+        """There is no such topic: it is away when it was there once, else it is still to come, or named wrongly."""
+        name = self.ledger.topic.name
+        if known or self.tally.log:
+            raise BrokerError(f"topic {name} is away: it was read before, and nothing is left at {reader.where}")
+        if drain:
+            raise SettingsError(
+                f"there is no topic {name} at {reader.where}; start its collector, or correct NIGHTSHIFT_BROKER"
+            )
+        self._tell(f"there is no topic {name} at {reader.where} yet; waiting for its collector")
+        shift.wait(POLL_SECONDS)
+
+    def _stand(
+        self, reader: Reader, shift: Shift, known: Set[str], log_id: str, bounds: Mapping[int, Bounds]
+    ) -> dict[int, int]:
+        """Where the ledger stands in this log; what does not fit together is told, and made good by reading again."""
+        name = self.ledger.topic.name
+        if log_id not in known and UNTOLD in known:
+            self._tell(f"offsets in topic {name} that name no log count for {log_id}")
+        elif log_id not in known and known:
+            self._tell(
+                f"topic {name} is another log than before: it is {log_id}, offsets are known of "
+                f"{', '.join(sorted(known))}; it is read from its start, and what was not read of the other is left"
+            )
+        positions = self.ledger.take_up(log_id)
+        if beyond(positions, bounds):
+            shift.wait(SECOND_LOOK_SECONDS)
+            found, bounds = reader.look()
+            if found != log_id:
+                raise BrokerError(f"topic {name} has become another log")
+            if ahead := beyond(positions, bounds):
+                self._begin_again(log_id, ahead, bounds)
+                positions = self.ledger.take_up(log_id)
+        for partition, offset in positions.items():
+            if missed := max(bounds.get(partition, EMPTY).first - offset, 0):
+                self._gone[log_id, partition] = missed
+                self._tell(
+                    f"topic {name}, partition {partition}: {missed} offsets from {offset} on are gone from the log, "
+                    "unread; keep its records for longer than a worker may be away"
+                )
+        return positions
+
+    def _begin_again(self, log_id: str, ahead: Positions, bounds: Mapping[int, Bounds]) -> None:
+        for partition, offset in ahead.items():
+            log.warning(
+                "%s: topic %s, partition %d: offset %d was read, the log (%s) ends at %d: "
+                "it was cut or restored; it is read from its start again",
+                self.spec.name,
+                self.ledger.topic.name,
+                partition,
+                offset,
+                log_id,
+                bounds.get(partition, EMPTY).end,
+            )
+        self.ledger.begin_again(ahead)
+        self.tally.begun_again += len(ahead)
+
+    def _tell(self, line: str) -> None:
+        """Say once in a shift what somebody should know."""
+        if line not in self._told:
+            self._told.add(line)
+            log.warning("%s: %s", self.spec.name, line)
 
     def _store(self, batch: Batch, shift: Shift) -> bool:
         """Write a batch, however often it takes; False when it is owed, or another worker was first."""
@@ -224,15 +335,20 @@ class Worker:
 
     def _write(self, batch: Batch, shift: Shift) -> None:
         """Write a batch; when the database refuses a record, halve until that one is found and set apart."""
+        single = len(batch.messages) == 1
+        if len(batch.rows.days) > DAYS_AT_ONCE and not single:
+            self._halve(batch, shift)
+            return
         try:
             self.ledger.write(batch, shift.remaining)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            if len(batch.messages) == 1:
-                batch = Batch.refused(batch.messages[0], batch.start, _line(error))
-                self.ledger.write(batch, shift.remaining)
-            else:
+        except psycopg.Error as error:
+            if not refuses(error):
+                raise
+            if not single:
                 self._halve(batch, shift)
                 return
+            batch = Batch.refused(batch.messages[0], batch.start, _line(error))
+            self.ledger.write(batch, shift.remaining)
         self._count(batch)
 
     def _halve(self, batch: Batch, shift: Shift) -> None:
@@ -252,7 +368,7 @@ class Worker:
         if self._positions is not None:
             self._positions |= batch.end
 
-    def _tell(self, reader: Reader, batch: Batch) -> None:
+    def _commit(self, reader: Reader, batch: Batch) -> None:
         """Commit to the broker what the ledger holds already; should that fail, the next commit says it too."""
         self._positions = {**(self._positions or {}), **batch.end}
         try:
@@ -283,4 +399,4 @@ class Worker:
 
 def _line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return printable(lines[0]) if lines else type(error).__name__

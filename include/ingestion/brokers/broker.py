@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from include.settings import Settings
 
 
+BATCH_BYTES = 32 << 20
+"""A batch is not added to once it is as large as this, however few its messages."""
+UNKNOWN_END = 2**63 - 1
+
+
 class BrokerError(FaultError):
     """The broker cannot be reached or refuses; trying again may help."""
 
@@ -30,7 +35,8 @@ class Message:
 class Received(NamedTuple):
     """A message where it lies; a tuple, because many are made.
 
-    `schema_id` is None where a broker has no headers, "" where the header is missing.
+    `schema_id` is None where a broker has no headers, "" where the header is missing; its bytes are decoded with
+    surrogate escapes, so that they can be told again as they were.
     """
 
     partition: int
@@ -39,8 +45,26 @@ class Received(NamedTuple):
     schema_id: str | None = None
 
 
+class Bounds(NamedTuple):
+    """What a partition holds: its oldest offset, and the one that comes next."""
+
+    first: int
+    end: int
+
+
+EMPTY = Bounds(0, 0)
+
+
+def beyond(positions: Mapping[int, int], bounds: Mapping[int, Bounds]) -> dict[int, int]:
+    """The positions that lie behind the end of their partition, where nothing can have been read."""
+    return {partition: offset for partition, offset in positions.items() if offset > bounds.get(partition, EMPTY).end}
+
+
 class Producer(Protocol):
     """The way into a topic."""
+
+    def log_id(self) -> str | None:
+        """What tells the topic's log from any other that had or has its name; None when there is no such topic."""
 
     def send(self, messages: Iterable[Message]) -> int:
         """Send messages in order and return how many, once every one is acknowledged.
@@ -55,13 +79,26 @@ class Producer(Protocol):
 class Consumer(Protocol):
     """A member of a consumer group, reading one topic."""
 
+    @property
+    def where(self) -> str:
+        """The topic's address, for messages."""
+
+    def log_id(self) -> str | None:
+        """What tells the topic's log from any other that had or has its name; None when there is no such topic.
+
+        Raises `BrokerError` when that cannot be told now.
+        """
+
+    def bounds(self) -> Mapping[int, Bounds]:
+        """What the log holds now, by partition; `UNKNOWN_END` where its end cannot be told."""
+
     def poll(self, limit: int, seconds: float) -> Sequence[Received]:
         """Up to `limit` messages, in order within a partition; waits up to `seconds` for the first."""
 
     def caught_up(self) -> bool:
         """Whether there was nothing more to read when `poll` last answered with nothing.
 
-        Raises `SettingsError` when there is no such topic: then there is nothing to be done with.
+        Raises `BrokerError` when the topic was not to be seen then.
         """
 
     def seek(self, positions: Mapping[int, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka import Message as Delivered
+from confluent_kafka.admin import AdminClient
 
 from include.errors import SettingsError
-from include.ingestion.brokers.broker import BrokerError, Message, Received
+from include.ingestion.brokers.broker import BATCH_BYTES, Bounds, BrokerError, Message, Received
 from include.settings import Settings
 
 SCHEMA_HEADER = "schema-id"
@@ -25,10 +27,21 @@ ANSWER_SECONDS = 5.0
 KNOCK_SECONDS = 1.0
 OUT_OF_REACH = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
 """What the client reports, among passing troubles, when no message can come."""
+FAILED = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError._AUTO_OFFSET_RESET,
+)
+"""What a partition reports once and then gives nothing more."""
 QUIET = {"log_level": 2, "reconnect.backoff.ms": 200, "reconnect.backoff.max.ms": 2_000}
 """Trouble is reported by us, once, rather than by the client at every attempt."""
 IN_FLIGHT = 10_000
 """Messages handed to the client before waiting for acknowledgements."""
+TAKEN_AT_ONCE = 100
+"""Messages asked of the client before their size is looked at."""
+UNKNOWN = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+NO_ID = "A" * 22
+"""How a topic's id is written that is none."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +88,58 @@ def connection(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value is not None}
 
 
+class KafkaLog:
+    """A topic's log: which one it is, by the id that Kafka gives a topic when it is made, and its partitions."""
+
+    def __init__(self, connection: Mapping[str, Any], topic: str) -> None:
+        self.topic = topic
+        self._admin = AdminClient({**connection, **QUIET, "allow.auto.create.topics": False})
+
+    def partitions(self) -> list[int] | None:
+        """The topic's partitions; None when there is no such topic."""
+        return self._described()[0]
+
+    def log_id(self) -> str | None:
+        """The topic's id, or the cluster's where topics have none (before Kafka 2.8); None: there is no such topic."""
+        partitions, has_controller = self._described()
+        if partitions is None:
+            return None
+        if not has_controller:
+            return self._cluster_id()
+        answer = self._admin.describe_topics(TopicCollection([self.topic]), request_timeout=ANSWER_SECONDS)
+        try:
+            topic_id = answer[self.topic].result().topic_id
+        except KafkaException as error:
+            if error.args[0].code() in UNKNOWN:
+                return None
+            if error.args[0].code() == KafkaError._UNSUPPORTED_FEATURE:
+                return self._cluster_id()
+            raise _broker_error(self.topic, error) from error
+        return str(topic_id) if str(topic_id) != NO_ID else self._cluster_id()
+
+    def _described(self) -> tuple[list[int] | None, bool]:
+        """The partitions, and whether there is a controller to ask more of."""
+        with _reported(self.topic):
+            cluster = self._admin.list_topics(self.topic, timeout=ANSWER_SECONDS)
+        found = cluster.topics[self.topic]
+        if found.error is None:
+            return sorted(found.partitions), cluster.controller_id >= 0
+        if found.error.code() in UNKNOWN:
+            return None, True
+        raise BrokerError(f"kafka: topic {self.topic}: {found.error.str()}")
+
+    def _cluster_id(self) -> str:
+        if (cluster := self._admin.cluster_id(timeout=ANSWER_SECONDS)) is None:
+            raise BrokerError(f"kafka: topic {self.topic}: the cluster does not say which it is")
+        return str(cluster)
+
+
 class KafkaProducer:
     """Sends to one topic; `acks=all` and idempotence."""
 
     def __init__(self, connection: Mapping[str, Any], topic: str) -> None:
         self.topic = topic
+        self._log = KafkaLog(connection, topic)
         self._failed: KafkaError | None = None
         self._producer = Producer(
             {
@@ -91,6 +151,10 @@ class KafkaProducer:
                 **QUIET,
             }
         )
+
+    def log_id(self) -> str | None:
+        """The topic's id."""
+        return self._log.log_id()
 
     def send(self, messages: Iterable[Message]) -> int:
         """Produce in order and wait until all are acknowledged by all replicas in sync."""
@@ -115,7 +179,7 @@ class KafkaProducer:
                 self.topic,
                 message.value,
                 message.key,
-                headers=[(SCHEMA_HEADER, message.schema_id.encode())],
+                headers=[(SCHEMA_HEADER, message.schema_id.encode("utf-8", "surrogateescape"))],
                 on_delivery=self._delivered,
             )
         except (BufferError, KafkaException) as error:
@@ -137,6 +201,8 @@ class KafkaConsumer:
 
     def __init__(self, connection: Mapping[str, Any], topic: str, group: str) -> None:
         self.topic = topic
+        self.where = f"kafka://{connection['bootstrap.servers']}"
+        self._log = KafkaLog(connection, topic)
         self._positions: dict[int, int] = {}
         self._joined = False
         self._trouble: KafkaError | None = None
@@ -147,7 +213,8 @@ class KafkaConsumer:
                 "group.id": group,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",
+                # An offset that the log does not have is told, never skipped or begun again behind our back.
+                "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "queued.max.messages.kbytes": FETCH_KILOBYTES,
                 "session.timeout.ms": 10_000,
@@ -158,11 +225,29 @@ class KafkaConsumer:
         )
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
+    def log_id(self) -> str | None:
+        """The topic's id, asked of the cluster."""
+        return self._log.log_id()
+
+    def bounds(self) -> Mapping[int, Bounds]:
+        """The oldest and the next offset of every partition."""
+        with _reported(self.topic):
+            asked = [TopicPartition(self.topic, partition) for partition in self._log.partitions() or ()]
+            return {one.partition: self._bounds(one) for one in asked}
+
     def poll(self, limit: int, seconds: float) -> Sequence[Received]:
         """Messages as the client has fetched them; `BrokerError` when none came and the cluster is out of reach."""
-        with self._reported():
-            delivered = self._consumer.consume(limit, seconds)
-        received = [_received(message) for message in delivered if not self._is_error(message)]
+        received: list[Received] = []
+        size = 0
+        deadline = time.monotonic() + seconds
+        remaining = seconds
+        while len(received) < limit and size < BATCH_BYTES and remaining >= 0:
+            with _reported(self.topic):
+                delivered = self._consumer.consume(min(limit - len(received), TAKEN_AT_ONCE), remaining)
+            more = [_received(message) for message in delivered if not self._is_error(message)]
+            received += more
+            size += sum(len(message.value) for message in more)
+            remaining = deadline - time.monotonic()
         if not received and self._trouble is not None:
             self._knock(self._trouble)
         self._trouble = None
@@ -170,15 +255,15 @@ class KafkaConsumer:
 
     def caught_up(self) -> bool:
         """Whether this member has joined its group and read its partitions to their ends, as they are now."""
-        with self._reported():
+        with _reported(self.topic):
             assigned = self._consumer.assignment()
-            ends = {one.partition: self._end(one) for one in assigned}
+            ends = {one.partition: self._bounds(one).end for one in assigned}
             return self._joined and all(self._at(one) >= ends[one.partition] for one in assigned)
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """Go on at these offsets, now and in partitions that are assigned later."""
         self._positions = dict(positions)
-        with self._reported():
+        with _reported(self.topic):
             if assigned := self._consumer.assignment():
                 self._consumer.assign([self._start(one.partition) for one in assigned])
 
@@ -188,7 +273,7 @@ class KafkaConsumer:
             return
         offsets = [TopicPartition(self.topic, partition, offset) for partition, offset in positions.items()]
         self._positions |= positions
-        with self._reported():
+        with _reported(self.topic):
             self._consumer.commit(offsets=offsets, asynchronous=False)
 
     def close(self) -> None:
@@ -202,23 +287,16 @@ class KafkaConsumer:
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._joined = False
 
-    def _end(self, partition: TopicPartition) -> int:
+    def _bounds(self, partition: TopicPartition) -> Bounds:
         bounds = self._consumer.get_watermark_offsets(partition, timeout=ANSWER_SECONDS)
         if bounds is None:
             raise BrokerError(f"kafka: topic {self.topic}: no answer in {ANSWER_SECONDS:.0f} s")
-        return int(bounds[1])
+        return Bounds(*map(int, bounds))
 
     def _at(self, partition: TopicPartition) -> int:
         """The next offset to read; before the first read, where reading begins."""
         position = self._consumer.position([partition])[0].offset
         return position if position >= 0 else self._positions.get(partition.partition, 0)
-
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except KafkaException as error:
-            raise BrokerError(f"kafka: topic {self.topic}: {error.args[0].str()}") from error
 
     def _knock(self, trouble: KafkaError) -> None:
         """The client reports trouble once, and its end never: ask whether it is still there."""
@@ -238,17 +316,36 @@ class KafkaConsumer:
         error = message.error()
         if error is None:
             return False
-        if error.fatal() or error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):
+        if error.fatal() or error.code() in FAILED:
             raise BrokerError(f"kafka: topic {self.topic}: {error.str()}")
         return True
 
 
+@contextmanager
+def _reported(topic: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        raise _broker_error(topic, error) from error
+
+
+def _broker_error(topic: str, error: KafkaException) -> BrokerError:
+    return BrokerError(f"kafka: topic {topic}: {error.args[0].str()}")
+
+
 def _received(message: Delivered) -> Received:
-    headers = dict(message.headers() or [])
-    named = headers.get(SCHEMA_HEADER) or b""
     return Received(
         message.partition() or 0,
         message.offset() or 0,
         message.value() or b"",
-        named.decode("utf-8", "replace") if isinstance(named, bytes) else str(named),
+        _schema_named(message).decode("utf-8", "surrogateescape"),
     )
+
+
+def _schema_named(message: Delivered) -> bytes:
+    """What the schema's header says; nothing where it is missing, or where the client cannot make out the headers."""
+    try:
+        named = dict(message.headers() or []).get(SCHEMA_HEADER)
+    except (UnicodeDecodeError, ValueError, SystemError):
+        return b""
+    return named.encode("utf-8", "surrogateescape") if isinstance(named, str) else named or b""

@@ -7,29 +7,34 @@ before it. A segment appears whole and never changes.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from itertools import pairwise
 from pathlib import PurePosixPath
 
-from include.errors import LakeError, SettingsError
-from include.ingestion.brokers.broker import BrokerError, Message, Received
+from include.errors import LakeError
+from include.ingestion.brokers.broker import BATCH_BYTES, UNKNOWN_END, Bounds, BrokerError, Message, Received, beyond
+from include.ingestion.brokers.segments import Segments, TopicFolder
+from include.ingestion.wording import printable
 from include.storage.store import Store
 
 PARTITIONS = 2
 SEGMENT_BYTES = 4 << 20
 """A producer cuts its segments here; a reader holds one segment of each partition at a time."""
 REMEMBERED_SECONDS = 3600.0
-"""A producer that was idle for so long looks for the end anew: segments beyond the one it knows may be gone by now."""
+"""A producer that was idle for so long looks for the end again: segments beyond the one it knows may be gone by now."""
 NOTE_SECONDS = 1.0
 """How often a group's note of how far it is is written."""
 LOOK_SECONDS = 0.5
 """How often a reader that has read everything looks for a new segment."""
+STRAYS_NAMED = 5
+
+log = logging.getLogger("nightshift")
 
 
 class LandingBroker:
@@ -53,70 +58,61 @@ class LandingBroker:
         A group is known by its note; while no group has left one for the topic nothing goes. The last segment of a
         partition stays: it tells where the next one begins.
         """
-        try:
-            committed = self._committed(topic)
-            return sum(
-                Segments(self.store, topic, partition).expire(offset, before) for partition, offset in committed.items()
-            )
-        except (LakeError, FileNotFoundError) as error:
-            raise BrokerError(f"landing: {error}") from error
+        folder = TopicFolder(self.store, topic)
+        with _reported():
+            committed = self._committed(topic, folder.log_id())
+            return sum(folder.expire(partition, offset, before) for partition, offset in committed.items())
 
-    def _committed(self, topic: str) -> dict[int, int]:
-        """By partition, what all groups have committed; a group that has not begun a partition keeps all of it."""
+    def _committed(self, topic: str, log_id: str | None) -> dict[int, int]:
+        """By partition, what all groups have committed; a group that has not begun a partition keeps all of it.
+
+        A note about another log of this name, or one that nobody can read, keeps everything.
+        """
         notes = [
-            {int(partition): int(offset) for partition, offset in map(str.split, note.splitlines())}
+            GroupNote.read(self.store.read(name))
             for name in self.store.names("groups")
             if PurePosixPath(name).name == topic
-            for note in [self.store.read(name).decode()]
         ]
-        partitions = set().union(*notes)
-        return {partition: min(note.get(partition, 0) for note in notes) for partition in partitions}
+        offsets = [note.offsets if note.log_id == log_id else {} for note in notes]
+        partitions = set().union(*offsets)
+        return {partition: min(each.get(partition, 0) for each in offsets) for partition in partitions}
 
 
-class Segments:
-    """The segments of one partition."""
+class GroupNote:
+    """How far a group is in a log, as text: the log's identity, then a line `partition offset` for each partition."""
 
-    def __init__(self, store: Store, topic: str, partition: int) -> None:
-        self.store = store
-        self.folder = f"topics/{topic}/partition={partition}"
-        self.stem = f"{topic}+{partition}+"
+    def __init__(self, log_id: str | None, offsets: Mapping[int, int]) -> None:
+        self.log_id = log_id
+        self.offsets = dict(offsets)
 
-    def starts(self) -> list[int]:
-        """The first offset of every segment, in order."""
-        names = (PurePosixPath(name).name for name in self.store.names(self.folder))
-        found = (name.removeprefix(self.stem).removesuffix(".json") for name in names if name.startswith(self.stem))
-        return sorted(int(start) for start in found if start.isdigit())
+    @classmethod
+    def read(cls, content: bytes) -> GroupNote:
+        """The note in these bytes; one of no log when they are none."""
+        first, *lines = content.decode("utf-8", "replace").splitlines() or [""]
+        try:
+            return cls(first, {int(partition): int(offset) for partition, offset in map(str.split, lines)})
+        except ValueError:
+            return cls(None, {})
 
-    def lines(self, start: int) -> list[bytes]:
-        """The lines of a segment."""
-        return self.store.read(self._name(start)).removesuffix(b"\n").split(b"\n")
-
-    def create(self, start: int, content: bytes) -> bool:
-        """Append a segment, or return False when another was first. One's own earlier try counts as success."""
-        name = self._name(start)
-        return self.store.create(name, content) or self.store.read(name) == content
-
-    def expire(self, committed: int, before: datetime) -> int:
-        """Delete the oldest segments, up to the first that is not committed in whole or not old enough."""
-        count = 0
-        for start, following in pairwise(self.starts()):
-            if following > committed or self.store.modified(self._name(start)) >= before:
-                break
-            self.store.delete(self._name(start))
-            count += 1
-        return count
-
-    def _name(self, start: int) -> str:
-        return f"{self.folder}/{self.stem}{start:010d}.json"
+    def written(self) -> bytes:
+        """The note as bytes."""
+        return "".join([f"{self.log_id}\n", *(f"{p} {o}\n" for p, o in sorted(self.offsets.items()))]).encode()
 
 
 class LandingProducer:
     """Appends segments; of two producers that reach for the same offset one wins and the other goes behind it."""
 
     def __init__(self, store: Store, topic: str, partitions: int) -> None:
-        self._segments = [Segments(store, topic, number) for number in range(partitions)]
+        self._folder = TopicFolder(store, topic)
+        self._partitions = partitions
         self._next: dict[int, int] = {}
         self._sent = time.time()
+        self._log_id: str | None = None
+
+    def log_id(self) -> str | None:
+        """Which log this topic is now."""
+        with _reported():
+            return self._folder.log_id()
 
     def send(self, messages: Iterable[Message]) -> int:
         """Append messages, segment by segment; returns when they are on the disk or in the bucket."""
@@ -126,7 +122,7 @@ class LandingProducer:
         for message in messages:
             if b"\n" in message.value:
                 raise BrokerError("landing: a message may hold no newline")
-            partition = zlib.crc32(message.key) % len(self._segments)
+            partition = zlib.crc32(message.key) % self._partitions
             pending.setdefault(partition, []).append(message.value)
             size[partition] = size.get(partition, 0) + len(message.value) + 1
             count += 1
@@ -142,18 +138,31 @@ class LandingProducer:
 
     def _append(self, partition: int, lines: Sequence[bytes]) -> None:
         content = b"".join(line + b"\n" for line in lines)
-        segments = self._segments[partition]
         if abs(time.time() - self._sent) > REMEMBERED_SECONDS:
             self._next.clear()
         self._sent = time.time()
         try:
-            start = self._next[partition] if partition in self._next else _end(segments)
-            while not segments.create(start, content):
-                start = _end(segments)
-        except LakeError as error:
+            with _reported():
+                self._hold_to_log()
+                start = self._next[partition] if partition in self._next else self._folder.end(partition)
+                while not self._folder.create(partition, start, content):
+                    start = self._folder.end(partition)
+        except BrokerError:
             self._next.pop(partition, None)
-            raise BrokerError(f"landing: {error}") from error
+            raise
         self._next[partition] = start + len(lines)
+
+    def _hold_to_log(self) -> None:
+        """Write into the log that was written into before; one that is away is not made again in its place."""
+        if self._log_id is None:
+            self._log_id = self._folder.identify()
+            return
+        found = self._folder.log_id()
+        if found is None:
+            raise BrokerError(f"landing: topic {self._folder.topic} is away: nothing is left at {self._folder.where}")
+        if found != self._log_id:
+            self._log_id = found
+            self._next.clear()
 
 
 class LandingConsumer:
@@ -163,42 +172,65 @@ class LandingConsumer:
         self.store = store
         self.topic = topic
         self.group = group
+        self._folder = TopicFolder(store, topic)
         self._positions: dict[int, int] = {}
         self._open: dict[int, tuple[int, list[bytes]]] = {}
-        self._starts: dict[int, list[int]] = {}
+        self._segments: Segments = {}
+        self._looked = False
+        self._there = False
         self._turn = 0
+        self._told: set[str] = set()
+        self._log_id: str | None = None
         self._committed: dict[int, int] = {}
         self._noted = -math.inf
 
+    @property
+    def where(self) -> str:
+        """The topic's address."""
+        return self._folder.where
+
+    def log_id(self) -> str | None:
+        """What the topic's folder says of itself."""
+        with _reported():
+            return self._folder.log_id()
+
+    def bounds(self) -> Mapping[int, Bounds]:
+        """The first and the next offset of every partition."""
+        with _reported():
+            self._look()
+            return {partition: self._bounds(partition) for partition in self._segments}
+
     def poll(self, limit: int, seconds: float) -> Sequence[Received]:
-        """Messages of one partition after another; an empty answer when none came in time."""
+        """Messages of one partition after another; an empty answer when none came in time.
+
+        What a partition cannot give is reported once the others have nothing more.
+        """
         deadline = time.monotonic() + seconds
         while True:
-            before = dict(self._positions)
-            try:
+            with _reported():
                 found = self._read(limit)
-            except (LakeError, FileNotFoundError) as error:
-                self._positions = before  # what was read of other partitions is not handed out
-                raise BrokerError(f"landing: {error}") from error
+                if not found:
+                    self._hold_to_end()
             remaining = deadline - time.monotonic()
             if found or remaining <= 0:
                 return found
-            self._starts.clear()
+            self._looked = False
             time.sleep(min(LOOK_SECONDS, remaining))
 
     def caught_up(self) -> bool:
-        """True: an empty answer is given only after every partition was looked through."""
-        if not self._partitions():
-            where = self.store.uri(f"topics/{self.topic}")
-            raise SettingsError(
-                f"landing: there is no topic {self.topic} at {where}; start its collector, or correct NIGHTSHIFT_BROKER"
-            )
+        """True: an empty answer is given only after every partition was looked through. `BrokerError` when away."""
+        if not self._there:
+            raise BrokerError(f"landing: topic {self.topic} is away: there is nothing at {self.where}")
         return True
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """Go on at these offsets."""
+        if (log_id := self.log_id()) != self._log_id:
+            self._log_id = log_id
+            self._committed.clear()
         self._positions = dict(positions)
         self._open.clear()
+        self._looked = False
 
     def commit(self, positions: Mapping[int, int]) -> None:
         """Leave a note of how far the group is, for whoever looks after the folder, now or soon; no reader needs it."""
@@ -213,53 +245,102 @@ class LandingConsumer:
                 self._note()
 
     def _note(self) -> None:
-        note = "".join(f"{partition} {offset}\n" for partition, offset in sorted(self._committed.items()))
-        try:
-            self.store.replace(f"groups/{self.group}/{self.topic}", note.encode())
-        except LakeError as error:
-            raise BrokerError(f"landing: {error}") from error
+        log_id = self.log_id()
+        if log_id is None:  # a note would be the first thing in the place of what is away
+            raise BrokerError(f"landing: topic {self.topic} is away: there is nothing at {self.where}")
+        if log_id != (self._log_id or log_id):
+            raise BrokerError(f"landing: topic {self.topic} has become another log")
+        note = GroupNote(log_id, self._committed)
+        with _reported():
+            self.store.replace(f"groups/{self.group}/{self.topic}", note.written())
         self._noted = time.monotonic()
 
+    def _look(self) -> None:
+        """See which segments there are, and name once what is none."""
+        names = self._folder.names()
+        self._segments = self._folder.segments(names)
+        self._looked, self._there = True, bool(names)
+        strays = sorted(self._folder.strays(names, self._segments) - self._told)
+        if strays:
+            self._told.update(strays)
+            more = f" and {len(strays) - STRAYS_NAMED} more" if len(strays) > STRAYS_NAMED else ""
+            named = ", ".join(printable(name) for name in strays[:STRAYS_NAMED])
+            log.warning("landing: topic %s: left alone, because they are no segments: %s%s", self.topic, named, more)
+
+    def _hold_to_end(self) -> None:
+        """Make sure that nothing was to be read because the log is shorter than it was."""
+        if self._there and beyond(
+            self._positions, {partition: self._bounds(partition) for partition in self._segments}
+        ):
+            raise BrokerError(f"landing: topic {self.topic} has become shorter than what was read of it")
+
+    def _tell(self, line: str) -> None:
+        """Say something once."""
+        if line not in self._told:
+            self._told.add(line)
+            log.warning("landing: topic %s: %s", self.topic, line)
+
     def _read(self, limit: int) -> list[Received]:
-        partitions = self._partitions()
+        if not self._looked:
+            self._look()
+        partitions = list(self._segments)
         found: list[Received] = []
+        size = 0
+        trouble: LakeError | FileNotFoundError | None = None
         for turn in range(len(partitions)):
             partition = partitions[(self._turn + turn) % len(partitions)]
-            while len(found) < limit and (more := self._next(partition, limit - len(found))):
-                found += more
+            try:
+                while len(found) < limit and size < BATCH_BYTES and (more := self._next(partition, limit - len(found))):
+                    found += more
+                    size += sum(len(message.value) for message in more)
+            except (LakeError, FileNotFoundError) as error:
+                trouble = error
         self._turn += 1
+        if trouble is not None:
+            if not found:
+                raise trouble
+            self._tell(f"a partition waits, the others go on: {printable(str(trouble))}")
         return found
-
-    def _partitions(self) -> list[int]:
-        if not self._starts:
-            numbers = {
-                int(part.removeprefix("partition="))
-                for name in self.store.names(f"topics/{self.topic}")
-                if (part := PurePosixPath(name).parent.name).startswith("partition=")
-            }
-            self._starts = {n: Segments(self.store, self.topic, n).starts() for n in sorted(numbers)}
-        return list(self._starts)
 
     def _next(self, partition: int, limit: int) -> list[Received]:
         """Messages from the segment that holds the position, or from the next one."""
-        starts = self._starts[partition]
         position = self._positions.get(partition, 0)
-        index = max(bisect_right(starts, position) - 1, 0)
-        for start in starts[index : index + 2]:
+        for start in self._candidates(partition, position):
             lines = self._lines(partition, start)
             first = max(position - start, 0)
             if chosen := lines[first : first + limit]:
+                if start > position > min(self._segments[partition]):
+                    self._tell(f"partition {partition} has no offsets from {position} to {start - 1}")
                 self._positions[partition] = start + first + len(chosen)
                 return [Received(partition, start + first + n, line) for n, line in enumerate(chosen)]
         return []
 
+    def _candidates(self, partition: int, position: int) -> list[int]:
+        """The starts of the segments to look into: what is begun is read to its end."""
+        begun, lines = self._open.get(partition, (0, []))
+        if begun <= position < begun + len(lines) and begun in self._segments[partition]:
+            return [begun]
+        starts = list(self._segments[partition])
+        index = max(bisect_right(starts, position) - 1, 0)
+        return starts[index : index + 2]
+
     def _lines(self, partition: int, start: int) -> list[bytes]:
         held = self._open.get(partition)
         if held is None or held[0] != start:
-            held = self._open[partition] = (start, Segments(self.store, self.topic, partition).lines(start))
+            held = self._open[partition] = (start, self._folder.lines(self._segments[partition][start]))
         return held[1]
 
+    def _bounds(self, partition: int) -> Bounds:
+        starts = list(self._segments[partition])
+        try:
+            return Bounds(starts[0], starts[-1] + len(self._lines(partition, starts[-1])))
+        except (LakeError, FileNotFoundError):
+            return Bounds(starts[0], UNKNOWN_END)
 
-def _end(segments: Segments) -> int:
-    starts = segments.starts()
-    return starts[-1] + len(segments.lines(starts[-1])) if starts else 0
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except (LakeError, FileNotFoundError) as error:
+        raise BrokerError(f"landing: {printable(str(error))}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from include.ingestion.brokers.broker import Broker, Consumer, Message, Producer, Received
+from include.ingestion.brokers.broker import Broker, BrokerError, Consumer, Message, Producer, Received
 from include.ingestion.ledger import Ledger
 from include.ingestion.shift import Shift
 from include.ingestion.topics import EVENT_TIME, SCHEMA, PoisonError, Record, Topic, instant
@@ -278,3 +278,30 @@ class HeldCommits:
 
         consumer.commit = held  # type: ignore[method-assign]
         return consumer
+
+
+class WatchedPolls:
+    """A broker that tells when a poll of it has failed."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.failed = FORK.Event()
+
+    def consumer(self, topic: str, group: str) -> Consumer:
+        consumer = self.broker.consumer(topic, group)
+        for name in ("poll", "log_id", "caught_up"):
+            setattr(consumer, name, self._watched(getattr(consumer, name)))
+        return consumer
+
+    def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*given: Any) -> Any:
+            try:
+                answer = call(*given)
+            except BrokerError:
+                self.failed.set()
+                raise
+            if answer is None:
+                self.failed.set()
+            return answer
+
+        return watched

@@ -17,7 +17,7 @@ import pytest
 from include.ingestion.brokers.broker import BrokerError, Message
 from include.ingestion.partitions import DailyPartitions
 from include.ingestion.shift import Shift
-from tests.include.ingestion.site import HeldCommits, Site, consumer
+from tests.include.ingestion.site import HeldCommits, Site, WatchedPolls, consumer
 from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.stack
@@ -264,23 +264,37 @@ def test_a_sensor_whose_clock_has_jumped_ahead_does_not_win_over_later_records(s
     site.everything_is_stored("a1")
 
 
-def test_a_landing_folder_that_is_away_for_a_while_costs_nothing(busy: Site, tmp_path: Path) -> None:
-    # Given a worker that has begun, and collectors
-    worker = busy.start("worker_2", batch=20)
-    while not any(busy.offsets("a2").values()):
-        time.sleep(0.01)
-    # When the landing folder cannot be used, and is back later
+@pytest.mark.parametrize(
+    ("instead", "drain"), [("nothing", True), ("an empty folder", True), ("a file", True), ("nothing", False)]
+)
+def test_a_landing_folder_that_is_away_for_a_while_costs_nothing(
+    busy: Site, tmp_path: Path, instead: str, drain: bool
+) -> None:
+    # Given a worker in the middle of its work
+    held = HeldCommits(busy.broker)
+    watched = WatchedPolls(held)
+    worker = busy.start("worker_2", batch=20, broker=watched, drain=drain, seconds=30 if drain else 6)
+    assert held.reached.wait(20)
+    # When the landing folder is away, as a mount may be, until the worker has met that
     folder = tmp_path / "landing"
     aside = folder.rename(tmp_path / "aside")
-    folder.write_text("no folder")
-    with pytest.raises(BrokerError):
-        busy.publish("a2", busy.published["a2"][:5])
-    time.sleep(0.5)
-    folder.unlink()
+    if instead == "an empty folder":
+        folder.mkdir()
+    elif instead == "a file":
+        folder.write_text("no folder")
+        with pytest.raises(BrokerError):
+            busy.publish("a2", busy.published["a2"][:5])
+    held.released.set()
+    assert watched.failed.wait(20)
+    # And is back
+    if instead != "nothing":
+        folder.rmdir() if folder.is_dir() else folder.unlink()
     aside.rename(folder)
-    # Then nothing is missing
-    worker.ends()
-    busy.run("worker_2")
+    # Then the very same shift goes on, and nothing is missing
+    tally = worker.ends()
+    assert tally.broker_errors
+    assert tally.messages == len(busy.published["a2"])
+    assert tally.drained is drain
     busy.everything_is_stored("a2")
     busy.ledger_is_true("a2")
 

@@ -153,7 +153,7 @@ def test_tables_that_were_never_made_say_how_to_make_them(step: Step, database: 
 def test_draining_a_topic_that_is_not_there_says_so_and_is_not_done(step: Step) -> None:
     code, message = step("work", "--worker", "worker_1", "--deadline", at(60), "--drain")
     assert code == 78
-    assert message.startswith("landing: there is no topic a1 at file://")
+    assert message.startswith("there is no topic a1 at file://")
     assert "correct NIGHTSHIFT_BROKER" in message
     assert "\n" not in message.strip()
 

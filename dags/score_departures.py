@@ -12,11 +12,11 @@ from functools import partial
 from airflow.sdk import DAG, Param, chain
 
 from include.ingestion.shift_plan import span_text
-from include.ingestion.timetable import Timetable, load_timetable
+from include.ingestion.timetable import Timetable
 from include.step_specs import INTRADAY_FEATURES, SCORE_INTRADAY
 from include.use_case import UseCaseSpec
 from plugins.assets import asset, table_asset
-from plugins.deployment import use_cases
+from plugins.deployment import timetables
 from plugins.moment import data_day_at, moment
 from plugins.pod_operator import StepPod
 
@@ -76,6 +76,5 @@ def score_departures(spec: UseCaseSpec, timetable: Timetable) -> DAG | None:
     return dag
 
 
-for use_case in use_cases():
-    if timetable := load_timetable(use_case.package):
-        score_departures(use_case, timetable)
+for use_case, timetable in timetables():
+    score_departures(use_case, timetable)

@@ -13,11 +13,11 @@ from functools import partial
 
 from airflow.sdk import DAG
 
-from include.ingestion.timetable import Worker, load_timetable
+from include.ingestion.timetable import Timetable, Worker
 from include.step_specs import WORK
 from include.use_case import UseCaseSpec
 from plugins.assets import table_asset
-from plugins.deployment import use_cases
+from plugins.deployment import timetables
 from plugins.pod_operator import StepPod
 from plugins.shift_retries import WhileShiftIsOn
 from plugins.worker_timetable import WorkerTimetable, shift_end
@@ -58,11 +58,10 @@ def worker_dag(spec: UseCaseSpec, worker: Worker) -> DAG:
     return dag
 
 
-def worker_dags(spec: UseCaseSpec) -> list[DAG]:
-    """The DAGs of a use case's workers; a use case without a timetable has none."""
-    timetable = load_timetable(spec.package)
-    return [worker_dag(spec, worker) for worker in timetable.workers] if timetable else []
+def worker_dags(spec: UseCaseSpec, timetable: Timetable) -> list[DAG]:
+    """The DAGs of a use case's workers."""
+    return [worker_dag(spec, worker) for worker in timetable.workers]
 
 
-for use_case in use_cases():
-    worker_dags(use_case)
+for use_case, timetable in timetables():
+    worker_dags(use_case, timetable)

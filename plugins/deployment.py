@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from include.errors import SettingsError
+from include.ingestion.timetable import Timetable, load_timetable
 from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case
 
 USE_CASES = "NIGHTSHIFT_USE_CASES"
@@ -13,9 +15,48 @@ TRUE = {"1", "true", "yes", "on", "t", "y"}  # what the steps' settings take for
 
 
 def use_cases(environment: Mapping[str, str] = os.environ) -> list[UseCaseSpec]:
-    """The use cases that get DAGs: the dotted packages of `NIGHTSHIFT_USE_CASES`, separated by commas."""
-    named = environment.get(USE_CASES) or DEFAULT_USE_CASES
-    return [load_use_case(package.strip()).spec for package in named.split(",") if package.strip()]
+    """The use cases that get DAGs: the dotted packages of `NIGHTSHIFT_USE_CASES`, separated by commas.
+
+    One that cannot be loaded takes no other's DAGs with it: it is left out here, and told of by `broken_use_cases`.
+    """
+    return [one for one in _loaded(environment) if isinstance(one, UseCaseSpec)]
+
+
+def timetables(environment: Mapping[str, str] = os.environ) -> list[tuple[UseCaseSpec, Timetable]]:
+    """The use cases with a timetable that can be read."""
+    found = [(spec, _timetable(spec)) for spec in use_cases(environment)]
+    return [(spec, timetable) for spec, timetable in found if isinstance(timetable, Timetable)]
+
+
+def broken_use_cases(environment: Mapping[str, str] = os.environ) -> list[SettingsError]:
+    """Why use cases, or their timetables, have no DAGs."""
+    timetables = [_timetable(spec) for spec in use_cases(environment)]
+    return [error for error in (*_loaded(environment), *timetables) if isinstance(error, SettingsError)]
+
+
+def _loaded(environment: Mapping[str, str]) -> Iterator[UseCaseSpec | SettingsError]:
+    """Each use case named, or why there is none."""
+    packages = [name.strip() for name in (environment.get(USE_CASES) or DEFAULT_USE_CASES).split(",") if name.strip()]
+    names: dict[str, str] = {}
+    for package in dict.fromkeys(packages):
+        try:
+            spec = load_use_case(package).spec
+        except SettingsError as error:
+            yield error
+            continue
+        if (other := names.setdefault(spec.name, package)) == package:
+            yield spec
+        else:
+            yield SettingsError(
+                f"use case {package!r}: spec.py: name={spec.name!r}: is the name of {other!r} too; choose another"
+            )
+
+
+def _timetable(spec: UseCaseSpec) -> Timetable | SettingsError | None:
+    try:
+        return load_timetable(spec.package)
+    except SettingsError as error:
+        return SettingsError(f"use case {spec.package!r}: {error}")
 
 
 def replay(environment: Mapping[str, str] = os.environ) -> bool:

@@ -74,6 +74,8 @@ def read_timetable(path: Path) -> Timetable:
     """The timetable in a file."""
     try:
         return Timetable.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}; save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:

@@ -13,6 +13,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 
 from tests.airflow_home import ROOT, variables
+from tests.use_case_copy import copied
 
 HEAVY = {
     "boto3", "duckdb", "great_expectations", "matplotlib", "mlflow", "numpy", "onnx", "onnxruntime", "pandas",
@@ -20,6 +21,16 @@ HEAVY = {
 }  # fmt: skip
 
 TIMETABLES = ["plugins.data_days.DataDays", "plugins.worker_timetable.WorkerTimetable"]
+
+FLIGHT_DELAY = [
+    "flight_delay_nightly_training",
+    "flight_delay_rollback",
+    "flight_delay_score_departures",
+    "flight_delay_worker_1",
+    "flight_delay_worker_2",
+]
+
+TIMETABLE = 'workers: [{name: one, topic: a, writes: b, shifts: {first: "25:00"}}]'
 
 PARSE = """
 import json, sys
@@ -50,13 +61,7 @@ def parse(home: Path, **environment: str) -> dict[str, object]:
 def test_every_dag_file_parses_and_imports_no_machine_learning(tmp_path: Path) -> None:
     found = parse(tmp_path)
     assert found["errors"] == {}
-    assert found["dags"] == [
-        "flight_delay_nightly_training",
-        "flight_delay_rollback",
-        "flight_delay_score_departures",
-        "flight_delay_worker_1",
-        "flight_delay_worker_2",
-    ]
+    assert found["dags"] == FLIGHT_DELAY
     assert not {name.partition(".")[0] for name in found["modules"]} & HEAVY
 
 
@@ -67,10 +72,42 @@ def test_another_use_case_gets_dags_by_being_named(tmp_path: Path) -> None:
     assert {"ice_cream_nightly_training", "ice_cream_rollback", "flight_delay_rollback"} < set(found["dags"])
 
 
-def test_a_use_case_that_is_not_there_is_an_import_error_that_names_it(tmp_path: Path) -> None:
-    found = parse(tmp_path, NIGHTSHIFT_USE_CASES="include.use_cases.nonesuch")
-    assert all("use case 'include.use_cases.nonesuch' cannot be loaded" in text for text in found["errors"].values())
-    assert len(found["errors"]) == len(list((ROOT / "dags").glob("*.py")))
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        pytest.param(None, "it needs a spec.py with SPEC", id="not there"),
+        pytest.param(("topics=(", "topics=(("), "spec.py:9: '(' was never closed", id="a syntax error"),
+        pytest.param("raise RuntimeError('out of order')", "spec.py:1: RuntimeError: out of order", id="raises"),
+        pytest.param("SPEC = None", "SPEC is a NoneType", id="no spec"),
+        pytest.param(("cron=", "crom="), "spec.py:9: TypeError: SPEC got an unexpected", id="a misnamed field"),
+        pytest.param(("history_days=40", "history_days='40'"), "history_days='40': is a str", id="a wrong type"),
+        pytest.param(("Europe/Rome", "Europe/Roma"), "spec.py:9: timezone='Europe/Roma'", id="a bad zone"),
+        pytest.param(("30 0 * * *", "30 24 * * *"), "'24' is no hour", id="a bad cron"),
+        pytest.param(('package="broken"', 'package="mine"'), "SPEC.package says 'mine'", id="another package"),
+        pytest.param(('name="ice_cream"', 'name="flight_delay"'), "is the name of", id="a name that is taken"),
+    ],
+)
+def test_a_broken_use_case_is_an_import_error_that_names_it_and_the_other_dags_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: tuple[str, str] | str | None, said: str
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_USE_CASES", "include.use_cases.flight_delay, broken")
+    with copied(tmp_path, {"spec.py": edit}, name="broken"):
+        bag = DagBag(ROOT / "dags")
+    assert sorted(bag.dags) == FLIGHT_DELAY
+    ((file, error),) = bag.import_errors.items()
+    assert file.endswith("broken_use_cases.py")
+    assert "'broken'" in error and said in error
+
+
+def test_a_broken_timetable_takes_only_the_dags_that_it_would_have_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_USE_CASES", "broken, include.use_cases.flight_delay")
+    with copied(tmp_path, {"timetable.yaml": TIMETABLE}, name="broken"):
+        bag = DagBag(ROOT / "dags")
+    assert sorted(bag.dags) == sorted([*FLIGHT_DELAY, "ice_cream_nightly_training", "ice_cream_rollback"])
+    ((_, error),) = bag.import_errors.items()
+    assert "'broken'" in error and "timetable.yaml: workers.0.shifts.first" in error
 
 
 def test_dags_survive_serialization(bag: DagBag) -> None:

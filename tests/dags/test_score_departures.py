@@ -51,7 +51,9 @@ def told(dag: DAG, task_id: str, **about: Any) -> score_intraday.Arguments:
 
 def test_it_follows_the_table_that_worker_1_writes(dag: DAG) -> None:
     followed = [asset.name for asset in dag.timetable.asset_condition.objects]
-    worker_1, _ = worker_dags(SPEC)
+    timetable = load_timetable(SPEC.package)
+    assert timetable is not None
+    worker_1, _ = worker_dags(SPEC, timetable)
     assert followed == [asset.name for asset in worker_1.tasks[0].outlets]
 
 

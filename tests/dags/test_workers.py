@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +17,8 @@ from dags.workers import worker_dags
 from include.ingestion.timetable import load_timetable
 from include.step import parse
 from include.steps import work
-from include.use_case import load_use_case
 from include.use_cases.flight_delay.spec import SPEC
+from plugins.deployment import timetables
 from plugins.pod_operator import StepPod
 
 NAMES = ("worker_1", "worker_2")
@@ -27,7 +26,9 @@ NAMES = ("worker_1", "worker_2")
 
 @pytest.fixture
 def dags() -> dict[str, DAG]:
-    return dict(zip(NAMES, worker_dags(SPEC), strict=True))
+    timetable = load_timetable(SPEC.package)
+    assert timetable is not None
+    return dict(zip(NAMES, worker_dags(SPEC, timetable), strict=True))
 
 
 def task(dag: DAG) -> StepPod:
@@ -125,5 +126,4 @@ def test_shifts_are_those_of_the_timetable(dags: dict[str, DAG]) -> None:
 
 
 def test_a_use_case_without_a_timetable_has_no_worker() -> None:
-    spec = load_use_case("tests.use_cases.ice_cream").spec
-    assert worker_dags(replace(spec)) == []
+    assert timetables({"NIGHTSHIFT_USE_CASES": "tests.use_cases.ice_cream"}) == []

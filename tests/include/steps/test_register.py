@@ -242,7 +242,7 @@ def test_postgresql_down_is_one_clear_line(made: Context, tmp_path: Path) -> Non
     )
 
     with pytest.raises(
-        FaultError, match=r"PostgreSQL at postgresql://me@127\.0\.0\.1:1/nightshift: .*is it up"
+        FaultError, match=r"PostgreSQL at postgresql://me:\*\*\*@127\.0\.0\.1:1/nightshift: .*is it up"
     ) as told:
         register(down, arguments())
     assert "\n" not in str(told.value)

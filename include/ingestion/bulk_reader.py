@@ -1,48 +1,52 @@
 """Reading messages many at a time: the same checks as one by one, column by column and without Python's lock.
 
 It vouches for all messages it is given or for none; then whoever asked reads them one by one. So it may be strict:
-JSON that is allowed but unusual (an escape, a key that comes twice) is none of its business.
+what is allowed but unusual (an escape, a key that comes twice, a time with an offset) is none of its business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from functools import cached_property
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from include.ingestion.rules import MOMENT, Rule
+from include.quality.breaches import broken
 from include.quality.contract import Column, Kind
 
 READ_AS = {Kind.INTEGER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.FLAG: pa.bool_()}
 """Everything else is read as text, and stays it."""
 WHOLE_SECONDS = len("2013-01-01T00:00:00Z")
-LENGTHS = pa.array([WHOLE_SECONDS, *range(WHOLE_SECONDS + 2, WHOLE_SECONDS + 8)], pa.int32())
-"""How long an instant is: without a fraction of a second, or with up to six digits of it."""
-LONGEST_TEXT = 200
-FIRST_DAY = pa.scalar(date(1, 1, 1))
+LENGTHS = {
+    Kind.DATE: pa.array([len("2013-01-01")], pa.int32()),
+    Kind.INSTANT: pa.array([WHOLE_SECONDS, *range(WHOLE_SECONDS + 2, WHOLE_SECONDS + 8)], pa.int32()),
+}
+"""How long a date and an instant are; an instant without a fraction of a second, or with up to six digits of it."""
 
 
 @dataclass(frozen=True)
 class BulkReader:
-    """One version's messages. `valid` says of a text column's value whether it keeps the column's list or pattern.
+    """One version's messages.
 
-    `event_time` may lie `tolerance` from `anchor`. A message may have `longest` bytes.
+    `event_time` may lie `tolerance` from `anchor`. The columns named in `keys` have at most `longest_key` letters, a
+    message at most `longest` bytes.
     """
 
     schema: Column
     event_time: Column
     columns: Sequence[Column]
-    valid: Mapping[str, Callable[[Any], bool]]
+    keys: Sequence[str]
     anchor: str
     tolerance: timedelta
     rules: Sequence[Rule]
+    longest_key: int
     longest: int
 
     def read(self, values: Sequence[bytes]) -> pa.Table | None:
@@ -86,15 +90,18 @@ class BulkReader:
         )
 
     def _keeps(self, column: Column, values: pa.ChunkedArray) -> bool:
-        """Whether a column's values keep its row rules."""
-        if column.required and values.null_count:
+        """Whether a column's values are written as ours are and keep its row rules."""
+        given = values.combine_chunks()
+        if not _as_ours(column.kind, given.drop_null()) or (column.name in self.keys and self._too_long(given)):
             return False
-        given = values.drop_null()
-        if not len(given):
-            return True
-        if column.name in self.valid:
-            return all(map(self.valid[column.name], pc.unique(given).to_pylist()))
-        return {Kind.TEXT: _texts, Kind.DATE: _dates, Kind.INSTANT: _instants}.get(column.kind, _figures)(column, given)
+        if column.one_of or column.pattern:
+            given = pc.unique(given)
+        return not any(broken(column, given.cast(column.kind.arrow)))
+
+    def _too_long(self, keys: pa.Array) -> bool:
+        return bool(
+            pa.types.is_string(keys.type) and pc.any(pc.greater(pc.utf8_length(keys), self.longest_key)).as_py()
+        )
 
     def _near(self, records: pa.Table) -> bool:
         away = pc.subtract(records[self.event_time.name].cast(MOMENT), records[self.anchor].cast(MOMENT))
@@ -127,37 +134,29 @@ def _is_utf8(content: bytes) -> bool:
     return True
 
 
-def _texts(_column: Column, given: pa.ChunkedArray) -> bool:
-    lengths = pc.min_max(pc.utf8_length(given)).as_py()
-    return bool(lengths["min"] >= 1 and lengths["max"] <= LONGEST_TEXT)
-
-
-def _dates(_column: Column, given: pa.ChunkedArray) -> bool:
-    lengths = pc.min_max(pc.binary_length(given)).as_py()
-    in_range = pc.all(pc.greater_equal(given.cast(pa.date32()), FIRST_DAY)).as_py()  # a year 0 is none of Python's
-    return bool(lengths == {"min": 10, "max": 10} and in_range)
-
-
-def _instants(_column: Column, given: pa.ChunkedArray) -> bool:
-    """Whether these are moments (the cast says it) and written as ours are (the cast allows more)."""
-    given.cast(MOMENT)
-    if not pc.all(pc.is_in(pc.binary_length(given), LENGTHS)).as_py():
-        return False
-    array = given.combine_chunks()
-    _, offsets, letters = array.buffers()
-    bounds = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
-    text = np.frombuffer(letters, np.uint8)
-    marks = text[np.stack([bounds[:-1] + 10, bounds[:-1] + 13, bounds[:-1] + 16, bounds[1:] - 1])]
-    years = text[bounds[:-1][:, None] + np.arange(4)]
-    return bool((marks == np.array([list(b"T::Z")], np.uint8).T).all() and (years != ord("0")).any(axis=1).all())
-
-
-def _figures(column: Column, given: pa.ChunkedArray) -> bool:
-    if column.kind is Kind.FLAG:
+def _as_ours(kind: Kind, given: pa.Array) -> bool:
+    """Whether dates and instants are written as in our messages; that they are some is said by a cast."""
+    if kind is Kind.NUMBER:
+        return bool(pc.all(pc.is_finite(given), min_count=0).as_py())
+    if kind not in (Kind.DATE, Kind.INSTANT) or not len(given):
         return True
-    if column.kind is Kind.NUMBER and not pc.all(pc.is_finite(given)).as_py():
+    if not pc.all(pc.is_in(pc.binary_length(given), LENGTHS[kind])).as_py() or _in_year_0(given):
         return False
-    bounds = pc.min_max(given).as_py()
-    return (column.minimum is None or bounds["min"] >= column.minimum) and (
-        column.maximum is None or bounds["max"] <= column.maximum
-    )
+    if kind is Kind.DATE:
+        return True
+    text, begins, ends = _letters(given)
+    marks = text[np.stack([begins + 10, begins + 13, begins + 16, ends - 1])]
+    return bool((marks == np.array([list(b"T::Z")], np.uint8).T).all())
+
+
+def _in_year_0(given: pa.Array) -> bool:
+    """Whether any is of a year that Python does not have."""
+    text, begins, _ = _letters(given)
+    return bool((text[begins[:, None] + np.arange(4)] == ord("0")).all(axis=1).any())
+
+
+def _letters(given: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """The letters of texts, and where among them each begins and ends."""
+    _, offsets, letters = given.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[given.offset : given.offset + len(given) + 1]
+    return np.frombuffer(letters, np.uint8), bounds[:-1], bounds[1:]

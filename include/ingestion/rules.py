@@ -11,6 +11,10 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from include.excerpt import excerpt
+
+SHOWN = 60
+"""Letters of a value that a reason quotes."""
 MOMENT = pa.timestamp("us", tz="UTC")
 
 
@@ -18,7 +22,7 @@ class Rule(Protocol):
     """A rule of a topic. Dates and instants are texts, as messages write them."""
 
     def broken(self, record: Mapping[str, Any]) -> str | None:
-        """What is wrong with a record, or nothing. A `ValueError` says that one of its texts is no day or time."""
+        """What is wrong with a record, or nothing."""
 
     def holds(self, records: pa.Table) -> bool:
         """Whether `broken` would say nothing of every record; where it is hard to tell, False is right too."""
@@ -34,7 +38,10 @@ class Composed:
     def broken(self, record: Mapping[str, Any]) -> str | None:
         """Compare with what the others make."""
         made = self.template.format_map(record)
-        return None if record[self.column] == made else f"{self.column}: {record[self.column]!r:.60} is not {made}"
+        given = record[self.column]
+        if given == made:
+            return None
+        return f"{self.column}: {excerpt(repr(given), SHOWN)} is not {excerpt(made, SHOWN)}"
 
     def holds(self, records: pa.Table) -> bool:
         """Compare column with column; a null that takes part is left to `broken`."""
@@ -54,7 +61,9 @@ class After:
     earlier: str
 
     def broken(self, record: Mapping[str, Any]) -> str | None:
-        """Compare the two moments."""
+        """Compare the two moments; one that is not there is after none and before none."""
+        if record[self.column] is None or record[self.earlier] is None:
+            return None
         later, earlier = (datetime.fromisoformat(record[name]) for name in (self.column, self.earlier))
         return None if later > earlier else f"{self.column}: is not after {self.earlier}"
 

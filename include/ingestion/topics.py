@@ -1,40 +1,50 @@
 """Topics: what a collector may publish and a worker may store, as versioned schemas checked on both sides.
 
 A message is one JSON object: the columns of its schema, `event_time` (when the record's content became known) and
-`schema` (`<topic>/<version>`). Instants are written in UTC with a final Z, so that equal records are equal bytes.
+`schema` (`<topic>/<version>`). Instants are written in UTC with a final Z, so that equal records are equal bytes. A
+value that others write in another way (a time with an offset, 50.0 as an integer) is read as anywhere else.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from include.errors import DataError
-from include.ingestion.bulk_reader import LONGEST_TEXT, BulkReader
+from include.excerpt import excerpt
+from include.ingestion.bulk_reader import BulkReader
 from include.ingestion.rules import Rule
+from include.quality.breaches import judge
 from include.quality.contract import Column, Kind
+from include.quality.pattern import fits
 
 SCHEMA = "schema"
 EVENT_TIME = "event_time"
-_DAY = r"\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|[12]\d))"
-"""A day of the calendar; that it takes every year for a leap year is left to whoever reads the date."""
-DATE = re.compile(rf"^{_DAY}$")
-INSTANT = re.compile(rf"^{_DAY}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{{1,6}})?Z$")
+DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z$"
+"""How our own messages write them; that the calendar has such a day, and the clock such a time, is asked of Python."""
 AS_WRITTEN = re.compile(rb'\{"schema":"([a-z0-9_/]{1,60})"')
 """How our own messages begin: their schema is known without reading them twice."""
 EVENT_TIME_COLUMN = Column(EVENT_TIME, Kind.INSTANT)
 VALUE_BYTES = 64 * 1024
 """No record is longer; whatever is cannot be one of ours."""
+INTEGERS = (-(2**63), 2**63 - 1)
+SHAPE_FAULTS = ("missing", "extra_forbidden")
+"""Pydantic's words for columns that are not there, or should not be."""
+SHOWN = 60
+"""Letters of a message that a reason quotes."""
+KEY_LETTERS = 200
+"""No key is longer: PostgreSQL indexes none of some 2,700 bytes."""
 
 Record = dict[str, Any]
 """A message's JSON object: texts, numbers, flags and nulls; dates and instants as text."""
@@ -72,6 +82,23 @@ class Topic:
             was, now = set(self.versions[older]), set(self.versions[newer])
             if was - now or any(column.required for column in now - was):
                 raise DataError(f"topic {self.name}: version {newer} may only add optional columns to version {older}")
+        columns = {column.name: column for column in self.columns}
+        for what, name in (("key", self.key), ("day", self.day), ("anchor", self.anchor)):
+            self._require(what, name, columns)
+        for name in self.natural_key:
+            self._require("natural_key", name, columns)
+        if columns[self.anchor].kind is not Kind.INSTANT:
+            raise DataError(f"topic {self.name}: anchor {self.anchor} is no instant; name one")
+        if columns[self.day].kind not in (Kind.DATE, Kind.INSTANT):
+            raise DataError(f"topic {self.name}: day {self.day} is no date and no instant; name one")
+        if own := {SCHEMA, EVENT_TIME} & columns.keys():
+            raise DataError(f"topic {self.name}: column {min(own)} is every message's own; name it otherwise")
+
+    def _require(self, what: str, name: str, columns: Mapping[str, Column]) -> None:
+        if name not in columns or not columns[name].required:
+            fault = "may be empty" if name in columns else "is not there"
+            required = ", ".join(column.name for column in columns.values() if column.required)
+            raise DataError(f"topic {self.name}: {what} names column {name}, which {fault}; name one of {required}")
 
     @property
     def version(self) -> int:
@@ -110,10 +137,11 @@ class Topic:
             raise PoisonError(f"{len(value)} bytes, {VALUE_BYTES} at most")
         named = _schema_named(value)
         if schema_id is not None and schema_id != named:
-            raise PoisonError(f"the header says schema {schema_id}, the record {named}")
+            told = f"the header says schema {excerpt(schema_id, SHOWN)}, the record {excerpt(named, SHOWN)}"
+            raise PoisonError(told)
         schema = self.schemas.get(named)
         if schema is None:
-            raise PoisonError(f"schema {named:.60} is not known; known: {', '.join(self.schemas)}")
+            raise PoisonError(f"schema {excerpt(named, SHOWN)} is not known; known: {', '.join(self.schemas)}")
         return schema.read(value)
 
     def decode_all(self, values: Sequence[bytes], schema_ids: Collection[str | None] = ()) -> pa.Table | None:
@@ -139,13 +167,12 @@ class Schema:
         self.topic = topic
         self.schema_id = schema_id
         self.columns = columns
-        fields = {SCHEMA: str, EVENT_TIME: _annotation(EVENT_TIME_COLUMN)}
-        fields |= {column.name: _annotation(column) for column in columns}
+        self._columns = {column.name: column for column in (EVENT_TIME_COLUMN, *columns)}
+        fields = {SCHEMA: str} | {name: _annotation(column) for name, column in self._columns.items()}
         # A TypedDict made from data: pydantic validates it straight from the message's bytes.
         shape: Any = with_config(ConfigDict(extra="forbid", strict=True))(TypedDict("Message", fields))  # type: ignore[operator]
         self._adapter: TypeAdapter[Record] = TypeAdapter(shape)
-        # These are read here or by the ledger; another instant that is none is left to the database.
-        self._dates = tuple(column.name for column in columns if column.kind is Kind.DATE or column.name == topic.day)
+        self._keys = keys_of(topic, columns)
         self._later = dict.fromkeys({column.name for column in topic.columns} - {column.name for column in columns})
 
     def read(self, value: bytes) -> Record:
@@ -153,33 +180,40 @@ class Schema:
         try:
             record = self._adapter.validate_json(value)
         except ValidationError as error:
-            raise PoisonError(_first(error)) from None
-        try:
-            for name in self._dates:
-                if record[name] is not None:
-                    date.fromisoformat(record[name][:10])
-            away = datetime.fromisoformat(record[EVENT_TIME]) - datetime.fromisoformat(record[self.topic.anchor])
-            broken = next(filter(None, (rule.broken(record) for rule in self.topic.rules)), None)
-        except ValueError as error:
-            raise PoisonError(f"no such day or time: {error}") from None
+            record = self._read_closely(value, error)
+        for name in self._keys:
+            if len(record[name]) > KEY_LETTERS:
+                raise PoisonError(f"{name} has {len(record[name])} letters, {KEY_LETTERS} at most")
+        away = datetime.fromisoformat(record[EVENT_TIME]) - datetime.fromisoformat(record[self.topic.anchor])
         if abs(away) > self.topic.tolerance:
             raise PoisonError(f"event_time is {away} from {self.topic.anchor}, {self.topic.tolerance} at most")
-        if broken is not None:
+        if broken := next(filter(None, (rule.broken(record) for rule in self.topic.rules)), None):
             raise PoisonError(broken)
         return record | self._later if self._later else record
+
+    def _read_closely(self, value: bytes, error: ValidationError) -> Record:
+        """The record of a message that is not written as ours are: odd values are judged as those of a file."""
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        odd = {fault["loc"][0] for fault in faults if len(fault["loc"]) == 1 and fault["type"] not in SHAPE_FAULTS}
+        if len(odd) < len(faults) or not odd <= self._columns.keys():
+            raise PoisonError(_first(error))
+        body = json.loads(value, parse_int=Figure, parse_float=Figure, parse_constant=Figure)
+        judged = {name: _judged(self._columns[name], body[name]) for name in self._columns if name in odd}
+        plain = {name: _plain(column, body[name]) for name, column in self._columns.items() if name not in odd}
+        return {SCHEMA: body[SCHEMA]} | plain | judged
 
     @cached_property
     def bulk(self) -> BulkReader:
         """The same check for many messages at once."""
-        listed = [column for column in self.columns if column.one_of or column.pattern]
         return BulkReader(
             schema=Column(SCHEMA, Kind.TEXT, one_of=(self.schema_id,)),
             event_time=EVENT_TIME_COLUMN,
             columns=self.columns,
-            valid={SCHEMA: self.schema_id.__eq__} | {column.name: _validity(column) for column in listed},
+            keys=self._keys,
             anchor=self.topic.anchor,
             tolerance=self.topic.tolerance,
             rules=self.topic.rules,
+            longest_key=KEY_LETTERS,
             longest=VALUE_BYTES,
         )
 
@@ -209,38 +243,74 @@ def _schema_named(value: bytes) -> str:
     return str(named)
 
 
-def _validity(column: Column) -> Callable[[Any], bool]:
-    adapter: TypeAdapter[Any] = TypeAdapter(_annotation(column))
-
-    def valid(value: Any) -> bool:
-        try:
-            adapter.validate_python(value, strict=True)
-        except ValidationError:
-            return False
-        return True
-
-    return valid
+def keys_of(topic: Topic, columns: Sequence[Column]) -> tuple[str, ...]:
+    """The text columns that a message or a row is found by."""
+    return tuple(
+        each.name for each in columns if each.kind is Kind.TEXT and each.name in (topic.key, *topic.natural_key)
+    )
 
 
 def _annotation(column: Column) -> Any:
+    """What pydantic passes at once: values as our own messages write them, which keep the column's rules."""
     kind: Any = {
-        Kind.TEXT: Annotated[str, Field(max_length=LONGEST_TEXT, pattern=column.pattern and f"^(?:{column.pattern})$")],
-        Kind.INTEGER: Annotated[int, Field(ge=column.minimum, le=column.maximum)],
-        Kind.NUMBER: Annotated[float, Field(ge=column.minimum, le=column.maximum, allow_inf_nan=False)],
+        Kind.TEXT: Annotated[str, Field(min_length=int(column.required), pattern=r"^[^\x00]*$")],
+        Kind.INTEGER: Annotated[int, Field(ge=INTEGERS[0], le=INTEGERS[1])],
+        Kind.NUMBER: Annotated[float, Field(allow_inf_nan=False)],
         Kind.FLAG: bool,
-        Kind.DATE: Annotated[str, Field(pattern=DATE.pattern)],
-        Kind.INSTANT: Annotated[str, Field(pattern=INSTANT.pattern)],
+        Kind.DATE: Annotated[str, Field(pattern=DATE)],
+        Kind.INSTANT: Annotated[str, Field(pattern=INSTANT)],
     }[column.kind]
-    if column.one_of:
-        kind = Annotated[str, Field(pattern=f"^({'|'.join(map(re.escape, column.one_of))})$")]
-    elif column.kind is Kind.TEXT and not column.pattern:
-        kind = Annotated[
-            str, Field(min_length=1, max_length=LONGEST_TEXT, pattern=r"^[^\x00]*$")
-        ]  # PostgreSQL stores no NUL
+    if column.kind in (Kind.INTEGER, Kind.NUMBER):
+        kind = Annotated[kind, Field(ge=column.minimum, le=column.maximum)]
+    if column.kind in (Kind.DATE, Kind.INSTANT) or column.one_of or column.pattern is not None:
+        kind = Annotated[kind, AfterValidator(partial(_kept, column))]
     return kind if column.required else kind | None
+
+
+def _kept(column: Column, value: Any) -> Any:
+    """The value, if it keeps the rules that pydantic does not know; `ValueError` if it does not."""
+    known: Any = value
+    if column.kind is Kind.DATE:
+        known = date.fromisoformat(value)
+    elif column.kind is Kind.INSTANT:
+        known = datetime.fromisoformat(value)
+    if column.one_of and known not in column.one_of:
+        raise ValueError("not listed")
+    if column.pattern is not None and not fits(value, column.pattern):
+        raise ValueError("no match")
+    if known < (known if column.minimum is None else column.minimum):
+        raise ValueError("too low")
+    if known > (known if column.maximum is None else column.maximum):
+        raise ValueError("too high")
+    return value
+
+
+class Figure(str):
+    """A number as a message writes it, all its digits."""
+
+
+def _judged(column: Column, given: Any) -> Any:
+    """A value of a message as our own messages write it; `PoisonError` when it breaks a rule of its column."""
+    values, breaches = judge(column, _array(column, given))
+    if breaches:
+        raise PoisonError(breaches[0].reason)
+    return _text(values[0].as_py())
+
+
+def _array(column: Column, given: Any) -> pa.Array:
+    if isinstance(given, Figure):
+        return pa.array([str(given)]) if column.kind in (Kind.INTEGER, Kind.NUMBER, Kind.FLAG) else pa.array([0])
+    return pa.array([[]]) if isinstance(given, list | dict) else pa.array([given])
+
+
+def _plain(column: Column, given: Any) -> Any:
+    """A value that pydantic has passed, as it would have read it."""
+    if isinstance(given, Figure):
+        return int(given) if column.kind is Kind.INTEGER else float(given)
+    return given
 
 
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where or 'message'}: {first['msg']}"
+    return f"{excerpt(where or 'message', SHOWN)}: {first['msg']}"

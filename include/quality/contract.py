@@ -2,53 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from enum import StrEnum
+from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 
+from include.errors import DataError
+from include.quality import soundness
+from include.quality.kind import Kind
 
-class Kind(StrEnum):
-    """A column's type, independent of any library."""
+__all__ = ["Column", "Contract", "Freshness", "Kind", "Reference", "check_references"]
 
-    TEXT = "text"
-    INTEGER = "integer"
-    NUMBER = "number"
-    FLAG = "flag"
-    DATE = "date"
-    INSTANT = "instant"
+DAY_COLUMN = "date"
+"""A date column of this name holds the data day, unless the contract says otherwise."""
 
-    @property
-    def arrow(self) -> pa.DataType:
-        """The Arrow type a column of this kind is stored in; instants are UTC microseconds."""
-        return {
-            Kind.TEXT: pa.string(),
-            Kind.INTEGER: pa.int64(),
-            Kind.NUMBER: pa.float64(),
-            Kind.FLAG: pa.bool_(),
-            Kind.DATE: pa.date32(),
-            Kind.INSTANT: pa.timestamp("us", tz="UTC"),
-        }[self]
+Value = str | int | float | bool | date | datetime
+"""A value as a contract writes it: dates and instants are Python's own, an instant has a zone."""
+Bound = float | date | datetime
 
 
 @dataclass(frozen=True)
 class Column:
     """One column and the row rules that its values must keep.
 
-    `minimum` and `maximum` are inclusive, in the column's unit; `one_of` lists all values allowed; `pattern` is a
-    regular expression that the whole text must match. A row that breaks a rule goes to quarantine.
+    `minimum` and `maximum` are inclusive, in the column's unit (a date's is a date, an instant's a datetime with a
+    zone); `one_of` lists all values allowed; `pattern` is a regular expression of RE2 that the whole text must match.
+    A row that breaks a rule goes to quarantine. Raises `DataError` for rules that no value of the kind can be held to.
     """
 
     name: str
     kind: Kind
     required: bool = True
-    minimum: float | None = None
-    maximum: float | None = None
-    one_of: tuple[str, ...] = ()
+    minimum: Bound | None = None
+    maximum: Bound | None = None
+    one_of: tuple[Value, ...] = ()
     pattern: str | None = None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if fault := soundness.of_column(self):
+            raise DataError(f"column {self.name}: {fault}")
 
     @property
     def ruled(self) -> bool:
@@ -87,6 +81,10 @@ class Contract:
     a day (0: such days are normal), when more than `max_quarantined` of a day's rows break a row rule, when a column's
     share of nulls exceeds `max_nulls[column]`, or when the day has fewer rows than `min_volume` times the median of
     the trailing days; outside `volume_band` (low, high; as ratios to that median) it only warns.
+
+    `day` names the column that says which data day a row belongs to: a date is that day, an instant lies within it. A
+    row of another day than its partition's goes to quarantine. A date column called `date` is it unless `day` is None.
+    Raises `DataError` for what cannot be held, such as a key that is no column.
     """
 
     name: str
@@ -100,6 +98,19 @@ class Contract:
     max_nulls: dict[str, float] = field(default_factory=dict)
     references: tuple[Reference, ...] = ()
     freshness: Freshness | None = None
+    day: str | None = ""
+
+    def __post_init__(self) -> None:
+        if fault := soundness.of_contract(self):
+            raise DataError(f"contract {self.name}: {fault}")
+
+    @property
+    def day_column(self) -> Column | None:
+        """The column that says which data day a row belongs to, if there is one."""
+        if self.day is None:
+            return None
+        named = next((column for column in self.columns if column.name == (self.day or DAY_COLUMN)), None)
+        return named if self.day or (named and named.kind is Kind.DATE) else None
 
     @property
     def schema(self) -> pa.Schema:
@@ -110,3 +121,21 @@ class Contract:
     def names(self) -> Sequence[str]:
         """Column names in order."""
         return [column.name for column in self.columns]
+
+
+def check_references(contracts: Mapping[str, Contract]) -> None:
+    """Raise `DataError` for a reference to a topic or a column that the contracts do not have."""
+    for contract in contracts.values():
+        for rule in contract.references:
+            other = contracts.get(rule.other)
+            there = (
+                next((column for column in other.columns if column.name == rule.other_column), None) if other else None
+            )
+            of = f"contract {contract.name}: the reference of {rule.column} to {rule.other}.{rule.other_column}"
+            if other is None:
+                raise DataError(f"{of}: there is no topic {rule.other}; name one of {', '.join(contracts)}")
+            if there is None:
+                raise DataError(f"{of}: {rule.other} has no such column; name one of {', '.join(other.names)}")
+            own = next(column for column in contract.columns if column.name == rule.column)
+            if own.kind is not there.kind:
+                raise DataError(f"{of}: {own.kind} is never equal to {there.kind}; name columns of one kind")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from include.quality.contract import Column, Contract, Kind, Reference
+from include.quality.contract import Contract, Reference
 from include.quality.findings import MISSING, Check
+from include.quality.judged import RowCheck, nulls_column, row_checks
 from include.quality.quiet_gx import Expectation, gxe
 
 HARD, SOFT = "critical", "warning"
@@ -42,12 +43,9 @@ def schema_expectations() -> list[Expectation]:
 
 
 def day_expectations(contract: Contract, facts: DayFacts, tolerated: float) -> list[Expectation]:
-    """Of one day's rows; a share of up to `tolerated` may break a row rule (that is a warning)."""
-    found: list[Expectation] = []
-    for column in contract.columns:
-        found += _value_expectations(column, 1.0 - tolerated)
-        if column.name in contract.max_nulls:
-            found.append(_share_of_nulls(column.name, contract.max_nulls[column.name]))
+    """Of one day's judged rows; a share of up to `tolerated` may break a row rule (that is a warning)."""
+    found = [_row_rule(check, tolerated) for check in row_checks(contract)]
+    found += [_share_of_nulls(name, most) for name, most in contract.max_nulls.items()]
     found.append(_unique(contract.key))
     for reference in contract.references:
         found += _referenced(reference)
@@ -85,43 +83,24 @@ def _meta(check: Check, column: str, expected: str) -> dict[str, Any]:
     return {"check": str(check), "column": column, "expected": expected}
 
 
-def _value_expectations(column: Column, mostly: float) -> Iterator[Expectation]:
-    name = column.name
-    if column.required:
-        yield _required(name)
-    if column.minimum is not None or column.maximum is not None:
-        meta = _meta(Check.RANGE, name, f"from {column.minimum} to {column.maximum}")
-        yield gxe.ExpectColumnValuesToBeBetween(
-            column=name, min_value=column.minimum, max_value=column.maximum, mostly=mostly, severity=HARD, meta=meta
-        )
-    if column.one_of:
-        yield gxe.ExpectColumnValuesToBeInSet(
-            column=name,
-            value_set=list(column.one_of),
-            mostly=mostly,
-            severity=HARD,
-            meta=_meta(Check.ONE_OF, name, _among(column)),
-        )
-    if column.pattern and column.kind is Kind.TEXT:
-        meta = _meta(Check.PATTERN, name, f"matches {column.pattern}")
-        yield gxe.ExpectColumnValuesToMatchRegex(
-            column=name, regex=f"^(?:{column.pattern})$", mostly=mostly, severity=HARD, meta=meta
-        )
-
-
-def _among(column: Column) -> str:
-    return f"one of {', '.join(column.one_of)}"
-
-
-def _required(name: str) -> Expectation:
-    return gxe.ExpectColumnValuesToNotBeNull(
-        column=name, severity=HARD, meta=_meta(Check.REQUIRED, name, "never empty")
-    )
+def _row_rule(check: RowCheck, tolerated: float) -> Expectation:
+    most = 0.0 if check.check is Check.REQUIRED else tolerated
+    return _none(check.name, most, _meta(check.check, check.column, check.expected))
 
 
 def _share_of_nulls(name: str, most: float) -> Expectation:
-    meta = _meta(Check.NULLS, name, f"at most {most:.0%} empty")
-    return gxe.ExpectColumnValuesToNotBeNull(column=name, mostly=round(1.0 - most, 9), severity=HARD, meta=meta)
+    return _none(nulls_column(name), most, _meta(Check.NULLS, name, f"at most {most:.0%} empty"))
+
+
+def _none(breaking: str, most: float, meta: dict[str, Any]) -> Expectation:
+    """That a column of the judged frame holds nothing that breaks its rule, but for a share of the rows."""
+    return gxe.ExpectColumnValuesToBeNull(
+        column=breaking,
+        mostly=round(1.0 - most, 9),
+        severity=HARD,
+        description=f"{meta['column']}: {meta['expected']}",
+        meta=meta,
+    )
 
 
 def _unique(key: tuple[str, ...]) -> Expectation:

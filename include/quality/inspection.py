@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from include.excerpt import excerpt
 from include.quality.data_docs import front_page, offline
 from include.quality.findings import Check, Finding, Report, Severity
 from include.quality.quiet_gx import Expectation, ProgressBarsConfig, gx
@@ -97,7 +98,8 @@ def _finding(dataset: str, frame: pd.DataFrame, result: Any) -> Iterator[Finding
     elif "observed_value" in detail:
         broken, values = _outside(frame, result)
     severity = SEVERITIES[result.expectation_config.severity.value] if not result.success else Severity.SOFT
-    examples = tuple(dict.fromkeys(_shown(value) for value in values if not _absent(value)))[:EXAMPLES]
+    shown = () if check in (Check.REQUIRED, Check.NULLS) else (value for value in values if not _absent(value))
+    examples = tuple(dict.fromkeys(excerpt(value, EXAMPLE_LENGTH) for value in shown))[:EXAMPLES]
     yield Finding(dataset, check, column, severity, len(frame), broken, str(meta["expected"]), examples)
 
 
@@ -129,7 +131,3 @@ def _exception(info: Any) -> str | None:
 
 def _absent(value: Any) -> bool:
     return value is None or value is pd.NaT or value != value  # noqa: PLR0124 - NaN is not itself
-
-
-def _shown(value: Any) -> str:
-    return str(value)[:EXAMPLE_LENGTH]

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from include.errors import DataError
-from include.quality.conform import _as_kind as read_as
-from include.quality.contract import Kind
+from include.quality.kind import Kind
+from include.quality.reading import read_as
 
 
 class Clock(Protocol):

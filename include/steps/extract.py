@@ -13,9 +13,10 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 
 from include.errors import DataError, SettingsError
-from include.quality.conform import Breach, Rule, conform, counts, describe, examples
-from include.quality.conform import _quarantine as quarantine
-from include.quality.contract import Contract
+from include.quality.breaches import Breach, Rule, counts, describe, examples
+from include.quality.conform import conform
+from include.quality.contract import Contract, check_references
+from include.quality.quarantine import quarantine
 from include.sources.source import DatedRows, Source, Undated
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Lake, Layer, Partition, days_between
@@ -56,6 +57,7 @@ def extract(context: Context, arguments: Arguments) -> Result:
     source: Source = context.use_case.part("sources").source(context.settings)
     check_day(spec, source, arguments.date, datetime.now(UTC))
     contracts: dict[str, Contract] = context.use_case.part("contracts").RAW
+    check_references(contracts)
     wanted = list(_wanted(context.lake, spec, source, arguments))
     own = {Dataset(Layer.RAW, topic.name).on(_own_day(topic, arguments.date)) for topic in spec.topics}
     if wanted:

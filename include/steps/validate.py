@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from include.errors import DataError
-from include.quality.conform import Breach, broken, examples
-from include.quality.contract import Contract
+from include.quality.breaches import Breach, examples, judge
+from include.quality.contract import Contract, check_references
 from include.quality.findings import MISSING, Check, Finding, Report, Severity
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Lake, Layer, Manifest, Partition, to_json
@@ -122,6 +123,7 @@ def _subjects(use_case: UseCase, lake: Lake, day: date) -> Iterator[Subject]:
     first = day - timedelta(days=spec.history_days + spec.lookback_days)
     raw: Mapping[str, Contract] = use_case.part("contracts").RAW
     features: Contract = use_case.part("feature_contract").FEATURES
+    check_references(raw)
     for topic in spec.topics:
         own = Dataset(Layer.RAW, topic.name).on(day + timedelta(days=topic.day_offset))
         yield Subject(own, raw[topic.name], _published(lake, own, first), tolerated=0.0)
@@ -187,13 +189,14 @@ def _day_findings(
     inspection: Inspection, lake: Lake, use_case: UseCase, subject: Subject, table: pa.Table
 ) -> list[Finding]:
     from include.quality.expectations import DayFacts, arrow_types, day_expectations, schema_expectations
+    from include.quality.judged import judged
 
     contract = subject.contract
     types = pd.DataFrame(arrow_types(contract, table.schema))
     inspection.record(f"{subject.name}-types", types, schema_expectations(), index=("column",))
     if not types["type"].equals(types["expected"]):
         return list(_mistyped(subject.name, types, table.num_rows))
-    frame = table.to_pandas().assign(**_references(lake, subject, table))
+    frame = judged(contract, table).assign(**_references(lake, subject, table))
     facts = DayFacts(subject.usual_rows(subject.own.day), use_case.spec.day_end(subject.own.day))
     return inspection.findings(subject.name, frame, day_expectations(contract, facts, subject.tolerated))
 
@@ -208,13 +211,16 @@ def _mistyped(name: str, types: pd.DataFrame, rows: int) -> Iterator[Finding]:
 def _references(lake: Lake, subject: Subject, table: pa.Table) -> dict[str, pd.Series]:
     """For each reference a column of the values that the other topic lacks, null elsewhere."""
     from include.quality.expectations import reference_column
+    from include.quality.judged import breaking
 
     found = {}
     for rule in subject.contract.references:
         other = lake.read(Dataset(subject.own.dataset.layer, rule.other).on(subject.own.day), [rule.other_column])
-        values = table[rule.column].to_pandas()
-        there = values.isin(other[rule.other_column].to_pandas())
-        found[reference_column(rule.column, rule.other)] = values.astype(object).mask(there, None)
+        values, known = table[rule.column], other[rule.other_column]
+        if known.type != values.type:  # that is told of the other topic itself
+            known = pa.nulls(0, values.type)
+        lacking = pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, known)))
+        found[reference_column(rule.column, rule.other)] = breaking(values, lacking.to_numpy())
     return found
 
 
@@ -227,7 +233,7 @@ def _history_findings(
     name, contract = f"{subject.name}-history", subject.contract
     ruled = [column for column in contract.columns if column.ruled]
     table = lake.read_days(subject.own.dataset, days, [column.name for column in ruled])
-    breaches = [breach for column in ruled for breach in broken(column, table[column.name].combine_chunks())]
+    breaches = [breach for column in ruled for breach in judge(column, table[column.name].combine_chunks())[1]]
     found = [_of_breach(name, breach, table, subject.tolerated) for breach in breaches]
     shares = [(str(one.check), one.column, one.broken / one.rows) for one in found]
     shares += [("any", column.name, 0.0) for column in ruled if column.name not in {one.column for one in found}]

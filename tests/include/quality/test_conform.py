@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.errors import DataError
-from include.quality.conform import Conformed, conform, describe
+from include.quality.breaches import describe
+from include.quality.conform import Conformed, conform
 from include.quality.contract import Column, Contract, Kind
 from tests.small_case import DAY, SALES, changed, sales
 
@@ -57,7 +58,7 @@ def test_a_row_that_breaks_a_rule_goes_to_quarantine_with_the_reason(
     records = changed(sales(DAY), column, {7: value})
     result = conform(records, SALES, "test")
     assert result.good.num_rows == 19
-    assert result.bad.select(["rule", "reason"]).to_pylist() == [{"rule": rule, "reason": reason}]
+    assert result.bad.select(["_rule", "_reason"]).to_pylist() == [{"_rule": rule, "_reason": reason}]
     given_text = None if value is None else str(value)
     assert result.bad[column].to_pylist() == [given_text]
 
@@ -67,7 +68,7 @@ def test_of_duplicates_the_first_good_one_stays() -> None:
     records = changed(changed(sales(DAY, 3), "id", ["s-1", "s-1", "s-1"]), "amount", [5000.0, 1.0, 2.0])
     result = conform(records, SALES, "test")
     assert result.good["amount"].to_pylist() == [1.0]
-    assert result.bad["rule"].to_pylist() == ["range", "unique"]
+    assert result.bad["_rule"].to_pylist() == ["range", "unique"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_values_are_read_as_their_kind_when_nothing_is_lost(kind: Kind, values: 
 def test_values_of_another_type_are_set_apart_and_never_guessed(kind: Kind, values: list[Any]) -> None:
     result = one_column(kind, values)
     assert result.good.num_rows == 0
-    assert set(result.bad["rule"].to_pylist()) == {"type"}
+    assert set(result.bad["_rule"].to_pylist()) == {"type"}
     assert result.bad["x"].to_pylist() == [str(value) for value in values]
 
 

@@ -155,7 +155,7 @@ def test_rows_that_break_a_rule_are_kept_in_quarantine_with_the_reason(tmp_path:
     context = small_context(tmp_path, source)
     result = extract(context, arguments())
     quarantined = context.lake.read(QUARANTINE.on(DAY)).to_pylist()
-    assert [(row["id"], row["amount"], row["rule"], row["reason"]) for row in quarantined] == [
+    assert [(row["id"], row["amount"], row["_rule"], row["_reason"]) for row in quarantined] == [
         ("s-3", "-5.0", "range", "amount is below 0"),
         ("s-4", "5000.0", "range", "amount is above 1000"),
     ]

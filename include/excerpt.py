@@ -1,0 +1,16 @@
+"""Excerpts: text that came from outside, as a line of a log or an error may carry it."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """The text with everything that does not print (ends of lines, escapes, marks of direction) as Python writes it."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def excerpt(value: object, length: int) -> str:
+    """The beginning of a value, printable, with an ellipsis where it was cut."""
+    text = str(value)
+    return printable(text) if len(text) <= length else f"{printable(text[:length])}…"

@@ -1,0 +1,48 @@
+"""The kinds of a column, independent of any library, and the one Arrow type in which each is stored."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+
+
+class Kind(StrEnum):
+    """A column's type, independent of any library."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    FLAG = "flag"
+    DATE = "date"
+    INSTANT = "instant"
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The Arrow type a column of this kind is stored in; instants are UTC microseconds."""
+        return {
+            Kind.TEXT: pa.string(),
+            Kind.INTEGER: pa.int64(),
+            Kind.NUMBER: pa.float64(),
+            Kind.FLAG: pa.bool_(),
+            Kind.DATE: pa.date32(),
+            Kind.INSTANT: pa.timestamp("us", tz="UTC"),
+        }[self]
+
+    @property
+    def ordered(self) -> bool:
+        """Whether a value can lie below or above another, so that bounds mean something."""
+        return self not in (Kind.TEXT, Kind.FLAG)
+
+    def scalar(self, value: Any) -> pa.Scalar:
+        """A value of Python's own as this kind's Arrow value. A whole float is an integer."""
+        if self is Kind.INTEGER:
+            value = int(value)
+        return pa.scalar(float(value) + 0.0 if self is Kind.NUMBER else value, self.arrow)
+
+    def written(self, value: Any) -> str:
+        """A value of Python's own in words; amounts without the decimals that they do not need."""
+        if self in (Kind.INTEGER, Kind.NUMBER) and value == int(value):
+            return str(int(value))
+        return str(value)

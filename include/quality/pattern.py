@@ -1,0 +1,43 @@
+"""The one dialect of patterns: RE2, as Arrow has it (https://github.com/google/re2/wiki/Syntax).
+
+A pattern must match the whole text: an end of line is a letter like any other, also at the end. `\\d`, `\\w` and
+`\\s` mean ASCII; `\\pL` and its like are the classes of Unicode; `(?i)` ignores the case of any alphabet.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+KEPT = 10_000
+"""Verdicts that are kept: codes and names come again and again in records that are read one by one."""
+
+
+def matches(values: pa.Array, pattern: str) -> pa.Array:
+    """Whether each text matches the whole pattern; null where there is no text."""
+    return pc.match_substring_regex(values, _whole(pattern))
+
+
+@lru_cache(KEPT)
+def fits(text: str, pattern: str) -> bool:
+    """Whether one text matches the whole pattern."""
+    return bool(matches(pa.array([text], pa.string()), pattern)[0].as_py())
+
+
+def fault(pattern: str) -> str | None:
+    """Why a pattern is none of this dialect, in a few words; None if it is one."""
+    try:
+        # By itself, too: `a)|(b` becomes whole only by what is put around it.
+        for each in (pattern, _whole(pattern)):
+            pc.match_substring_regex(pa.array([""]), each)
+    except UnicodeEncodeError:
+        return "it holds half a letter"
+    except pa.ArrowInvalid as error:
+        return str(error).partition(": ")[2] or str(error)
+    return None
+
+
+def _whole(pattern: str) -> str:
+    return rf"\A(?:{pattern})\z"

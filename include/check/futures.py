@@ -5,7 +5,6 @@ And worlds that share nothing but their keys: what was known by the cut is chang
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 
 from include.check.records import Mask, Records, World
 from include.quality.contract import Column, Kind
+from include.quality.pattern import fits
 from include.use_case import UseCaseSpec
 
 SHARE = 0.4
@@ -144,9 +144,9 @@ def _values(records: Records, column: Column, mask: Mask, random: np.random.Gene
     return [_choice(column, value, choices, random) for value in given]
 
 
-def _number(column: Column, old: float | None, seen: Sequence[float], random: np.random.Generator) -> float | None:
-    low = column.minimum if column.minimum is not None else (seen[0] - 1 if seen else 0)
-    high = column.maximum if column.maximum is not None else (seen[-1] * 2 + 1 if seen else 100)
+def _number(column: Column, old: float | None, seen: Sequence[float], random: np.random.Generator) -> Any:
+    low: Any = column.minimum if column.minimum is not None else (seen[0] - 1 if seen else 0)
+    high: Any = column.maximum if column.maximum is not None else (seen[-1] * 2 + 1 if seen else 100)
     for _ in range(TRIES):
         drawn = random.uniform(low, high)
         new = round(drawn) if column.kind is Kind.INTEGER else round(drawn, 3)
@@ -205,7 +205,7 @@ def _spelt_otherwise(text: str, random: np.random.Generator) -> str:
 
 
 def _allowed(column: Column, text: str) -> bool:
-    return column.pattern is None or re.fullmatch(column.pattern, text) is not None
+    return column.pattern is None or fits(text, column.pattern)
 
 
 def _together(first: Records, second: Records) -> Records:

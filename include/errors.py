@@ -6,10 +6,11 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How a step ended; 65, 75 and 78 follow BSD sysexits.h (EX_DATAERR, EX_TEMPFAIL, EX_CONFIG)."""
+    """How a step ended; 65, 70, 75 and 78 follow BSD sysexits.h (EX_DATAERR, EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG)."""
 
     DONE = 0
     BAD_DATA = 65
+    BAD_CODE = 70
     FAULT = 75
     BAD_SETTINGS = 78
     SKIPPED = 99
@@ -17,7 +18,7 @@ class ExitCode(IntEnum):
     @property
     def final(self) -> bool:
         """Whether trying again cannot help."""
-        return self in (ExitCode.BAD_DATA, ExitCode.BAD_SETTINGS)
+        return self in (ExitCode.BAD_DATA, ExitCode.BAD_CODE, ExitCode.BAD_SETTINGS)
 
 
 class StepError(Exception):
@@ -30,6 +31,12 @@ class DataError(StepError):
     """The data breaks its contract; a retry would meet the same data."""
 
     exit_code = ExitCode.BAD_DATA
+
+
+class CodeError(StepError):
+    """The code is wrong, the use case's or ours; a retry would run the same code."""
+
+    exit_code = ExitCode.BAD_CODE
 
 
 class SettingsError(StepError):

@@ -101,6 +101,9 @@ def _mask_of(environment: tuple[tuple[str, str], ...]) -> Mask:
 def mask_output() -> None:
     """Mask all that this process prints from now on: lines of logs, tracebacks, what libraries say."""
     mask = own_mask()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what cannot be encoded must not end a step
     sys.stdout, sys.stderr = MaskedStream(sys.stdout, mask), MaskedStream(sys.stderr, mask)
 
 

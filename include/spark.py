@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from pyspark.sql import SparkSession
 
 from include.errors import FaultError, SettingsError
 from include.settings import Settings
+from include.spark_failure import spark_failure
 
 OLDEST_JAVA = 17
 """Spark 4 does not start on an older one."""
@@ -74,7 +76,7 @@ JARS = Path(pyspark.__file__).parent / "jars"
 
 LOGGING = Path(__file__).parents[1] / "spark_jobs" / "log4j2.properties"
 
-LOCAL_ENVIRONMENT = {"SPARK_LOCAL_IP": "127.0.0.1"}
+LOCAL_ENVIRONMENT = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
 LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 """A session within one machine opens no port to others and needs no resolvable host name."""
 
@@ -112,19 +114,26 @@ def spark_session(settings: Settings, name: str, *, rows: int = 0) -> Iterator[S
     """The active Spark session, left as it is; or else a new one, which ends with the block and its Java process too.
 
     It is set up for about so many input `rows`: for few it starts working at once and never gets fast.
-    Raises `SettingsError` without a usable Java, `FaultError` when the session cannot start.
+    Raises `SettingsError` without a usable Java, `FaultError` when the session cannot start. What Spark itself fails
+    with in the block becomes a `CodeError` or a `FaultError` in its words.
     """
     if active := SparkSession.getActiveSession():
         yield active
         return
-    with tempfile.TemporaryDirectory(prefix="nightshift-java-") as folder:
+    with tempfile.TemporaryDirectory(prefix="nightshift-java-", ignore_cleanup_errors=True) as folder:
         chosen = configuration(settings) | sized(rows)
         logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells of every connection it closes
+        logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)  # the error itself tells it better
         session = _start(settings.spark_master, name, chosen, _launchable(find_java(), Path(folder)))
         gateway = session.sparkContext._gateway
         try:
             yield session
             session.stop()
+        except Exception as error:
+            told = spark_failure(error, gateway.proc)
+            if told is None:
+                raise
+            raise told.with_traceback(error.__traceback__) from None
         finally:
             # After an exception in the middle of a call the connection to Java is of no use: end the process itself.
             gateway._gateway_client.is_connected = False  # objects that are let go of later have nobody to tell
@@ -207,14 +216,24 @@ def _start(master: str, name: str, chosen: Mapping[str, str], java_home: Path) -
     try:
         return builder.getOrCreate()
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise FaultError(f"spark: no session at {master}: {reason}") from error
+        raise FaultError(f"spark: no session at {master}: {_no_session(error)}") from None
     finally:
         for variable, previous in before.items():
             if previous is None:
                 del os.environ[variable]
             else:
                 os.environ[variable] = previous
+
+
+def _no_session(error: Exception) -> str:
+    """Why there is no session; the Java process that was to hold it is ended."""
+    gateway = SparkContext._gateway
+    if gateway is None:  # Java's own words went to the log
+        return f"{next(iter(str(error).strip().splitlines()), type(error).__name__)} The lines above say why"
+    told = spark_failure(error, gateway.proc)
+    _end(gateway.proc)
+    _forget_session()
+    return str(told or error).strip().removeprefix("spark: ")
 
 
 def _end(driver: subprocess.Popen[bytes]) -> None:

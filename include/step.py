@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import resource
-import signal
 import sys
 import time
 import traceback
@@ -24,8 +23,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from include.errors import ExitCode, SettingsError, StepError
+from include.failure import failure
 from include.masking import MaskedStream, mask_output, own_mask
 from include.settings import PREFIX, Settings, load_settings
+from include.stop import Stop
 from include.storage.lake import Lake, to_json
 from include.termination import RESULT_BYTES, TERMINATION_LOG, one_line
 from include.use_case import UseCase, load_use_case
@@ -102,47 +103,47 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     """
     if argv is None:
         mask_output()
-        code = _run(arguments, step, sys.argv[1:])
+        stop = Stop(_last_words)
+        stop.listen()
+        code = _run(arguments, step, sys.argv[1:], stop)
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         # All is written. Taking apart what MLflow and scikit-learn have loaded would take half a second more.
         os._exit(code)
     with redirect_stdout(MaskedStream(sys.stdout, own_mask())), redirect_stderr(MaskedStream(sys.stderr, own_mask())):
-        code = _run(arguments, step, argv)
+        code = _run(arguments, step, argv, Stop(_last_words))
     raise SystemExit(int(code))
 
 
-def _run(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequence[str]) -> ExitCode:
+def _run(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequence[str], stop: Stop) -> ExitCode:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-    stops: list[StepError] = []
-
-    def stop(signum: int, _frame: object) -> None:
-        stops.append(StepError(f"stopped by signal {signum}; nothing half-made was published"))
-        raise stops[0]
-
-    signal.signal(signal.SIGTERM, stop)
     started = process_start()
     context: Context | None = None
+    package = ""
     report: dict[str, Any] = {"step": _name(step), "started": started.isoformat(), "state": "running"}
     try:
+        stop.work_begins()
         parsed = parse(arguments, argv)
-        context = open_context(parsed.use_case)
+        package = parsed.use_case
+        context = open_context(package)
         _report(context, report)
         clock = time.monotonic()
         result = step(context, parsed)
         seconds = time.monotonic() - clock
         message, code = result.to_json(), ExitCode.DONE
         report |= {"state": "done", "result": json.loads(message), "function_seconds": round(seconds, 3)}
-    except Exception as error:
+        stop.work_is_over()
+    except BaseException as error:
+        stop.work_is_over()
+        if isinstance(error, KeyboardInterrupt):
+            raise
         # A library that was interrupted may tell of it in words of its own: Spark's client does.
-        cause = stops[0] if stops else error
-        if isinstance(cause, StepError):
-            message, code = one_line(str(cause)), cause.exit_code
-        else:
+        failed = failure(stop.error or error, package)
+        if failed.unforeseen:
             traceback.print_exc()
-            message, code = one_line(f"{type(cause).__name__}: {cause}"), ExitCode.FAULT
+        message, code = one_line(failed.message), failed.code
         report |= {"state": "failed", "error": message}
     finished = datetime.now(UTC)
     report |= {
@@ -153,12 +154,17 @@ def _run(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     if context is not None:
         try:
             _report(context, report)
-        except StepError as error:
+        except Exception as error:  # whatever it is, it is not what the step has to say
             log.warning("step report not written: %s", error)
     if code is not ExitCode.DONE:
         log.error("%s", message)
     _terminate(message)
     return code
+
+
+def _last_words(message: str) -> None:
+    os.write(1, f"{message}\n".encode())  # a stream may be held by whoever did not stop
+    _terminate(message)
 
 
 def parse(arguments: type[A], argv: Sequence[str]) -> A:
@@ -222,4 +228,7 @@ def _terminate(message: str) -> None:
     # Kubernetes makes this file before the container starts; where it is absent nobody asked for a message.
     path = Path(os.environ.get(TERMINATION_LOG, "/dev/termination-log"))
     if TERMINATION_LOG in os.environ or path.exists():
-        path.write_text(message)
+        try:
+            path.write_text(message, encoding="utf-8")
+        except OSError as error:
+            log.warning("termination message not written: %s", error)

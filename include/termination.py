@@ -12,4 +12,5 @@ RESULT_BYTES = 4096  # what Kubernetes keeps of a termination message
 
 def one_line(text: str) -> str:
     """Text as one line that fits a termination message, its secrets masked."""
-    return re.sub(r"\s+", " ", masked(text)).strip().encode()[:RESULT_BYTES].decode(errors="ignore")
+    line = re.sub(r"\s+", " ", masked(text)).strip()
+    return line.encode(errors="backslashreplace")[:RESULT_BYTES].decode(errors="ignore")

@@ -68,10 +68,10 @@ class Ending:
         return value
 
     def failure(self) -> AirflowException:
-        """Never retried for bad data and bad settings, skipped for nothing to do, retried for everything else."""
+        """Never retried for bad data, code or settings, skipped for nothing to do, retried for everything else."""
         if self.exit_code == ExitCode.SKIPPED:
             return AirflowSkipException(self.text)
-        if self.exit_code in (ExitCode.BAD_DATA, ExitCode.BAD_SETTINGS):
+        if self.exit_code in [code for code in ExitCode if code.final]:
             return AirflowFailException(self.text)
         return AirflowException(self.text)
 

@@ -43,7 +43,7 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
     """A step as a pod.
 
     `options` become `--name=value` arguments; one that renders to nothing is left out. Returns the step's result (its
-    termination message). Raises `AirflowFailException` for bad data or settings (exit codes 65, 78),
+    termination message). Raises `AirflowFailException` for bad data, code or settings (exit codes 65, 70, 78),
     `AirflowSkipException` for nothing to do (99) and `AirflowException`, which is retried, for everything else; the
     text is the step's own one-line error.
     """

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.storage.lake import READERS, Lake, Manifest, Partition
+from include.storage.store import passing_folder
 
 FOLDER = "_scratch/features"
 STALE = timedelta(days=1)
@@ -56,10 +57,8 @@ class Scratch:
         """A new folder, which is gone after the block; what killed jobs left goes first."""
         _sweep(lake)
         scratch = cls(lake, f"{lake.prefix}/{FOLDER}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}")
-        try:
+        with passing_folder(lake.store, scratch.name):
             yield scratch
-        finally:
-            lake.store.clear(scratch.name)
 
     def stage(self, topic: str, manifests: Mapping[Partition, Manifest], schema: pa.Schema) -> list[str]:
         """Copy the rows of a topic's partitions into a few files, and answer their addresses as Spark reads them.
@@ -92,7 +91,7 @@ class Scratch:
         One row group of each file is in memory, however many partitions there are.
         """
         names = [name for name in self.lake.store.names(f"{self.name}/made") if name.endswith(".parquet")]
-        with tempfile.TemporaryDirectory(prefix="nightshift-made-") as folder:
+        with tempfile.TemporaryDirectory(prefix="nightshift-made-", ignore_cleanup_errors=True) as folder:
             runs = [_runs(self._local(name, Path(folder))) for name in names]
             for part, group in groupby(heapq.merge(*runs, key=itemgetter(0)), key=itemgetter(0)):
                 yield part, pa.concat_tables(rows for _, rows in group)

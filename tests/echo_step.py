@@ -5,12 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 import warnings
 from contextlib import suppress
 
 from include.errors import DataError, SkippedError
 from include.step import Context, Result, StepArguments, main
+
+
+class UnspeakableError(LookupError):
+    """Its text is asked of something that is gone, as Spark's errors ask Java."""
+
+    def __str__(self) -> str:
+        raise AssertionError
 
 
 class Arguments(StepArguments):
@@ -48,6 +56,22 @@ def echo(context: Context, arguments: Arguments) -> Result:
         raise OSError(f"nobody at {told}")
     if arguments.act == "boast":
         return Result(facts={"asked": os.environ["NIGHTSHIFT_TRACKING_URL"], "n": 1})
+    if arguments.act == "swallow":
+        while True:
+            with suppress(Exception):
+                print("waiting", flush=True)
+                time.sleep(60)
+    if arguments.act == "stumble":
+        try:
+            raise ConnectionResetError("the other side is gone")
+        except OSError as error:
+            raise TypeError("a library stumbled over it") from error
+    if arguments.act == "unspeakable":
+        raise UnspeakableError
+    if arguments.act == "surrogate":
+        raise DataError("a file is named \udcff")
+    if arguments.act == "exit":
+        sys.exit(3)
     if arguments.act == "suicide":
         os.kill(os.getpid(), signal.SIGKILL)
     return Result(rows={"echo": arguments.times}, facts={"lake": context.lake.prefix, "force": arguments.force})

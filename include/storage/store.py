@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mimetypes
 import os
 import shutil
@@ -9,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,6 +20,8 @@ from include.errors import LakeError, SettingsError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+
+log = logging.getLogger("nightshift")
 
 CONNECTIONS = 16
 CONFLICT = "ConditionalRequestConflict"
@@ -73,6 +76,21 @@ def open_store(uri: str, *, s3_endpoint: str | None = None) -> Store:
 
 
 @contextmanager
+def passing_folder(store: Store, prefix: str) -> Iterator[None]:
+    """A folder `prefix/` of blobs that are cleared when the block ends, however it ends.
+
+    What cannot be cleared stays, with a warning: it must not hide what happened in the block.
+    """
+    try:
+        yield
+    finally:
+        try:
+            store.clear(prefix)
+        except Exception as error:
+            log.warning("%s stays for a later run to clear: %s", store.uri(prefix), error)
+
+
+@contextmanager
 def _reported(act: str, where: str) -> Iterator[None]:
     """Turn an operating system error into one line that names the place."""
     try:
@@ -116,7 +134,7 @@ class FileStore:
             except FileExistsError:
                 return False
             finally:
-                part.unlink()
+                _drop(part)
             _sync_folder(path.parent)
             return True
 
@@ -165,10 +183,15 @@ class FileStore:
                         shutil.copyfileobj(source, out, 1 << 20)
                 out.flush()
                 os.fsync(out.fileno())
-        except OSError:
-            part.unlink(missing_ok=True)
+        except BaseException:
+            _drop(part)
             raise
         return part
+
+
+def _drop(part: Path) -> None:
+    with suppress(OSError):  # it is swept later, and why it is in the way says more
+        part.unlink()
 
 
 def _raise(error: OSError) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,20 @@ import pytest
 from include.errors import ExitCode, SettingsError
 from include.settings import KNOWN, Settings, load_settings
 from include.step import Result, main, one_line, open_context, parse, report_name
+from plugins.pod_spec import GRACE
 from tests.echo_step import Arguments, echo
 
 ROOT = Path(__file__).parents[2]
 GOOD = ["--use-case", "include.use_cases.flight_delay", "--date", "2013-10-01"]
+
+
+RETRY = "; correct the code, a retry would run the same"
+
+
+def line_of(text: str) -> str:
+    """Where the step's source says something, as `file:line`."""
+    lines = (ROOT / "tests" / "echo_step.py").read_text(encoding="utf-8").splitlines()
+    return f"tests/echo_step.py:{next(number for number, line in enumerate(lines, 1) if text in line)}"
 
 
 @pytest.fixture
@@ -67,7 +78,15 @@ def test_a_step_that_is_done_says_so_in_its_message_and_report(place: Path) -> N
     [
         ("bad_data", ExitCode.BAD_DATA, "rule range, column x: 3 rows are bad"),
         ("skipped", ExitCode.SKIPPED, "not among the candidates"),
-        ("crash", ExitCode.FAULT, "KeyError: 'nobody thought of this'"),
+        ("crash", ExitCode.BAD_CODE, line_of('KeyError("nobody') + ": KeyError: 'nobody thought of this'" + RETRY),
+        (
+            "unspeakable",
+            ExitCode.BAD_CODE,
+            line_of("raise Unspeak") + ": UnspeakableError: (its text cannot be had: AssertionError)" + RETRY,
+        ),
+        ("exit", ExitCode.BAD_CODE, line_of("sys.exit(3)") + ": SystemExit: 3" + RETRY),
+        ("stumble", ExitCode.FAULT, "TypeError: a library stumbled over it"),
+        ("surrogate", ExitCode.BAD_DATA, r"a file is named \udcff"),
         ("long", ExitCode.FAULT, "a result of 5021 bytes, 4096 at most; put its bulk into the lake"),
     ],
 )
@@ -201,6 +220,22 @@ def test_no_password_is_in_the_log_the_traceback_the_message_or_the_report(
     assert not [text for text in told if "sec?ret" in text or "ret#pw" in text]
     if act == "leak":
         assert out.count("http://someone:***@127.0.0.1:22060/x") >= 5, "said by print, a logger, a warning, a traceback"
+
+
+def test_a_stop_that_a_library_swallows_ends_the_step_by_force(place: Path) -> None:
+    # Given a step whose library catches whatever is raised, and tries again
+    child = started(place, "swallow")
+    assert child.stdout is not None
+    assert child.stdout.readline() == "waiting\n"
+    # When it is told to stop
+    child.send_signal(signal.SIGTERM)
+    told = time.monotonic()
+    # Then it is over before a pod would be killed, and says why
+    assert child.wait(timeout=30) == ExitCode.FAULT
+    assert time.monotonic() - told < GRACE
+    assert message(place).startswith("stopped by signal 15, and by force as it went on")
+    assert message(place) in child.stdout.read()
+    child.stdout.close()
 
 
 def test_a_killed_step_leaves_a_report_that_it_was_running(place: Path) -> None:

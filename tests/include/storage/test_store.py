@@ -11,8 +11,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from include.errors import ExitCode, LakeError, SettingsError
-from include.storage.store import FileStore, Store, open_store
+from include.errors import DataError, ExitCode, LakeError, SettingsError
+from include.storage.store import FileStore, Store, open_store, passing_folder
 
 
 def test_what_is_put_there_is_read_back(store: Store, tmp_path: Path) -> None:
@@ -137,6 +137,31 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         FileStore(tmp_path).replace("a/b", b"1")
     # And not even an unfinished file stays
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+class UnclearableStore(FileStore):
+    """A folder of which nothing can be deleted, as of a throttled bucket."""
+
+    def clear(self, prefix: str) -> None:
+        raise LakeError(f"lake: cannot delete {prefix}: SlowDown")
+
+
+def test_a_folder_that_passes_is_cleared_however_its_block_ends(store: Store) -> None:
+    with pytest.raises(DataError, match="the cause"), passing_folder(store, "scratch"):
+        store.replace("scratch/a", b"1")
+        raise DataError("the cause")
+    assert list(store.names("scratch")) == []
+
+
+def test_what_cannot_be_cleared_hides_neither_an_error_nor_a_success(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = UnclearableStore(tmp_path)
+    with pytest.raises(DataError, match="the cause"), passing_folder(store, "scratch"):
+        raise DataError("the cause")
+    with passing_folder(store, "scratch"):
+        store.replace("scratch/a", b"1")
+    assert caplog.text.count("scratch stays for a later run to clear: lake: cannot delete scratch: SlowDown") == 2
 
 
 def test_an_s3_endpoint_that_is_down_is_one_clear_line(s3_credentials: None) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from include.code import fingerprint
+from include import identity
 from include.errors import DataError
 from include.quality.contract import Contract, Kind
 from include.step import Context, Result, StepArguments, main
@@ -98,7 +98,7 @@ def features(context: Context, arguments: Arguments) -> Result:
     spec, lake = context.use_case.spec, context.lake
     own = {horizon: _target(horizon, arguments.date + timedelta(days=horizon.day_offset)) for horizon in spec.horizons}
     clock = time.monotonic()
-    code = fingerprint(spec.package, "features", "feature_contract")
+    code = identity.features(spec)
     work = _work(spec, lake, arguments.date, code, set(own.values()) if arguments.force else set())
     seconds = _compute(context, work) if work.ingredients else {}
     manifests = {str(target.dataset): lake.require(target) for target in own.values()}

@@ -14,7 +14,7 @@ import pyarrow as pa
 from include.modelling.estimators import Model, evenly, fit, side_by_side
 from include.modelling.evaluation import Scores, auc, groups, score
 from include.modelling.examples import HORIZON, PROBABILITY, Examples, Fold, Ingredients, folds, load
-from include.modelling.labels import LABEL
+from include.modelling.labels import DATE, LABEL
 from include.modelling.recipe import Recipe
 from include.step import Context
 from include.use_case import UseCaseSpec
@@ -90,6 +90,11 @@ def backtest_holdout(context: Context, made_of: Ingredients, recipe: Recipe, day
     window = plan(context.use_case.spec, made_of, day)[-1]
     examples = examples_for(context, made_of, recipe, [window], day)
     return _predicted(examples, window, _fit(recipe, examples, window.fit_through))
+
+
+def holdout_columns(spec: UseCaseSpec, slices: Sequence[str]) -> list[str]:
+    """The columns of a hold-out."""
+    return list(dict.fromkeys([spec.key, HORIZON, DATE, *slices, LABEL, PROBABILITY]))
 
 
 def by_horizon(holdout: pa.Table) -> dict[str, Scores]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -153,9 +153,12 @@ class Registry:
     # Writing
 
     def register(self, draft: Draft) -> Version:
-        """Register a version, or answer the one that the same night, candidate and file already has."""
+        """Register a version, or answer the one that the same night, candidate and file already has.
+
+        Where the night was decided again, with another end, that one follows it; unless it was rejected since.
+        """
         if existing := self._with_key(draft.run_key):
-            return existing[0]
+            return self._decided(existing[0], draft)
         self._ensure_model()
         with reported(self.url):
             self.client.create_model_version(
@@ -171,6 +174,21 @@ class Registry:
             for double in doubles:
                 self._delete(double)
         return first
+
+    def _decided(self, version: Version, draft: Draft) -> Version:
+        """A version as its night's decision has it now."""
+        if version.approved == draft.approved or version.rejected is not None:
+            return version
+        self.tag(version, {**draft.facts, "approved": str(draft.approved).lower()})
+        with reported(self.url):
+            self.client.update_model_version(self.name, version.version, draft.description[:_DESCRIPTION_LIMIT])
+        return replace(version, approved=draft.approved)
+
+    def withdraw(self, version: Version) -> None:
+        """Let no champion be a version that is not approved any more: the newest approved one takes its place."""
+        present, others = self.champion(), [one for one in self.versions() if one.approved]
+        if present is not None and present.version == version.version and others:
+            self.set_alias(Alias.CHAMPION, others[-1])
 
     def advance(self, alias: Alias, version: Version) -> None:
         """Let an alias name the version, unless it was rejected or the alias names one that has seen later days."""

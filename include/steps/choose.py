@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -12,19 +11,20 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from include import identity
 from include.errors import DataError
+from include.identity import GATES
+from include.modelling.decisions import DECISIONS
 from include.modelling.examples import Ingredients, ingredients
 from include.modelling.judgement import Contender, Judgement, Trial, judge
 from include.modelling.recipe import Gates, Recipe
-from include.modelling.training import backtest_holdout
+from include.modelling.training import backtest_holdout, holdout_columns
 from include.registry.versions import Registry, Version
 from include.step import Context, Result, StepArguments, main
-from include.steps.train import RECIPE, identity
+from include.steps.train import candidate_identity
 from include.storage.lake import Dataset, Layer, Partition, to_json
 
 log = logging.getLogger("nightshift")
-
-DECISIONS = Dataset(Layer.DECISIONS, "champion")
 
 
 class Arguments(StepArguments):
@@ -47,16 +47,19 @@ class Opponent:
 def choose(context: Context, arguments: Arguments) -> Result:
     """Publish `decisions/champion/date=D`: who won, whether that is promoted, and the numbers.
 
-    A decision from the same candidates and gates stands as it is, for it is history. Raises `DataError` when no
-    candidate is published for D, or when none passes the gates and there is no champion to keep.
+    A decision from the same candidates, gates, label, code and libraries stands as it is, for it is history. Raises
+    `DataError` when no candidate is published for D, or when none passes the gates and there is no champion to keep.
     """
     made_of = ingredients(context.lake, context.use_case.spec, arguments.date)
     gates: Gates = context.use_case.part("gates").GATES
     contenders = _contenders(context, made_of, arguments.date)
     hashes = {c.name: context.lake.require(_partition(c.name, arguments.date)).sha256 for c in contenders}
-    inputs = hashes | {"gates": hashlib.sha256(to_json(asdict(gates))).hexdigest()}
+    inputs = hashes | identity.decision(context.use_case.spec, gates)
     partition = DECISIONS.on(arguments.date)
     published = context.lake.manifest(partition)
+    if published and published.inputs != inputs:
+        changed = identity.differences(published.inputs, inputs)
+        log.info("choose: %s is out of date (another %s) and made again", partition, changed)
     if published is None or published.inputs != inputs or arguments.force:
         opponent = _opponent(context, made_of, arguments.date, contenders)
         seed = arguments.date.toordinal()
@@ -79,16 +82,20 @@ def _partition(candidate: str, day: date) -> Partition:
 def _contenders(context: Context, made_of: Ingredients, day: date) -> list[Contender]:
     """The candidates published for the day from its present recipes and data."""
     found = []
+    columns = holdout_columns(context.use_case.spec, context.use_case.part("gates").GATES.slices)
     for recipe in context.use_case.part("candidates").CANDIDATES:
         partition = _partition(recipe.name, day)
         manifest = context.lake.manifest(partition)
         if manifest is None:
             continue
-        if manifest.inputs != {**made_of.hashes, RECIPE: identity(recipe, context.use_case.spec)}:
-            log.warning("choose: %s comes from other data or another recipe and is left out; train it again", partition)
-            continue
+        present = {**made_of.hashes, **candidate_identity(context, recipe)}
         holdout = pq.read_table(io.BytesIO(context.lake.read_file(partition, "holdout.parquet")))
-        found.append(Contender(recipe.name, recipe, holdout))
+        # Slices that were dropped are no reason to train again, slices that are not there are one.
+        present[GATES] = manifest.inputs.get(GATES, "") if set(columns) <= set(holdout.column_names) else present[GATES]
+        if changed := identity.differences(manifest.inputs, present):
+            log.warning("choose: %s is out of date (another %s) and left out; train it again", partition, changed)
+            continue
+        found.append(Contender(recipe.name, recipe, holdout.select(columns)))
     if not found:
         raise DataError(f"no candidate is published for {day} from its present data; run train first")
     return found

@@ -11,12 +11,12 @@ from datetime import date
 from typing import Any
 
 from include.errors import DataError
+from include.identity import partitions
 from include.modelling.recipe import Recipe
 from include.registry.experiments import code_revision, digest, log_run, logbook
 from include.registry.versions import Alias, Draft, Registry, Role, Version
 from include.step import Context, Result, StepArguments, main
 from include.steps.choose import read_decision
-from include.steps.train import RECIPE
 from include.storage.lake import Dataset, Layer, Manifest, Partition
 
 log = logging.getLogger("nightshift")
@@ -50,8 +50,8 @@ def register(context: Context, arguments: Arguments) -> Result:
     """Register the night's challenger once, with its decision, and move the aliases that it won.
 
     On the first night the winner's backtest is registered too, so that day D has a version that had not seen it. A
-    backfill of old days moves no alias. Raises `DataError` when nothing was decided, `FaultError` when MLflow or
-    PostgreSQL does not answer.
+    backfill of old days moves no alias. A version whose night was decided again follows that decision. Raises
+    `DataError` when nothing was decided, `FaultError` when MLflow or PostgreSQL does not answer.
     """
     registry = Registry.open(context.settings, context.use_case.name)
     night = _night(context, registry, arguments.date)
@@ -62,6 +62,8 @@ def register(context: Context, arguments: Arguments) -> Result:
         registry.advance(Alias.CHALLENGER, version)
         if version.approved:
             registry.advance(Alias.CHAMPION, version)
+        elif version.rejected is None:
+            registry.withdraw(version)
         champion = registry.champion()
     held = f"champion is {champion.version}" if champion else "there is no champion"
     log.info("register: version %s (%s, approved: %s); %s", version.version, version.candidate, version.approved, held)
@@ -77,7 +79,7 @@ def _night(context: Context, registry: Registry, day: date) -> Night:
     manifest = _unchanged(context, partition, decision)
     files = {file: context.lake.read_file(partition, file) for file in FILES}
     recipe = Recipe.from_json(json.dumps(json.loads(files["report.json"])["recipe"]))
-    hashes = {made_of: sha256 for made_of, sha256 in manifest.inputs.items() if made_of != RECIPE}
+    hashes = partitions(manifest.inputs)
     # Training has logged this run; it is written again only if MLflow has lost it since.
     run = log_run(registry.client, context.settings, logbook(context, hashes, recipe, files, day))
     return Night(day, decision, recipe, files, manifest, run)

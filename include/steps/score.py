@@ -9,7 +9,9 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from include import identity
 from include.errors import DataError
+from include.modelling.decisions import DECISIONS
 from include.modelling.scoring import feature_partition, load_model, prediction_partition, probabilities
 from include.registry.versions import Registry, Version
 from include.release.lookup import FILE as LOOKUP
@@ -41,10 +43,12 @@ class Scored:
 
 
 def score(context: Context, arguments: Arguments) -> Result:
-    """Publish each horizon's predictions of the run's own day; what is published stays unless forced.
+    """Publish each horizon's predictions of the run's own day; what is published stays unless forced or out of date.
 
-    Partition P is predicted by the newest approved version trained through a day before P. Raises `DataError` when
-    features and scheduled examples are not the same rows, or the model file is not whole.
+    It is out of date when features, examples, lookup code or the run's decision are others than it came from. A newer
+    version of another run is no reason: what was predicted then is history. Partition P is predicted by the newest
+    approved version trained through a day before P. Raises `DataError` when features and scheduled examples are not the
+    same rows, or the model file is not whole.
     """
     found = {
         horizon.name: _score(context, horizon, arguments.date, force=arguments.force)
@@ -72,21 +76,36 @@ def _score(context: Context, horizon: Horizon, run_day: date, *, force: bool) ->
     lake, use_case = context.lake, context.use_case
     day = run_day + timedelta(days=horizon.day_offset)
     partition = prediction_partition(horizon, day)
-    if not force and (published := lake.manifest(partition)):
-        return Scored(horizon, day, published, published_version(lake, horizon, day), made_now=False)
+    inputs = _inputs(context, horizon, run_day, day)
+    published = lake.manifest(partition)
+    if published and not force:
+        # What an older release did not note is no reason to predict again.
+        noted = {name: published.inputs[name] for name in inputs if name in published.inputs}
+        changed = identity.differences(noted, {name: inputs[name] for name in noted})
+        if not changed:
+            return Scored(horizon, day, published, published_version(lake, horizon, day), made_now=False)
+        log.info("score: %s is out of date (another %s) and made again", partition, changed)
     version = Registry.open(context.settings, use_case.name).newest_before(day)
     if version is None:
         return None
     files = _predict(lake, use_case, version, horizon, day)
-    examples = Dataset(Layer.RAW, use_case.spec.examples).on(day)
-    inputs = {
-        str(feature_partition(horizon, day)): lake.require(feature_partition(horizon, day)).sha256,
-        str(examples): lake.require(examples).sha256,
-        f"models/{version.sha256}.onnx": version.sha256,
-    }
-    manifest = lake.publish(partition, files, inputs=inputs, force=force)
+    inputs[f"models/{version.sha256}.onnx"] = version.sha256
+    manifest = lake.publish(partition, files, inputs=inputs, force=force or published is not None)
     # Of two runs at once one publishes: the other reports what the winner published.
     return Scored(horizon, day, manifest, published_version(lake, horizon, day), made_now=True)
+
+
+def _inputs(context: Context, horizon: Horizon, run_day: date, day: date) -> dict[str, str]:
+    """What predictions are made from besides the model, as far as it is published."""
+    use_case = context.use_case
+    made_from = [
+        feature_partition(horizon, day),
+        Dataset(Layer.RAW, use_case.spec.examples).on(day),
+        DECISIONS.on(run_day),
+    ]
+    manifests = {str(one): context.lake.manifest(one) for one in made_from}
+    found = {name: manifest.sha256 for name, manifest in manifests.items() if manifest}
+    return found | (identity.lookup(use_case.spec) if use_case.has_part("lookup") else {})
 
 
 def _predict(

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from include import identity
 from include.errors import SkippedError
 from include.modelling.intraday import IntradayArguments
 from include.modelling.scoring import load_model, probabilities
 from include.registry.versions import Registry
 from include.step import Context, Result, main
 from include.steps.score import AS_OF, FILE, MODEL_VERSION, PROBABILITY, lookup_file
-from include.storage.lake import Layer
+from include.storage.lake import Layer, Manifest
 
 log = logging.getLogger("nightshift")
 
@@ -25,30 +26,44 @@ class Arguments(IntradayArguments):
 def score_intraday(context: Context, arguments: Arguments) -> Result:
     """Publish a prediction for each row of the moment's features, by the newest version that had not seen their day.
 
-    What is published stays unless forced. Raises `SkippedError` while no such version is approved, `DataError` when the
-    features are not there.
+    What is published stays unless forced, or made from other features or lookup code than there are. Raises
+    `SkippedError` while no such version is approved, `DataError` when the features are not there.
     """
     spec, lake = context.use_case.spec, context.lake
     arguments.checked_horizon(spec, datetime.now(UTC))
     made_from, target = arguments.partition(Layer.FEATURES), arguments.partition(Layer.PREDICTIONS)
-    published = None if arguments.force else lake.manifest(target)
-    if published is None:
+    published = lake.manifest(target)
+    if arguments.force or published is None or _outdated(context, published, arguments):
         version = Registry.open(context.settings, context.use_case.name).newest_before(arguments.date)
         if version is None:
             raise SkippedError(f"no approved version has seen only days before {arguments.date}; train one first")
-        features = lake.read(made_from)
+        manifest = lake.require(made_from)
+        features = lake.read_as(manifest, made_from)
         model = load_model(lake, version.sha256)
         predictions = (
             features.select(list(dict.fromkeys([spec.key, *spec.carried, AS_OF])))
             .append_column(PROBABILITY, pa.array(probabilities(model, features), pa.float64()))
             .append_column(MODEL_VERSION, pa.array([version.version] * features.num_rows, pa.string()))
         )
-        inputs = {str(made_from): lake.require(made_from).sha256, f"models/{version.sha256}.onnx": version.sha256}
+        inputs = {str(made_from): manifest.sha256, f"models/{version.sha256}.onnx": version.sha256}
+        inputs |= identity.lookup(spec) if context.use_case.has_part("lookup") else {}
         files = {FILE: predictions} | lookup_file(context.use_case, predictions, features)
-        published = lake.publish(target, files, inputs=inputs, force=arguments.force)
+        published = lake.publish(target, files, inputs=inputs, force=arguments.force or published is not None)
         log.info("score_intraday: %d rows by version %s", features.num_rows, version.version)
     name = str(arguments.dataset(Layer.PREDICTIONS))
     return Result(rows={name: published.rows}, uris={name: lake.uri(target)}, facts={"moment": arguments.moment})
+
+
+def _outdated(context: Context, published: Manifest, arguments: Arguments) -> bool:
+    """Whether other features or lookup code are there than the predictions note; what they do not note is not asked."""
+    made_from = arguments.partition(Layer.FEATURES)
+    features = context.lake.manifest(made_from)
+    present = identity.lookup(context.use_case.spec) | ({str(made_from): features.sha256} if features else {})
+    noted = {name: published.inputs[name] for name in present if name in published.inputs}
+    changed = identity.differences(noted, {name: present[name] for name in noted})
+    if changed:
+        log.info("score_intraday: %s is out of date (another %s) and made again", published.partition, changed)
+    return bool(changed)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+from include import identity
 from include.errors import SettingsError, SkippedError
 from include.modelling import portable
 from include.modelling.evaluation import calibration, groups
@@ -23,12 +24,8 @@ from include.registry.experiments import log_run, logbook
 from include.registry.tracking import open_client
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Layer, Partition, parquet_bytes, to_json
-from include.use_case import UseCaseSpec
 
 log = logging.getLogger("nightshift")
-
-RECIPE = "recipe"
-"""The ingredient of a candidate's partition that is no partition: recipe and judging window."""
 
 
 class Arguments(StepArguments):
@@ -41,17 +38,21 @@ class Arguments(StepArguments):
 def train(context: Context, arguments: Arguments) -> Result:
     """Publish `candidates/<candidate>/date=D` and its MLflow run.
 
-    What is published from the same recipe and partitions is left as it is. Raises `SkippedError` for a candidate that
-    was not asked for, `DataError` when there is too little to learn from, `FaultError` when MLflow does not answer.
+    What is published from the same partitions, recipe, label, slices, code and libraries is left as it is. Raises
+    `SkippedError` for a candidate that was not asked for, `DataError` when there is too little to learn from,
+    `FaultError` when MLflow does not answer.
     """
     recipe = chosen_recipe(context, arguments)
     made_of = ingredients(context.lake, context.use_case.spec, arguments.date)
     partition = Dataset(Layer.CANDIDATES, recipe.name).on(arguments.date)
-    inputs = {**made_of.hashes, RECIPE: identity(recipe, context.use_case.spec)}
+    inputs = {**made_of.hashes, **candidate_identity(context, recipe)}
     published = context.lake.manifest(partition)
     if published and published.inputs == inputs and not arguments.force:
-        log.info("train: %s is published already, from the same recipe and data", partition)
+        log.info("train: %s is published already, from the same recipe, code and data", partition)
         return _result(context, partition, {"found_done": True})
+    if published and published.inputs != inputs:
+        changed = identity.differences(published.inputs, inputs)
+        log.info("train: %s is out of date (another %s) and made again", partition, changed)
     clock = time.monotonic()
     planned = plan(context.use_case.spec, made_of, arguments.date)
     client = open_client(context.settings)  # if MLflow does not answer, nothing need be read and fitted
@@ -66,9 +67,9 @@ def train(context: Context, arguments: Arguments) -> Result:
     return _result(context, partition, {"fit_seconds": round(fitted - clock, 1)})
 
 
-def identity(recipe: Recipe, spec: UseCaseSpec) -> str:
-    """What a candidate is made from besides partitions; another judging window is another candidate."""
-    return f"{recipe.fingerprint}/{spec.holdout_days}d"
+def candidate_identity(context: Context, recipe: Recipe) -> dict[str, str]:
+    """What a candidate is made from besides partitions, as it is now."""
+    return identity.candidate(context.use_case.spec, recipe, context.use_case.part("gates").GATES)
 
 
 def chosen_recipe(context: Context, arguments: Arguments) -> Recipe:

@@ -1,0 +1,135 @@
+"""What decides a result besides the partitions it is made from: named hashes that lie among its manifest's inputs.
+
+What an edit makes out of date is the table in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from include.code import fingerprint
+from include.use_case import UseCaseSpec
+
+CODE = "code"
+CONTRACT = "contract"
+GATES = "gates"
+LABEL = "label"
+LIBRARIES = "libraries"
+LOOKUP = "lookup"
+RECIPE = "recipe"
+SOURCE = "source"
+
+JUDGING = (
+    "freshness",
+    "max_nulls",
+    "max_quarantined",
+    "min_rows",
+    "min_volume",
+    "note",
+    "references",
+    "volume_band",
+)
+"""Fields of a contract and its columns that judge a day and change no row of it."""
+FITTING = ("numpy", "onnx", "scikit-learn", "scipy")
+"""The libraries whose versions decide a model file's bytes."""
+
+_PARTITION = "/date="
+
+
+def raw(spec: UseCaseSpec, contract: Any) -> dict[str, str]:
+    """What sorts a topic's records: its contract, and the code that reads the source.
+
+    The records themselves are no part of it, nor is any version: an upgrade must not read years again.
+    """
+    return {
+        CONTRACT: digest(contract, without=JUDGING),
+        SOURCE: digest(
+            # Contracts are compared one by one, and of spec.py only what cuts records into days.
+            [_code(spec.package, "sources", without=("contracts", "spec"), files=False), spec.timezone, spec.day_starts]
+        ),
+    }
+
+
+def features(spec: UseCaseSpec) -> str:
+    """What computes features: the use case's code, and Spark's minor version, which may decide a value."""
+    minor = ".".join(_version("pyspark").split(".")[:2])
+    return f"{fingerprint(spec.package, 'features', 'feature_contract')} spark {minor}"
+
+
+def candidate(spec: UseCaseSpec, recipe: Any, gates: Any) -> dict[str, str]:
+    """What a candidate is made from: its recipe and judging window, label, slices, our fitting code, and libraries."""
+    return {
+        RECIPE: f"{recipe.fingerprint}/{spec.holdout_days}d",
+        LABEL: _code(spec.package, "label"),
+        GATES: digest([gates.slices, gates.min_slice_rows]),
+        CODE: fingerprint("include.modelling", "training", "portable", "plots"),
+        LIBRARIES: ", ".join(f"{name} {_version(name)}" for name in FITTING),
+    }
+
+
+def decision(spec: UseCaseSpec, gates: Any) -> dict[str, str]:
+    """What a judgement follows besides its candidates: the gates, and what an opponent is fitted with."""
+    return {
+        GATES: digest(gates),
+        LABEL: _code(spec.package, "label"),
+        CODE: fingerprint("include.modelling", "training", "judgement"),
+        LIBRARIES: ", ".join(f"{name} {_version(name)}" for name in FITTING),
+    }
+
+
+def lookup(spec: UseCaseSpec) -> dict[str, str]:
+    """What makes a lookup file of predictions."""
+    return {LOOKUP: _code(spec.package, "lookup")}
+
+
+def partitions(inputs: Mapping[str, str]) -> dict[str, str]:
+    """Those of a manifest's inputs that are partitions."""
+    return {name: sha256 for name, sha256 in inputs.items() if _PARTITION in name}
+
+
+def differences(published: Mapping[str, str], present: Mapping[str, str]) -> str:
+    """In words, which ingredients differ; empty where none does. Many days of a dataset are one word."""
+    names = sorted(published.keys() | present.keys())
+    found = [name for name in names if published.get(name) != present.get(name)]
+    return ", ".join(dict.fromkeys(name.partition(_PARTITION)[0] for name in found))
+
+
+def digest(value: Any, *, without: tuple[str, ...] = ()) -> str:
+    """A hash of a value that is data: settings, contracts, tuples of them; without the fields of those names."""
+    return hashlib.sha256(json.dumps(_plain(value, without), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _plain(value: Any, without: tuple[str, ...]) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: _plain(each, without) for name, each in fields.items() if name not in without}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each, without) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each, without) for each in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    return f"{value.__module__}.{value.__qualname__}" if isinstance(value, Callable | type) else value  # type: ignore[arg-type]
+
+
+def _code(package: str, module: str, **options: Any) -> str:
+    """The module's fingerprint; a part that was put together without a file has none."""
+    try:
+        return fingerprint(package, module, **options)
+    except ModuleNotFoundError:
+        return "no file"
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "unknown"

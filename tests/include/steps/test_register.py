@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from include.errors import DataError, FaultError
+from include.modelling.recipe import Gates
 from include.registry.tracking import open_client
 from include.registry.versions import Alias, Registry, Role
 from include.step import Context
@@ -159,6 +160,34 @@ def test_a_version_that_was_rejected_stays_out_when_its_night_is_run_again(made:
     assert registry(made).champion() == older
     assert registry(made).newest_before(NEXT + timedelta(days=1)) == older
     assert registry(made).versions()[-1].rejected == "answers are off"
+
+
+STRICT = Gates(max_calibration_error=0, max_calibration_excess=-1, slices=("kiosk",))
+
+
+def test_a_night_that_is_decided_again_by_other_gates_has_its_version_follow(made: Context, tmp_path: Path) -> None:
+    # Given two nights, the second of them with gates that let nothing pass
+    learning.night(made, LAST)
+    first = register(made, arguments()).facts["version"]
+    url = made.settings.require("tracking_url")
+    strict = learning.context(tmp_path, url, candidates=(WEATHER, RATES), gates=STRICT)
+    learning.night(strict, NEXT)
+    refused = register(strict, arguments(NEXT))
+    assert (refused.facts["approved"], refused.facts["champion"]) == (False, first)
+
+    # When the night is run again with the gates as they were
+    learning.night(made, NEXT)
+    passed = register(made, arguments(NEXT))
+
+    # Then the same version is approved, and champion
+    version = refused.facts["version"]
+    assert (passed.facts["version"], passed.facts["approved"], passed.facts["champion"]) == (version, True, version)
+    assert "**Promoted**" in open_client(made.settings).get_model_version("ice_cream", version).description
+
+    # And when it is run with the strict ones again, it is neither
+    learning.night(strict, NEXT)
+    again = register(strict, arguments(NEXT))
+    assert (again.facts["version"], again.facts["approved"], again.facts["champion"]) == (version, False, first)
 
 
 def test_candidates_trained_again_after_the_decision_are_not_registered_by_it(made: Context) -> None:

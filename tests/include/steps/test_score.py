@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from include.errors import DataError, LakeError
+from include.modelling.decisions import DECISIONS
 from include.steps.score import Arguments, score
 from include.storage.lake import Dataset, Layer
 from serving.models.model import PortableModel
@@ -126,6 +128,57 @@ def test_published_predictions_stay_until_forced(factory: Factory) -> None:
     assert unchanged
     assert forced["nightly"] == second.version
     assert factory.lake.manifest(NIGHTLY.on(TOMORROW)) != before
+
+
+def test_predictions_follow_the_features_they_are_made_from(factory: Factory) -> None:
+    factory.day()
+    factory.version(DAY)
+    run(factory)
+    before = factory.lake.require(NIGHTLY.on(TOMORROW))
+
+    # When tomorrow's features are computed again, and are others
+    table = features(TOMORROW).set_column(3, "distance", pa.array([5.0] * ROWS))
+    partition = Dataset(Layer.FEATURES, "nightly").on(TOMORROW)
+    factory.lake.publish(partition, {"rows.parquet": table}, force=True)
+    run(factory)
+
+    # Then the predictions are too, and name them
+    after = factory.lake.require(NIGHTLY.on(TOMORROW))
+    assert after.sha256 != before.sha256
+    assert after.inputs[str(partition)] == factory.lake.require(partition).sha256
+
+
+def test_predictions_follow_a_night_that_is_decided_again(factory: Factory) -> None:
+    # Given predictions by the version of a decision
+    factory.day()
+    factory.version(DAY)
+    decided(factory, b"one")
+    run(factory)
+
+    # When the night is decided again, and its model is another
+    second = factory.version(DAY)
+    decided(factory, b"two")
+
+    # Then that model's predictions are published
+    assert run(factory)["nightly"] == second.version
+
+
+def test_predictions_of_an_older_release_that_notes_no_decision_stay(factory: Factory) -> None:
+    factory.day()
+    first = factory.version(DAY)
+    run(factory)
+    before = factory.lake.require(NIGHTLY.on(TOMORROW))
+    older = replace(before, inputs={name: hashed for name, hashed in before.inputs.items() if name != "lookup"})
+    factory.lake.store.replace(f"flight_delay/{NIGHTLY.on(TOMORROW)}/_manifest.json", older.to_json())
+    factory.version(DAY)
+    decided(factory, b"one")
+
+    assert run(factory)["nightly"] == first.version
+    assert factory.lake.require(NIGHTLY.on(TOMORROW)) == older
+
+
+def decided(factory: Factory, content: bytes) -> None:
+    factory.lake.publish(DECISIONS.on(DAY), {"decision.json": content}, force=True)
 
 
 def test_scoring_a_day_in_any_order_gives_the_same_bytes(factory: Factory) -> None:

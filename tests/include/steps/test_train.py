@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -106,6 +107,32 @@ def test_new_data_are_trained_on_again(context: Context) -> None:
     train(context, arguments())
 
     assert context.lake.require(TREES).sha256 != before.sha256
+
+
+def test_another_label_is_another_candidate(context: Context) -> None:
+    # Given a candidate from the label.py of yesterday
+    train(context, arguments())
+    before = context.lake.require(TREES)
+    yesterdays = {**before.inputs, "label": "yesterday's"}
+    context.lake.store.replace(f"ice_cream/{TREES}/_manifest.json", replace(before, inputs=yesterdays).to_json())
+
+    # When the same night is run with that of today
+    result = train(context, arguments())
+
+    # Then it is trained again, and what it is made from is told
+    assert "found_done" not in result.facts
+    assert context.lake.require(TREES).inputs == before.inputs
+
+
+def test_an_older_releases_candidate_is_made_again_once(context: Context) -> None:
+    train(context, arguments())
+    before = context.lake.require(TREES)
+    older = {name: sha256 for name, sha256 in before.inputs.items() if "/date=" in name or name == "recipe"}
+    context.lake.store.replace(f"ice_cream/{TREES}/_manifest.json", replace(before, inputs=older).to_json())
+
+    assert "found_done" not in train(context, arguments()).facts
+    assert train(context, arguments()).facts["found_done"]
+    assert context.lake.require(TREES).to_json() == before.to_json()
 
 
 def test_what_comes_after_the_day_changes_nothing(context: Context, tmp_path: Path) -> None:

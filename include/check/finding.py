@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -15,3 +17,10 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.field}: {self.problem}"
+
+
+def line_of(error: BaseException, package: str) -> str:
+    """The file and line of a package at which an error came up; empty where none of its lines did."""
+    folder = str(Path(*package.split(".")))
+    lines = [at for at in traceback.extract_tb(error.__traceback__) if Path(at.filename).parent.match(folder)]
+    return f"{Path(lines[-1].filename).name}:{lines[-1].lineno}" if lines else ""

@@ -7,18 +7,16 @@ proved, and the verdict is "inconclusive".
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from include.check.finding import Finding
+from include.check.finding import Finding, line_of
 from include.check.futures import Touch, another_future, another_past, hidden, shuffled, touches
 from include.check.records import World
 from include.check.sample import Sample
@@ -112,11 +110,8 @@ def _failures(package: str) -> Iterator[None]:
 
 
 def _failure(error: Exception, package: str) -> Finding:
-    folder = str(Path(*package.split(".")))
-    frames = [at for at in traceback.extract_tb(error.__traceback__) if Path(at.filename).parent.match(folder)]
-    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else FILE
     said = next(iter(str(error).strip().splitlines()), "")
-    return Finding(where, "build", f"{type(error).__name__}: {said}")
+    return Finding(line_of(error, package) or FILE, "build", f"{type(error).__name__}: {said}")
 
 
 @dataclass(frozen=True)

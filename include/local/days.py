@@ -50,8 +50,16 @@ def data_day(text: str, spec: UseCaseSpec, *, replay: bool, now: datetime, varia
         hint = "" if day < spec.first_day else "; NIGHTSHIFT_REPLAY=true lets the sample year stand in for later days"
         raise SettingsError(
             f"{variable}={day}: outside the data of {spec.name}, which has {spec.first_day} to {spec.last_day}{hint}"
+            + _forgotten(spec)
         )
     return day
+
+
+def _forgotten(spec: UseCaseSpec) -> str:
+    """A word to who means a use case of theirs and has not named it in this shell."""
+    if os.environ.get("NIGHTSHIFT_USE_CASES") or spec.package != DEFAULT_USE_CASES:
+        return ""
+    return "; NIGHTSHIFT_USE_CASES is not set: for another use case name its package there"
 
 
 def _newest_over(spec: UseCaseSpec, now: datetime) -> date:

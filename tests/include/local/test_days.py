@@ -40,6 +40,15 @@ def test_a_day_outside_the_data_is_told_what_there_is(outside: str) -> None:
         data_day(outside, SPEC, replay=False, now=NOW)
 
 
+def test_a_use_case_that_was_not_named_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NIGHTSHIFT_USE_CASES", raising=False)
+    with pytest.raises(SettingsError, match="NIGHTSHIFT_USE_CASES is not set: for another use case name its package"):
+        data_day("2026-06-15", SPEC, replay=False, now=NOW)
+    monkeypatch.setenv("NIGHTSHIFT_USE_CASES", "include.use_cases.flight_delay")
+    with pytest.raises(SettingsError, match=r"outside the data of flight_delay(?!.*NIGHTSHIFT_USE_CASES)"):
+        data_day("2026-06-15", SPEC, replay=False, now=NOW)
+
+
 @pytest.mark.parametrize("replay", [True, False])
 def test_a_day_that_is_not_over_is_in_the_future(replay: bool) -> None:
     with pytest.raises(SettingsError, match="in the future or not over yet"):

@@ -1,0 +1,116 @@
+"""The tables of a use case: contracts of raw records and features, against its spec and each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from include.check.finding import Finding
+from include.check.parts import Parts
+from include.quality.contract import Column, Contract, Kind
+from include.use_case import Topic, UseCase, UseCaseSpec
+
+CONTRACTS, FEATURES = "contracts.py", "feature_contract.py"
+STRUCTURE = {"date": Kind.DATE, "as_of": Kind.INSTANT}
+"""What a feature row has beside its key: the day it belongs to, and the moment at which it is looked at."""
+TAKEN = {"horizon": "build answers it before the contract's columns", "part": "the features step writes one"}
+PREDICTED = ("as_of", "probability", "model_version")
+"""What predictions have beside the key and the carried columns."""
+
+
+def check_tables(use_case: UseCase, parts: Parts) -> Iterator[Finding]:
+    """Contracts that lack a topic, a key, or a column that something else names."""
+    spec = use_case.spec
+    raw = parts.value("contracts", "RAW", Mapping)
+    if raw is not None:
+        yield from _raw(spec, raw)
+    features = parts.value("feature_contract", "FEATURES", Contract)
+    if features is not None:
+        yield from _features(spec, features)
+
+
+def _raw(spec: UseCaseSpec, raw: Mapping[str, Contract]) -> Iterator[Finding]:
+    if odd := next((name for name, contract in raw.items() if not isinstance(contract, Contract)), None):
+        yield Finding(CONTRACTS, f"RAW[{odd!r}]", f"is a {type(raw[odd]).__name__}; make it a Contract")
+        return
+    for topic in spec.topics:
+        if topic.name not in raw:
+            yield Finding(CONTRACTS, "RAW", f"has no contract of topic {topic.name}; it has {_list(raw)}; add it")
+        else:
+            yield from _times(topic, _columns(raw[topic.name]))
+    for name, contract in raw.items():
+        if contract.name != name:
+            yield Finding(CONTRACTS, f"RAW[{name!r}]", f"is a contract named {contract.name!r}; name both alike")
+        yield from _references(contract, raw)
+    for name in dict.fromkeys((spec.examples, spec.outcomes)):
+        if name in raw:
+            yield from _key(spec, raw[name], CONTRACTS, f"RAW[{name!r}]")
+    if spec.examples in raw:
+        yield from _carried(spec, _columns(raw[spec.examples]))
+
+
+def _times(topic: Topic, columns: Mapping[str, Column]) -> Iterator[Finding]:
+    """What a topic says of when its rows are known."""
+    instants = {"known_at": topic.known_at} if topic.known_at else {}
+    instants |= {f"late[{column!r}]": instant for column, instant in topic.late.items()}
+    for field, instant in instants.items():
+        column = columns.get(instant)
+        if column is None or column.kind is not Kind.INSTANT:
+            what = "no column" if column is None else f"a {column.kind}"
+            yield Finding("spec.py", f"topic {topic.name}: {field}", f"{instant} is {what}; name an instant column")
+        elif field == "known_at" and not column.required:
+            yield Finding(
+                "spec.py", f"topic {topic.name}: {field}", f"{instant} may be empty; make it required in {CONTRACTS}"
+            )
+    for name in topic.late:
+        if name not in columns:
+            yield Finding("spec.py", f"topic {topic.name}: late", f"{name} is no column of it; correct the name")
+
+
+def _references(contract: Contract, raw: Mapping[str, Contract]) -> Iterator[Finding]:
+    for reference in contract.references:
+        other = raw.get(reference.other)
+        field = f"RAW[{contract.name!r}].references"
+        if reference.column not in contract.names:
+            yield Finding(CONTRACTS, field, f"{reference.column} is none of its columns; correct the name")
+        if other is None or reference.other_column not in other.names:
+            named = f"{reference.other}.{reference.other_column}"
+            yield Finding(CONTRACTS, field, f"{named} is no column of a topic; correct the name")
+
+
+def _key(spec: UseCaseSpec, contract: Contract, where: str, field: str) -> Iterator[Finding]:
+    column = _columns(contract).get(spec.key)
+    if column is None:
+        yield Finding(where, field, f"lacks the key {spec.key} that spec.py names; add the column, or correct key")
+    elif column.kind is not Kind.TEXT:
+        yield Finding(where, f"{field}.{spec.key}", f"is the key, and a {column.kind}; make it Kind.TEXT")
+    elif not column.required:
+        yield Finding(where, f"{field}.{spec.key}", "is the key, and may be empty; leave out required=False")
+
+
+def _carried(spec: UseCaseSpec, columns: Mapping[str, Column]) -> Iterator[Finding]:
+    for name in spec.carried:
+        if name not in columns:
+            yield Finding("spec.py", "carried", f"{name} is no column of {spec.examples}; it has {_list(columns)}")
+        elif name in PREDICTED:
+            yield Finding("spec.py", "carried", f"{name} is a column that predictions have already; leave it out")
+
+
+def _features(spec: UseCaseSpec, features: Contract) -> Iterator[Finding]:
+    yield from _key(spec, features, FEATURES, "FEATURES")
+    columns = _columns(features)
+    for name, kind in STRUCTURE.items():
+        column = columns.get(name)
+        if column is None or column.kind is not kind or not column.required:
+            has = "lacks it" if column is None else "has it otherwise"
+            yield Finding(FEATURES, "FEATURES", f"{has}: add Column({name!r}, Kind.{kind.name}), required")
+    for name, why in TAKEN.items():
+        if name in columns:
+            yield Finding(FEATURES, f"FEATURES.{name}", f"the name is taken, as {why}; choose another")
+
+
+def _columns(contract: Contract) -> dict[str, Column]:
+    return {column.name: column for column in contract.columns}
+
+
+def _list(names: Mapping[str, object]) -> str:
+    return ", ".join(names) or "none"

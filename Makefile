@@ -12,8 +12,8 @@ export PYTHONPATH := $(CURDIR)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
 
-check-date: # before anything is installed
-	@python3 -m include.local.days '$(DATE)'
+check-date: # before anything is installed; after that the command itself says it, as it knows what runs
+	@[ -e $(STAMP) ] || python3 -m include.local.days '$(DATE)'
 
 # Done again only when the lock changes; nothing after it needs the network.
 $(STAMP): requirements.lock

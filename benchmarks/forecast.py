@@ -70,7 +70,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """What it has used of its core so far; too little of it in a second of load, and others have used the rest."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def request(self, flight: str) -> bytes:
@@ -245,7 +245,7 @@ def _wait_until_read(server: Server, process: subprocess.Popen[bytes], log: Path
         if process.poll() is not None:
             break
         time.sleep(0.1)
-    raise SystemExit(f"the server does not answer: {log.read_text()[-2000:]}")
+    raise SystemExit(f"the server does not answer: {log.read_text(encoding='utf-8')[-2000:]}")
 
 
 def _cores() -> tuple[int, int]:

@@ -61,7 +61,7 @@ def main(rounds: int = ROUNDS) -> None:
         home, bare_folder = Path(folder, "home"), Path(folder, "bare")
         home.mkdir()
         bare_folder.mkdir()
-        (bare_folder / "bare.py").write_text(BARE)
+        (bare_folder / "bare.py").write_text(BARE, encoding="utf-8")
         ours: list[float] = []
         theirs: list[float] = []
         measure(bare_folder, home)  # the first one writes airflow.cfg and byte code

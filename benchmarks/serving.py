@@ -292,14 +292,14 @@ def _wait_until_up(side: Side, process: subprocess.Popen[bytes], log: Path) -> b
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise SystemExit(f"{side.name} ended with {process.returncode}: {log.read_text()[-2000:]}")
+            raise SystemExit(f"{side.name} ended with {process.returncode}: {log.read_text(encoding='utf-8')[-2000:]}")
         try:
             answer = httpx.get(f"{side.url}{side.ready_path}", timeout=5)
         except httpx.TransportError:
             time.sleep(0.02)
         else:
             return answer.status_code != httpx.codes.SERVICE_UNAVAILABLE
-    raise SystemExit(f"{side.name} was not up in {READY_SECONDS} s: {log.read_text()[-2000:]}")
+    raise SystemExit(f"{side.name} was not up in {READY_SECONDS} s: {log.read_text(encoding='utf-8')[-2000:]}")
 
 
 def deploy(ours: Side, fitted: FlightModel, folder: Path) -> None:
@@ -331,20 +331,20 @@ def compare_answers(sides: Sequence[Side], rows: Rows) -> None:
 
 def resident_mb(pid: int) -> float:
     """Resident memory of a process and all its descendants, in MB (10⁶ bytes)."""
-    pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in _family(pid))
+    pages = sum(int(Path(f"/proc/{one}/statm").read_text(encoding="utf-8").split()[1]) for one in _family(pid))
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def cpu_seconds(pid: int) -> float:
     """CPU time that a process and all its living descendants have used, user and system."""
-    fields = [Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in _family(pid)]
+    fields = [Path(f"/proc/{one}/stat").read_text(encoding="utf-8").rpartition(")")[2].split() for one in _family(pid)]
     return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def _family(pid: int) -> Iterator[int]:
     yield pid
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
+        for child in (task / "children").read_text(encoding="utf-8").split():
             yield from _family(int(child))
 
 

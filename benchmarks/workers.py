@@ -202,7 +202,7 @@ def _work(url: str, broker: LandingBroker, answer: Any) -> None:
 
 def resident_mib() -> float:
     """This process's peak resident memory. (getrusage's would count its parent's, from before it was itself.)"""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 

@@ -134,6 +134,12 @@ KNOWN = OF_THE_RUNNER | OF_THE_OPERATOR | set(Settings.model_fields) | set(Stack
 """Every name that follows `NIGHTSHIFT_` in a variable that somebody reads."""
 
 
+def is_secret(name: str) -> bool:
+    """Whether a setting's value is shown to nobody."""
+    fields = {**Settings.model_fields, **StackSettings.model_fields}
+    return name in fields and "Secret" in str(fields[name].annotation)
+
+
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from `NIGHTSHIFT_*` variables, of this process by default; a variable that nobody reads is refused.
 

@@ -200,7 +200,8 @@ def _launchable(java: Java, folder: Path) -> Path:
         "  shift\n"
         f'  [ "$argument" = --add-modules={VECTOR_MODULE} ] || set -- "$@" "$argument"\n'
         "done\n"
-        f'exec {shlex.quote(str(java.home / "bin" / "java"))} "$@"\n'
+        f'exec {shlex.quote(str(java.home / "bin" / "java"))} "$@"\n',
+        encoding="utf-8",
     )
     binary.chmod(0o755)
     return folder

@@ -201,7 +201,7 @@ def process_start() -> datetime:
     """When this process began, UTC: loading the interpreter and libraries is the step's own time, not Airflow's."""
     now = datetime.now(UTC)
     try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
     except OSError:
         return now
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

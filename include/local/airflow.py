@@ -128,14 +128,14 @@ class Airflow:
     def prepare(self) -> subprocess.Popen[bytes] | None:
         """Begin to migrate the database and import the settings file; None if both are done already."""
         self._write_files()
-        if self._stamp.exists() and self._stamp.read_text() == self._prepared():
+        if self._stamp.exists() and self._stamp.read_text(encoding="utf-8") == self._prepared():
             return None
         commands = [["db", "migrate"]]
         folder = self.home / "imports"
         folder.mkdir(exist_ok=True)
         for name, document in self.settings_file.imports().items():
             path = folder / f"{name}.json"
-            path.write_text(json.dumps(document, indent=1))
+            path.write_text(json.dumps(document, indent=1), encoding="utf-8")
             overwrite = ["--overwrite"] if name == "connections" else []
             commands.append([name, "import", *overwrite, str(path)])
         self.stack.logs.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ class Airflow:
                 f"Airflow could not be set up: {last_line(self._prepare_log)} (log: {self._prepare_log}); "
                 "then run it again"
             )
-        self._stamp.write_text(self._prepared())
+        self._stamp.write_text(self._prepared(), encoding="utf-8")
 
     @property
     def _stamp(self) -> Path:
@@ -186,7 +186,7 @@ class Airflow:
     def _write_files(self) -> None:
         config = self.home / "config"
         config.mkdir(parents=True, exist_ok=True)
-        (config / "airflow_local_settings.py").write_text(_PRELOAD)
+        (config / "airflow_local_settings.py").write_text(_PRELOAD, encoding="utf-8")
         keep_secret(self._secrets / "passwords.json", json.dumps({USER: self.password}))
 
     # Processes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import subprocess
@@ -10,13 +11,20 @@ import sys
 
 from include.errors import ExitCode, StepError
 from include.local.backfill import backfill
+from include.local.clearing import Clearing
+from include.local.following import follow
+from include.local.processes import Processes
 from include.local.run import run
-from include.local.services import Services, open_services
-from include.local.stack import load_stack
+from include.local.services import Services, locked, open_services, stop_all
+from include.local.settings_file import read_settings_file
+from include.local.stack import REPOSITORY, load_stack
 from include.local.status import status
 from include.loopback import reach_directly
 from include.masking import masked
+from include.settings import refuse_unknown_variables
 from include.use_case import first_package, load_use_case
+
+STATE = load_stack({}).state
 
 
 def up(services: Services) -> int:
@@ -33,10 +41,12 @@ def up(services: Services) -> int:
     return ExitCode.DONE
 
 
-def down(services: Services) -> int:
+def down() -> int:
     """Stop what this checkout started, and nothing else."""
-    with services.locked():
-        stopped = services.stop()
+    with locked(STATE):
+        for name, left in Processes(STATE / "processes").left_behind().items():
+            print(f"{name} was killed: ending what it left behind ({', '.join(map(str, left))})")
+        stopped = stop_all(STATE)
     print("\n".join(f"stopped {process.name} (process {process.pid})" for process in stopped) or "nothing was running")
     return ExitCode.DONE
 
@@ -58,15 +68,21 @@ def airflow(services: Services, argv: list[str]) -> int:
     """Run Airflow's own command line against this stack: `make airflow ARGS="backfill create …"`."""
     with services.locked():
         services.start_databases()
+    clearing = Clearing.begun(services.airflow.database_url, argv)
     command = [sys.executable, "-m", "airflow", *argv]
-    return subprocess.run(command, env=services.airflow.environment(), cwd=services.stack.root, check=False).returncode
+    environment = services.airflow.environment()
+    code = subprocess.run(command, env=environment, cwd=services.stack.root, check=False).returncode
+    if clearing and code == 0:
+        print(clearing.told())
+    return code
 
 
 def main() -> None:
     """Run one command; an error is one line, and its exit code says whose fault it is."""
     parser = argparse.ArgumentParser(prog="python -m include.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, does in (("up", up), ("down", down), ("status", status)):
+    commands.add_parser("down", help=down.__doc__)
+    for name, does in (("up", up), ("status", status)):
         commands.add_parser(name, help=does.__doc__).set_defaults(does=lambda services, _, does=does: does(services))
     back = commands.add_parser("rollback", help=rollback.__doc__)
     back.add_argument("--version", default="", help="the version to put back; the previous one if not given")
@@ -84,17 +100,41 @@ def main() -> None:
     own.add_argument("argv", nargs=argparse.REMAINDER)
     own.set_defaults(does=lambda services, given: airflow(services, given.argv))
     arguments = parser.parse_args()
+    # Whatever the locale: what our files and our children say is UTF-8, and a terminal that lacks a sign shows another.
+    os.environ["PYTHONUTF8"] = "1"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     for signum in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal must leave nothing behind either
         signal.signal(signum, signal.default_int_handler)
     try:
-        stack = load_stack()
-        os.chdir(stack.root)
-        reach_directly(stack.reachable_host)
-        code = arguments.does(open_services(stack), arguments)
+        os.chdir(REPOSITORY)
+        code = down() if arguments.command == "down" else arguments.does(_services(arguments.command), arguments)
     except StepError as error:
         print(masked(f"nightshift: {error}"), file=sys.stderr)
         code = error.exit_code
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.DONE
     except KeyboardInterrupt:
         print("nightshift: interrupted; `make status` says what is still running", file=sys.stderr)
         code = 130
     raise SystemExit(int(code))
+
+
+def _services(command: str) -> Services:
+    """The stack as it runs, and as this shell describes it where nothing runs."""
+    refuse_unknown_variables(os.environ)
+    settings_file = read_settings_file(REPOSITORY / "airflow_settings.yaml")
+    running = Processes(STATE / "processes").all()
+    followed = follow(os.environ, running, settings_file.effective)
+    if command == "status":
+        print("".join(f"note     {line}\n" for line in followed.differing), end="")
+    else:
+        followed.require_same()
+    for name in set(os.environ) - set(followed.environment):
+        del os.environ[name]
+    os.environ.update(followed.environment)
+    stack = load_stack()
+    reach_directly(stack.reachable_host)
+    return open_services(stack)

@@ -51,7 +51,7 @@ def _alone() -> Iterator[None]:
     """One installation at a time: a second one waits, then finds it done."""
     TOOLS.parent.mkdir(mode=0o700, exist_ok=True)
     TOOLS.mkdir(exist_ok=True)
-    with (TOOLS / "install.lock").open("w") as handle:
+    with (TOOLS / "install.lock").open("w", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -126,7 +126,9 @@ def _run(command: list[str]) -> None:
     # Behind a company's proxy only the machine itself knows whom to trust; uv would bring its own list.
     environment = {"UV_SYSTEM_CERTS": "true"} if SYSTEM_CERTIFICATES.exists() else {}
     clock = time.monotonic()
-    child = subprocess.Popen(command, cwd=ROOT, env=environment | os.environ, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command, cwd=ROOT, env=environment | os.environ, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+    )
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(child, lines), daemon=True).start()
     while True:

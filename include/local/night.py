@@ -109,7 +109,7 @@ def write_task_logs(log: Path, folder: Path) -> None:
                 part.append(line)
     for path, said_lines in parts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(said_lines))
+        path.write_text("".join(said_lines), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,14 @@ class UnderWay:
     def read(self) -> tuple[datetime, str] | None:
         """The run's logical date and DAG, if there is a note that can be read."""
         try:
-            note = json.loads(self.path.read_text())
+            note = json.loads(self.path.read_text(encoding="utf-8"))
             return datetime.fromisoformat(note["logical_date"]), str(note["dag_id"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write(self, logical_date: datetime, dag_id: str) -> None:
         """Note the run that is about to begin."""
-        self.path.write_text(json.dumps({"logical_date": logical_date.isoformat(), "dag_id": dag_id}))
+        self.path.write_text(json.dumps({"logical_date": logical_date.isoformat(), "dag_id": dag_id}), encoding="utf-8")
 
 
 class TestedNight:

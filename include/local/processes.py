@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +16,17 @@ from pathlib import Path
 from include.errors import FaultError
 
 GRACE_SECONDS = 20.0
+# Nothing runs before it is written down what runs: one whose starter is killed in between reads the end of its input.
+_ONCE_RECORDED = ("sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh")
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process of ours. `ticks` is its start on the kernel's clock: a later process with the same id has another."""
+    """A process of ours. `ticks` is its start on the kernel's clock: a later process with the same id has another.
+
+    `boot` names the machine's start that the clock counts from, `settings` the `NIGHTSHIFT_*` variables it was given
+    (None: an older version of this program started it, and did not note them).
+    """
 
     name: str
     pid: int
@@ -27,6 +34,9 @@ class Process:
     started: str
     log: str
     stop_signal: int = signal.SIGTERM
+    boot: str = ""
+    folder: str = ""
+    settings: Mapping[str, str] | None = None
 
     @property
     def alive(self) -> bool:
@@ -40,10 +50,14 @@ class Process:
 
 
 class Processes:
-    """The processes that were started and not yet stopped: one small file each in a folder."""
+    """The processes that were started and not yet stopped: one small file each in a folder.
 
-    def __init__(self, folder: Path) -> None:
+    `settings` is what those that are started now are remembered to have been started with.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self.settings = settings or {}
 
     def running(self, name: str) -> Process | None:
         """The process of that name if it is alive."""
@@ -54,6 +68,12 @@ class Processes:
         """Every process that is alive, oldest first."""
         names = [path.stem for path in self.folder.glob("*.json")]
         return sorted((p for name in names if (p := self.running(name))), key=lambda p: p.started)
+
+    def left_behind(self) -> dict[str, list[int]]:
+        """The processes that outlive one that was killed, by its name: they hold its port, or do its work half."""
+        names = [path.stem for path in self.folder.glob("*.json")]
+        dead = [process for name in names if (process := self._recorded(name)) and not process.alive]
+        return {process.name: pids for process in dead if (pids := _session(process))}
 
     def start(
         self,
@@ -68,14 +88,15 @@ class Processes:
         """Start a process in a session of its own, or return the one of that name that is running."""
         if running := self.running(name):
             return running
+        self.stop(name)
         log.parent.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
             child = subprocess.Popen(
-                list(argv),
+                [*_ONCE_RECORDED, *argv],
                 env=dict(environment),
                 cwd=folder,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -83,37 +104,60 @@ class Processes:
         _children[child.pid] = child
         ticks = start_ticks(child.pid)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        process = Process(name, child.pid, ticks or 0, started, str(log), stop_signal)
-        part = self.folder / f".{name}.part"
-        part.write_text(json.dumps(asdict(process)))
-        part.replace(self._path(name))
+        process = Process(
+            name,
+            child.pid,
+            ticks or 0,
+            started,
+            str(log),
+            stop_signal,
+            _boot(),
+            str(folder.resolve()),
+            dict(self.settings),
+        )
+        self._record(process)
+        assert child.stdin is not None
+        with suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(b"\n")
         return process
 
     def stop(self, name: str, grace: float = GRACE_SECONDS) -> Process | None:
-        """Stop the process of that name and its group; one that ignores its signal is killed after `grace` seconds."""
-        process = self.running(name)
-        if process is not None:
-            _signal_group(process, process.stop_signal)
+        """Stop the process of that name and all that it started, or what is left of it when it was killed.
+
+        One that ignores its signal is killed after `grace` seconds. None when there is none.
+        """
+        process = self._recorded(name)
+        left = _session(process) if process is not None else []
+        if process is not None and left:
+            _signal(process, left)
             if not _wait_gone(process, grace):
-                _signal_group(process, signal.SIGKILL)
+                for pid in _session(process):
+                    _kill(pid, signal.SIGKILL)
                 _wait_gone(process, grace)
         self._path(name).unlink(missing_ok=True)
-        return process
+        return process if left else None
 
     def wait_until(self, process: Process, ready: Callable[[], bool], *, seconds: float) -> None:
         """Wait until a process answers; `FaultError` with its last log line when it ends, or does not in time."""
         deadline = time.monotonic() + seconds
         while not ready():
             if not process.alive:
-                self._path(process.name).unlink(missing_ok=True)
+                self.stop(process.name)
                 raise FaultError(f"{process.name} ended while starting: {last_line(process.log)} (log: {process.log})")
             if time.monotonic() > deadline:
                 raise FaultError(f"{process.name} is not ready after {seconds:.0f} s; see {process.log}")
             time.sleep(0.1)
 
+    def _record(self, process: Process) -> None:
+        part = self.folder / f".{process.name}.part"
+        part.unlink(missing_ok=True)
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:  # noqa: PTH123
+            json.dump(asdict(process), out)
+        part.replace(self._path(process.name))
+
     def _recorded(self, name: str) -> Process | None:
         try:
-            return Process(**json.loads(self._path(name).read_text()))
+            return Process(**json.loads(self._path(name).read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):
@@ -132,7 +176,7 @@ def start_ticks(pid: int) -> int | None:
     if child := _children.get(pid):
         child.poll()
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()  # the program's name before it may contain spaces and brackets
@@ -142,38 +186,59 @@ def start_ticks(pid: int) -> int | None:
 def last_line(log: str | Path) -> str:
     """The last line of a log that says something."""
     try:
-        lines = Path(log).read_text(errors="replace").splitlines()
+        lines = Path(log).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return "it wrote no log"
     return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
 
 
-def _signal_group(process: Process, signum: int) -> None:
+def _boot() -> str:
     try:
-        if signum == process.stop_signal == signal.SIGINT:
-            os.kill(process.pid, signum)  # PostgreSQL tells its own children
-        else:
-            os.killpg(process.pid, signum)
-    except ProcessLookupError:
-        return
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _session(process: Process) -> list[int]:
+    """What runs in the session that a process of ours began; it may be dead itself.
+
+    The kernel gives its id to nobody else while the session has a member: where a stranger has it, none is ours.
+    """
+    ticks = start_ticks(process.pid)
+    if ticks != process.ticks and (ticks is not None or process.boot != _boot()):
+        return []
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            ours = int(fields[3]) == process.pid and int(fields[19]) >= process.ticks and fields[0] not in "ZX"
+            if ours and (ticks is not None or (folder / "cwd").readlink() == Path(process.folder)):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def _signal(process: Process, members: Iterable[int]) -> None:
+    if process.alive and process.stop_signal == signal.SIGINT:
+        _kill(process.pid, process.stop_signal)  # PostgreSQL tells its own children
+    elif process.alive:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, process.stop_signal)
+    else:
+        for pid in members:
+            _kill(pid, signal.SIGTERM)
+
+
+def _kill(pid: int, signum: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signum)
 
 
 def _wait_gone(process: Process, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while process.alive or _group_lives(process.pid):
+    while _session(process):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
-
-
-def _group_lives(group: int) -> bool:
-    """Whether any process of the group is left that is not just waiting to be reaped."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] not in "ZX":
-            return True
-    return False

@@ -48,7 +48,7 @@ def run(services: Services, date: str, use_case: str = "", *, force: bool = Fals
     if not night.succeeded():
         _lament(console, night, tasks, wall)
         return 1
-    token = (services.stack.secrets / "serving-token").read_text()
+    token = (services.stack.secrets / "serving-token").read_text(encoding="utf-8")
     Summary(lake, spec, day, ServingApi(services.settings.serving_url, token, spec.name)).print(console, tasks, wall)
     return ExitCode.DONE
 
@@ -56,7 +56,7 @@ def run(services: Services, date: str, use_case: str = "", *, force: bool = Fals
 @contextmanager
 def alone(services: Services, console: Console) -> Iterator[None]:
     """One `make run` at a time: a second one waits, then finds done what the first one did."""
-    with (services.stack.state / "run.lock").open("w") as handle:
+    with (services.stack.state / "run.lock").open("w", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

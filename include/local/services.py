@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from include.database import migrate
 from include.local.airflow import DAG_PROCESSOR, SCHEDULER, Airflow
@@ -15,11 +16,12 @@ from include.local.airflow import SERVER as AIRFLOW_SERVER
 from include.local.mlflow import Mlflow
 from include.local.postgres import Postgres
 from include.local.processes import Process, Processes
+from include.local.programs import Programs
 from include.local.serving import SERVER as SERVING_SERVER
 from include.local.serving import Serving
 from include.local.settings_file import read_settings_file
 from include.local.stack import Stack, keep_private, keep_secret
-from include.settings import PREFIX, Settings, refuse_unknown_variables
+from include.settings import PREFIX, Settings, is_secret, refuse_unknown_variables
 from include.step_specs import SECRETS
 
 # In the order they are stopped: first what gives work, last what keeps it.
@@ -46,12 +48,17 @@ class Services:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Let one command at a time start and stop things."""
-        with (self.stack.state / "stack.lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with locked(self.stack.state):
             yield
 
     def require_ports(self, *, interfaces: bool = False) -> None:
-        """Refuse, before anything is started, when something else holds a port that is about to be used."""
+        """Refuse, before anything is started, when something else holds a port that is about to be used.
+
+        What outlived a part that was killed holds its port too, and is ended first.
+        """
+        for name, left in self.processes.left_behind().items():
+            print(f"  {name} was killed: ending what it left behind ({', '.join(map(str, left))})", flush=True)
+            self.processes.stop(name)
         if self.stack.embeds_postgres:
             self.postgres.require_port()
         if self.serves_here:
@@ -66,7 +73,7 @@ class Services:
             with told("PostgreSQL"):
                 self.postgres.start()
         airflow, mlflow = self.airflow.prepare(), self.mlflow.prepare()
-        database_url = (self.stack.secrets / "database-url").read_text()
+        database_url = (self.stack.secrets / "database-url").read_text(encoding="utf-8")
         if migrate.current(database_url) != migrate.head():
             with told("tables"):
                 migrate.upgrade(database_url)
@@ -97,36 +104,53 @@ class Services:
 
     def stop(self) -> list[Process]:
         """Stop every process that this stack started, and nothing else; what was stopped, in order."""
-        stopped = [process for name in STOP_ORDER if (process := self.processes.stop(name))]
-        self.postgres.remove_copies()
-        return stopped
+        return stop_all(self.stack.state)
 
     def step_environment(self) -> dict[str, str]:
         """The environment of a step that is run by hand: the caller's, with the stack's settings and secrets."""
         plain = {
-            f"{PREFIX}{name.upper()}": value
+            f"{PREFIX}{name.upper()}": str(value)
             for name, value in self.settings.model_dump(mode="json", exclude_none=True).items()
-            if name in ("lake", "s3_endpoint", "artifacts", "serving_url", "spark_master", "spark_packages", "replay")
+            if not is_secret(name)
         }
         hidden = {
-            f"{PREFIX}{name.replace('-', '_').upper()}": (self.stack.secrets / name).read_text()
-            for name in ("database-url", "tracking-url", "serving-token")
+            variable: (self.stack.secrets / name).read_text(encoding="utf-8")
+            for variable, name in SECRETS.items()
+            if (self.stack.secrets / name).exists()
         }
         rest = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        plain = {name: str(value) for name, value in plain.items()}
         return rest | plain | hidden | {"PYTHONPATH": str(self.stack.root), "PYTHONUNBUFFERED": "1"}
 
 
-def open_services(stack: Stack) -> Services:
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """Let one command at a time start and stop things."""
+    keep_private(state)
+    with (state / "stack.lock").open("w", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def stop_all(state: Path) -> list[Process]:
+    """Stop every process of the stack with that state, and nothing else; what was stopped, in order.
+
+    No setting is asked: what runs is written down.
+    """
+    processes = Processes(state / "processes")
+    stopped = [process for name in STOP_ORDER if (process := processes.stop(name))]
+    Programs(state / "postgres-programs").remove_copy()
+    return stopped
+
+
+def open_services(stack: Stack, environment: Mapping[str, str] | None = None) -> Services:
     """The services of a stack, with `airflow_settings.yaml` read and the secrets' files written."""
     settings_file = read_settings_file(stack.root / "airflow_settings.yaml")
-    environment = dict(os.environ)
-    refuse_unknown_variables(environment)
+    refuse_unknown_variables(os.environ if environment is None else environment)
+    environment = settings_file.served_by(stack, os.environ if environment is None else environment)
     keep_private(stack.state)
-    if stack.serving_port != Stack.model_fields["serving_port"].default:
-        environment.setdefault(f"{PREFIX}SERVING_URL", stack.url(stack.serving_port))
     settings = settings_file.settings(environment)
-    processes = Processes(stack.state / "processes")
+    remembered = {name: value for name, value in environment.items() if name.startswith(PREFIX) and value}
+    processes = Processes(stack.state / "processes", remembered)
     postgres = Postgres(
         data=stack.state / "postgres",
         port=stack.postgres_port,

@@ -12,13 +12,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.errors import SettingsError
-from include.settings import OF_THE_OPERATOR, PREFIX, Settings, likely, load_settings
+from include.local.stack import Stack, load_stack
+from include.settings import OF_THE_OPERATOR, PREFIX, Settings, is_secret, likely, load_settings
 from include.step_specs import PodRuntime
 
 VARIABLE = PREFIX.lower()
-PLAIN = (OF_THE_OPERATOR - {"secrets_dir"}) | {
-    name for name, field in Settings.model_fields.items() if "Secret" not in str(field.annotation)
-}
+PLAIN = (OF_THE_OPERATOR - {"secrets_dir"}) | {name for name in Settings.model_fields if not is_secret(name)}
 """Everything that a variable may say; the rest of the settings are secrets, which no file here holds."""
 
 
@@ -118,11 +117,27 @@ class SettingsFile:
         known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
         return load_settings({name.upper(): value for name, value in values.items() if name.upper() in known})
 
+    def served_by(self, stack: Stack, environment: Mapping[str, str]) -> dict[str, str]:
+        """The environment with the address of the stack's serving API, unless it or this file names another one."""
+        name, default = f"{PREFIX}SERVING_URL", Settings.model_fields["serving_url"].default
+        named = environment.get(name) or self.variables.get(name.lower()) or default
+        own = stack.url(stack.serving_port)
+        return {**environment, name: own} if named == default != own else dict(environment)
+
+    def effective(self, environment: Mapping[str, str]) -> dict[str, Any]:
+        """What each setting comes to, by its name: the environment's, else this file's, else the default."""
+        stack = load_stack(environment)
+        of_the_operator = {
+            name: environment.get(f"{PREFIX}{name.upper()}") or self.variables.get(f"{VARIABLE}{name}")
+            for name in OF_THE_OPERATOR
+        }
+        return {**of_the_operator, **dict(self.settings(self.served_by(stack, environment))), **dict(stack)}
+
 
 def read_settings_file(path: Path) -> SettingsFile:
     """The settings file, or a `SettingsError` that names the entry that is wrong."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise SettingsError(f"{path.name} is empty or no mapping: everything in it belongs under `airflow:`")
         document = _Document.model_validate(content)

@@ -40,12 +40,14 @@ class Stack(StackSettings):
 
     def url(self, port: int) -> str:
         """The address of one of our servers, as this machine reaches it."""
-        return f"http://{self.reachable_host}:{port}"
+        host = self.reachable_host
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @property
     def reachable_host(self) -> str:
-        """A host to call our servers by; a server bound to every address answers on the loopback one."""
-        return "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
+        """A host to call our servers by; a server bound to every address answers on the loopback one of its kind."""
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+        return everywhere.get(self.host, self.host)
 
 
 def load_stack(environment: Mapping[str, str] | None = None) -> Stack:
@@ -71,14 +73,14 @@ def _random_secret() -> str:
 def keep_secret(path: Path, value: str | None = None, *, make: Callable[[], str] = _random_secret) -> str:
     """The secret kept in a file only its owner can read: `value` if given, else the one there, else a new one."""
     if path.exists():
-        kept = path.read_text()
+        kept = path.read_text(encoding="utf-8")
         if value is None or value == kept:
             return kept
     value = value or make()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.unlink(missing_ok=True)
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:  # noqa: PTH123
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:  # noqa: PTH123
         out.write(value)
     part.replace(path)
     return value

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from include.errors import ExitCode, FaultError
 from include.local.database import session
+from include.local.processes import Process
 from include.local.services import STOP_ORDER, Services
+from include.settings import PREFIX, is_secret
 from include.use_case import load_use_case
 
 LAST_RUNS = """
@@ -18,14 +21,29 @@ FROM dag_run WHERE dag_id LIKE '%_nightly_training' ORDER BY start_date DESC NUL
 
 def status(services: Services) -> int:
     """Print what runs since when, what is served since when, and the last nightly runs."""
+    left = services.processes.left_behind()
     for name in reversed(STOP_ORDER):
         process = services.processes.running(name)
         state = f"running since {local(process.since)} (process {process.pid})" if process else "not running"
+        if name in left:
+            state = f"killed; left behind: {', '.join(map(str, left[name]))} (`make up` and `make down` end them)"
         print(f"{name:<22} {state}")
+    if settings := started_with(services.processes.all()):
+        print(f"started with {', '.join(settings)}")
     print(f"\nserved   {_served(services)}")
     for line in _last_runs(services):
         print(f"run      {line}")
     return ExitCode.DONE
+
+
+def started_with(running: Iterable[Process]) -> list[str]:
+    """The settings that the stack was started with, but for its secrets: commands of any shell go by them."""
+    settings = {name: value for process in running for name, value in (process.settings or {}).items()}
+    return [
+        f"{name}={value}"
+        for name, value in sorted(settings.items())
+        if not is_secret(name.removeprefix(PREFIX).lower())
+    ]
 
 
 def local(instant: datetime) -> str:

@@ -93,7 +93,7 @@ class StateFolder:
         """One process and thread at a time; `StateError` for what cannot be written meanwhile."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with (self.path / f"{name}.lock").open("a") as file:
+            with (self.path / f"{name}.lock").open("a", encoding="utf-8") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,51 @@ def test_no_part_imports_what_it_must_not_know(part: str) -> None:
 def test_a_use_cases_spec_imports_only_the_standard_library_and_the_words_it_is_written_in() -> None:
     for path in sorted((ROOT / "include" / "use_cases").glob("*/spec.py")):
         assert set(imports(path)) <= {"__future__", "datetime", "include"}, path
+
+
+def test_text_is_utf_8_whatever_the_locale() -> None:
+    files = [path for part in FORBIDDEN for path in (ROOT / part).rglob("*.py")]
+    offences = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and of_the_locale(node)
+    ]
+    assert not offences, offences
+
+
+@pytest.mark.parametrize(
+    ("call", "depends"),
+    [
+        ("p.read_text()", True),
+        ("p.write_text(text, newline='')", True),
+        ("open(p)", True),
+        ("open(p, 'w')", True),
+        ("p.open('a')", True),
+        ("p.read_text(encoding='utf-8')", False),
+        ("p.read_text('utf-8')", False),
+        ("open(p, 'rb')", False),
+        ("lake.open(settings)", False),
+    ],
+)
+def test_what_depends_on_the_locale_is_known(call: str, depends: bool) -> None:
+    [node] = [node for node in ast.walk(ast.parse(call)) if isinstance(node, ast.Call)]
+    assert of_the_locale(node) == depends
+
+
+def of_the_locale(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in an encoding that it does not name."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if any(keyword.arg == "encoding" for keyword in call.keywords):
+        return False
+    if name in ("read_text", "write_text"):
+        return len(call.args) <= (name == "write_text")
+    given = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+    modes = [str(argument.value) for argument in given if isinstance(argument, ast.Constant)]
+    return name == "open" and (
+        any(re.fullmatch(r"[rwax]t?\+?", mode) for mode in modes)
+        or (isinstance(call.func, ast.Name) and len(given) == 1)
+    )
 
 
 def test_no_module_is_named_for_nothing() -> None:

@@ -9,12 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from include.errors import FaultError
 from include.local.processes import Process, Processes
+from tests.waiting import until
+
+ROOT = Path(__file__).resolve().parents[3]
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
@@ -48,6 +52,12 @@ def said(process: Process) -> str:
     while not (text := Path(process.log).read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
     return text
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, even where nobody has waited for it yet."""
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
 
 
 def test_a_process_is_found_again_by_another_command_and_stopped(processes: Processes) -> None:
@@ -90,8 +100,7 @@ def test_the_children_of_a_process_are_stopped_with_it(processes: Processes) -> 
     process = start(processes, PARENT)
     child = int(said(process))
     processes.stop("worker")
-    state = Path(f"/proc/{child}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
+    assert gone(child)
 
 
 def test_a_process_that_was_killed_by_hand_counts_as_gone(processes: Processes) -> None:
@@ -101,6 +110,82 @@ def test_a_process_that_was_killed_by_hand_counts_as_gone(processes: Processes) 
     while process.alive and time.monotonic() < deadline:
         time.sleep(0.02)
     assert processes.all() == []
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_what_outlives_a_leader_that_was_killed_is_found_and_ended(processes: Processes, deaf: bool) -> None:
+    # Given a process whose child has a process group of its own, as Airflow's tasks have, and which is killed
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " if deaf else ""
+    child = f"import os, signal, time; os.setpgid(0, 0); {ignore}print(os.getpid(), flush=True); time.sleep(60)"
+    starts = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
+    process = start(processes, [sys.executable, "-c", starts])
+    orphan = int(said(process))
+    os.kill(process.pid, signal.SIGKILL)
+    until(lambda: not process.alive)
+    # When another command looks, then it sees who is left
+    later = Processes(processes.folder)
+    assert later.left_behind() == {"worker": [orphan]}
+    # And when all is stopped, then nothing is left
+    assert later.stop("worker", grace=0.3) == process
+    assert gone(orphan)
+    assert later.left_behind() == {}
+
+
+def test_starting_one_again_ends_what_the_killed_one_left(processes: Processes) -> None:
+    process = start(processes, PARENT)
+    orphan = int(said(process))
+    os.kill(process.pid, signal.SIGKILL)
+    until(lambda: not process.alive)
+    assert start(processes, SLEEP).alive
+    assert gone(orphan)
+
+
+def test_nobody_elses_session_is_taken_for_what_was_left(processes: Processes, tmp_path: Path) -> None:
+    # Given a stranger's session whose leader, long gone, had the id that is in our record of a killed process
+    begins = f"import subprocess; print(subprocess.Popen({SLEEP!r}, cwd={str(tmp_path)!r}).pid, flush=True)"
+    argv = [sys.executable, "-c", begins]
+    with subprocess.Popen(argv, start_new_session=True, stdout=subprocess.PIPE, text=True) as leader:
+        assert leader.stdout is not None
+        stranger = int(leader.stdout.readline())
+        leader.wait()
+    ours = start(processes, SLEEP)
+    processes.stop("worker")
+    for changed in ({"folder": "/elsewhere"}, {"boot": "another"}, {"ticks": 2**60}):
+        record = {**asdict(ours), "pid": leader.pid, "ticks": 1, "folder": str(tmp_path), **changed}
+        (processes.folder / "worker.json").write_text(json.dumps(record))
+        # When everything of ours is stopped, then the stranger lives on
+        assert processes.stop("worker") is None, changed
+        assert not gone(stranger)
+    os.kill(stranger, signal.SIGKILL)
+
+
+def test_nothing_runs_that_is_not_written_down(processes: Processes, tmp_path: Path) -> None:
+    """Whoever starts a process and is killed before the record of it leaves nothing behind that nobody knows of."""
+    kills = f"""
+import os, signal, sys
+from pathlib import Path
+from include.local.processes import Processes
+Processes._record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Processes(Path({str(processes.folder)!r})).start(
+    "worker", ["touch", "it-ran"], environment=dict(os.environ), folder=Path({str(tmp_path)!r}), log=Path("log"))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", kills], cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    time.sleep(0.3)
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_the_settings_that_a_process_was_started_with_are_kept_for_its_owner_alone(tmp_path: Path) -> None:
+    processes = Processes(tmp_path, {"NIGHTSHIFT_DATABASE_URL": "postgresql://me:hush@db/x"})
+    start(processes, SLEEP)
+    found = Processes(tmp_path).running("worker")
+    processes.stop("worker", grace=0.1)
+    assert found is not None
+    assert found.settings == processes.settings
+    start(processes, SLEEP)
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.glob("*.json")} == {0}
+    processes.stop("worker", grace=0.1)
 
 
 def test_one_that_ends_while_it_starts_is_reported_with_its_last_words(processes: Processes) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from include.errors import SettingsError
+from include.local.following import follow
 from include.local.services import Services, open_services
+from include.local.settings_file import read_settings_file
 from include.local.stack import REPOSITORY, load_stack
 from plugins.deployment import replay
 
 
 def services_in(folder: Path, environment: dict[str, str] | None = None) -> Services:
     shutil.copyfile(REPOSITORY / "airflow_settings.yaml", folder / "airflow_settings.yaml")
-    return open_services(load_stack(environment or {}).model_copy(update={"root": folder}))
+    stack = load_stack(environment or {}).model_copy(update={"root": folder})
+    return open_services(stack, environment)
 
 
 @pytest.mark.parametrize("part", ["POSTGRES", "SERVING", "AIRFLOW", "MLFLOW"])
@@ -47,6 +52,35 @@ def test_replay_in_the_settings_file_reaches_the_schedules_of_the_dag_files(tmp_
     entry = text[text.index("variable_name: nightshift_replay #") :].split("    - ")[0]
     path.write_text(text.replace(entry, entry.replace('"false"', '"true"')))
     assert replay(open_services(services.stack).airflow.environment())
+
+
+@pytest.mark.parametrize(
+    "given", [{"HOST": "192.0.2.1"}, {"SERVING_PORT": "9001"}, {"HOST": "::1", "SERVING_PORT": "1"}, {}]
+)
+def test_the_stack_serves_itself_wherever_it_listens(tmp_path: Path, given: dict[str, str]) -> None:
+    environment = {f"NIGHTSHIFT_{name}": value for name, value in given.items()}
+    assert services_in(tmp_path, environment).serves_here
+    elsewhere = environment | {"NIGHTSHIFT_SERVING_URL": "http://serving.internal"}
+    assert not services_in(tmp_path, elsewhere).serves_here
+
+
+def test_the_settings_of_a_running_stack_are_not_lost_by_a_look_at_it_from_another_shell(tmp_path: Path) -> None:
+    """Steps of the running Airflow read the database's address from a file that each command writes."""
+    external = {
+        "NIGHTSHIFT_DATABASE_URL": "postgresql://me@db.internal/x",
+        "NIGHTSHIFT_SERVING_PORT": str(_free_port()),
+    }
+    services = services_in(tmp_path, external)
+    argv = [sys.executable, "-c", "import time; time.sleep(60)"]
+    services.processes.start("serving", argv, environment=dict(os.environ), folder=tmp_path, log=tmp_path / "log")
+    try:
+        settings_file = read_settings_file(tmp_path / "airflow_settings.yaml")
+        followed = follow({}, services.processes.all(), settings_file.effective).environment
+        again = services_in(tmp_path, dict(followed))
+        assert (again.stack.secrets / "database-url").read_text() == external["NIGHTSHIFT_DATABASE_URL"]
+        assert again.stack.serving_port == services.stack.serving_port
+    finally:
+        services.processes.stop("serving")
 
 
 def test_the_password_of_a_kafka_user_reaches_the_steps_as_a_secret(

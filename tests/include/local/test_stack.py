@@ -25,6 +25,11 @@ def test_servers_bound_to_every_address_are_reached_on_the_loopback_one() -> Non
     )
 
 
+@pytest.mark.parametrize(("host", "reached"), [("::1", "[::1]"), ("::", "[::1]"), ("192.0.2.1", "192.0.2.1")])
+def test_an_address_is_written_as_urls_have_it(host: str, reached: str) -> None:
+    assert load_stack({"NIGHTSHIFT_HOST": host}).url(8890) == f"http://{reached}:8890"
+
+
 def test_a_wrong_port_is_named() -> None:
     with pytest.raises(SettingsError, match="NIGHTSHIFT_MLFLOW_PORT=many"):
         load_stack({"NIGHTSHIFT_MLFLOW_PORT": "many"})

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import gzip
+import re
 import threading
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 from include.errors import DataError, ExitCode, FaultError
 from include.quality.conform import conform
 from include.sources import download
 from include.sources.tabular import Files, TabularSource
-from tests.small_case import DAY, SALES
+from include.step import Context
+from include.steps.extract import Arguments, extract
+from include.storage.lake import Dataset, Layer, days_between
+from tests.small_case import DAY, SALES, SPEC, small_context
 
 FIRST = date(2026, 5, 1)
 CSV = (
@@ -212,3 +218,138 @@ def test_a_date_column_that_is_not_there_is_named(folder: Path) -> None:
 def test_files_say_which_day_in_exactly_one_way(path: str, column: str | None) -> None:
     with pytest.raises(ValueError, match=r"give either \{date\} in the path or a date_column"):
         Files(path, column)
+
+
+WRONG_FILES: dict[str, tuple[dict[str, Any], str]] = {
+    "another format": ({"path": "{date}.xlsx"}, "end the path in .csv, .csv.gz, .parquet"),
+    "an unknown name": ({"path": "{day}/{date}.csv"}, "nothing stands for {day}; write {date} or {topic}"),
+    "a clock without a column": ({"path": "{date}.csv", "clock": SPEC}, "a clock reads a date_column; name it"),
+    "no room": ({"path": "{date}.csv", "max_bytes": 0}, "max_bytes 0; give at least 1"),
+}
+
+
+@pytest.mark.parametrize(("given", "reason"), WRONG_FILES.values(), ids=WRONG_FILES.keys())
+def test_files_that_cannot_be_read_are_refused_when_they_are_named(given: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        Files(**given)
+
+
+# A folder in place of a file
+
+
+PARTS = [pa.table({"id": ["a"], "day": [DAY]}), pa.table({"id": ["b"], "day": [DAY]})]
+
+
+def spark_folder(folder: Path, parts: list[pa.Table], suffix: str = "snappy.parquet") -> Path:
+    """What Spark writes in place of one file."""
+    folder.mkdir(parents=True)
+    for number, part in enumerate(parts):
+        path = folder / f"part-{number:05}-5b0e.c000.{suffix}"
+        if suffix == "csv":
+            csv.write_csv(part, path)
+        else:
+            pq.write_table(part, path)
+        (folder / f".{path.name}.crc").write_bytes(b"crc")
+    (folder / "_SUCCESS").write_bytes(b"")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_a_folder_of_parts_is_read_as_one_file(tmp_path: Path, suffix: str) -> None:
+    spark_folder(tmp_path / f"all.{suffix}", PARTS, suffix)
+    assert source(str(tmp_path), f"all.{suffix}").read("sales", DAY)["id"].to_pylist() == ["a", "b"]
+    spark_folder(tmp_path / "in" / f"{DAY}.{suffix}", PARTS, suffix)
+    assert source(tmp_path.as_uri(), f"in/{{date}}.{suffix}").read("sales", DAY)["id"].to_pylist() == ["a", "b"]
+
+
+def test_a_folder_of_parts_in_a_bucket_is_read_as_one_file(tmp_path: Path, bucket: str, s3_endpoint: str) -> None:
+    client = boto3.client("s3", endpoint_url=s3_endpoint)
+    for file in spark_folder(tmp_path / "all.parquet", PARTS).iterdir():
+        client.upload_file(str(file), bucket, f"in/all.parquet/{file.name}")
+    read = source(f"s3://{bucket}/in", "all.parquet", s3_endpoint=s3_endpoint).read("sales", DAY)
+    assert read["id"].to_pylist() == ["a", "b"]
+
+
+def test_an_empty_part_of_a_csv_folder_has_no_rows(tmp_path: Path) -> None:
+    folder = spark_folder(tmp_path / "all.csv", PARTS, "csv")
+    (folder / "part-00000-0000.csv").write_bytes(b"")
+    assert source(str(tmp_path), "all.csv").read("sales", DAY).num_rows == 2
+
+
+def test_a_folder_that_cannot_be_one_file_is_told(tmp_path: Path) -> None:
+    # Given parts with other columns, a folder cut by a column, one without a part, and one that Spark still writes
+    spark_folder(tmp_path / "other.parquet", [PARTS[0], PARTS[1].rename_columns(["name", "day"])])
+    spark_folder(tmp_path / "cut.parquet" / "country=NA", PARTS)
+    (tmp_path / "empty.parquet").mkdir()
+    spark_folder(tmp_path / "begun.parquet", PARTS)
+    (tmp_path / "begun.parquet" / "_temporary").mkdir()
+    (tmp_path / "begun.parquet" / "_temporary" / "part-0.parquet").write_bytes(b"PAR1")
+    for name, error, reason in (
+        ("other", DataError, "do not fit together: .*/part-00001-5b0e.c000.snappy.parquet has other columns"),
+        ("cut", DataError, "is cut into folders by a column, which its files then lack; write it without partitions"),
+        ("empty", DataError, "is not there; deliver it, or correct the path"),
+        ("begun", FaultError, "is still being written"),
+    ):
+        with pytest.raises(error, match=f"^source: .*/{name}.parquet.*{reason}"):
+            source(str(tmp_path), f"{name}.parquet").read("sales", DAY)
+
+
+def test_a_folder_of_parts_has_the_limit_of_a_file(tmp_path: Path) -> None:
+    folder = spark_folder(tmp_path / "all.parquet", [pa.table({"id": ["x" * 1000], "day": [DAY]})] * 9)
+    largest = max(file.stat().st_size for file in folder.glob("*.parquet"))
+    one = TabularSource(str(tmp_path), {"sales": Files("all.parquet", "day", max_bytes=largest)}, first_day=FIRST)
+    with pytest.raises(DataError, match=r"all.parquet has more than .* raise max_bytes"):
+        one.read("sales", DAY)
+
+
+def test_a_small_parquet_file_of_many_values_has_the_limit_too(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["x" * 1000] * 40_000}), tmp_path / f"{DAY}.parquet")
+    assert (tmp_path / f"{DAY}.parquet").stat().st_size < 100_000
+    files = Files("{date}.parquet", max_bytes=32 << 20)
+    with pytest.raises(DataError, match=r"has more than 32 MiB, packed or unpacked"):
+        TabularSource(str(tmp_path), {"sales": files}, first_day=FIRST).read("sales", DAY)
+
+
+def test_a_folder_that_is_away_is_a_fault_and_not_a_day_that_was_never_delivered(tmp_path: Path) -> None:
+    with pytest.raises(
+        FaultError, match=r"source: the folder .*/mount is not there; is it mounted, and the path right\?"
+    ):
+        source(str(tmp_path / "mount")).read("sales", DAY)
+
+
+# Through extract
+
+
+def case_of(folder: Path, sales_file: bytes, path: str = "sales-{date}.csv", **contract: Any) -> Context:
+    """A use case whose day has this file of sales, and good files on the days before."""
+    for day in days_between(DAY - timedelta(days=5), DAY):
+        (folder / f"sales-{day}.csv").write_bytes(CSV.encode())
+        (folder / f"plans-{day}.csv").write_text("id,amount\ns-1,1\n")
+    (folder / f"plans-{DAY + timedelta(days=1)}.csv").write_text("id,amount\ns-1,1\n")
+    (folder / path.format(date=DAY)).write_bytes(sales_file)
+    files = {"sales": Files(path), "plans": Files("plans-{date}.csv")}
+    return small_context(folder, TabularSource(str(folder), files, first_day=FIRST), **contract)
+
+
+def run(case: Context) -> int:
+    return extract(case, Arguments(use_case="small", date=DAY)).rows["raw/sales"]
+
+
+def test_a_day_of_no_byte_is_an_empty_day_where_those_are_normal(tmp_path: Path) -> None:
+    assert run(case_of(tmp_path, b"", min_rows=0)) == 0
+
+
+def test_a_day_of_no_byte_is_told_where_rows_are_expected(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"sales of {DAY}: rule not_empty: 0 rows, at least 1 are expected"):
+        run(case_of(tmp_path, b""))
+
+
+def test_names_that_look_like_nothing_are_names(tmp_path: Path) -> None:
+    rows = "".join(
+        f"s-{n},north,1,{note},2026-05-20T08:00:00Z\n"
+        for n, note in enumerate(["NA", '"NA"', "None", "null", "", '""'])
+    )
+    case = case_of(tmp_path, f"id,shop,amount,note,at\n{rows}".encode())
+    run(case)
+    notes = case.lake.read(Dataset(Layer.RAW, "sales").on(DAY))["note"].to_pylist()
+    assert notes == ["NA", "NA", "None", "null", None, ""]

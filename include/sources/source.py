@@ -43,3 +43,11 @@ class DatedRows(Protocol):
 
     def undated(self, topic: str) -> Undated | None:
         """The topic's rows that name no day; None for a topic whose days are told apart in another way."""
+
+
+@runtime_checkable
+class Extensible(Protocol):
+    """A source that can be made to answer later days than it does."""
+
+    later_days: str
+    """What a person would do for days after `last_day`, as the end of "choose a day inside or …"; may be empty."""

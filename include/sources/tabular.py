@@ -91,6 +91,7 @@ class TabularSource:
     ) -> None:
         self.first_day = first_day
         self.last_day = last_day
+        self.later_days = "correct last_day of the source"
         self._root = root.partition("?")[0] if "://" in root else root
         self._place = open_place(root, s3_endpoint=s3_endpoint)
         self._topics = topics

@@ -17,7 +17,7 @@ from include.quality.breaches import Breach, Rule, counts, describe, examples
 from include.quality.conform import conform
 from include.quality.contract import Contract, check_references
 from include.quality.quarantine import quarantine
-from include.sources.source import DatedRows, Source, Undated
+from include.sources.source import DatedRows, Extensible, Source, Undated
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Lake, Layer, Partition, days_between
 from include.use_case import Topic, UseCaseSpec
@@ -84,7 +84,8 @@ def check_day(spec: UseCaseSpec, source: Source, day: date, now: datetime) -> No
     """Refuse a data day that the source cannot answer, or that is not over, before any work is done."""
     span = f"{source.first_day} … {source.last_day}" if source.last_day != date.max else f"from {source.first_day} on"
     if not source.first_day <= day <= source.last_day:
-        beyond = " or set NIGHTSHIFT_REPLAY=true" if day > source.last_day else ""
+        later = source.later_days if isinstance(source, Extensible) else ""
+        beyond = f" or {later}" if later and day > source.last_day else ""
         raise SettingsError(f"D={day} is outside the data ({span}); choose a day inside{beyond}")
     if spec.day_end(day) > now:
         raise SettingsError(

@@ -116,6 +116,8 @@ class NycFlights13:
         moved = timedelta(weeks=weeks or 0)
         self.first_day = SPEC.first_day + moved
         self.last_day = date.max if replay and weeks is None else SPEC.last_day + moved
+        ways = [] if weeks is None else ["unset NIGHTSHIFT_REPLAY_WEEKS"]
+        self.later_days = " and ".join(ways if replay else [*ways, "set NIGHTSHIFT_REPLAY=true"])
         self._replay = replay
         self._weeks = weeks
         self._folder = folder
@@ -161,9 +163,10 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
     path = folder / name
     try:
         content = zipfile.ZipFile(path).read(path.stem) if path.suffix == ".zip" else path.read_bytes()
-    except OSError as error:
-        raise FaultError(f"source: cannot read {path}: {error.strerror or error}; install {PACKAGE} again") from error
-    frame: pd.DataFrame = csv.read_csv(io.BytesIO(content), convert_options=missing).to_pandas()
+        frame: pd.DataFrame = csv.read_csv(io.BytesIO(content), convert_options=missing).to_pandas()
+    except (OSError, zipfile.BadZipFile, KeyError, pa.ArrowInvalid) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FaultError(f"source: cannot read {path}: {reason}; install {PACKAGE} again") from error
     return frame
 
 

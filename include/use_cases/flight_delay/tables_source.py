@@ -11,7 +11,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from include.database.address import libpq_url
-from include.errors import DataError, FaultError
+from include.errors import DataError, FaultError, StepError
 from include.ingestion.ledger import SESSION
 from include.quality.contract import Contract
 from include.settings import Settings
@@ -46,6 +46,7 @@ class TablesSource:
             raise DataError("source: table flights is empty; let the collectors and workers run, or read the files")
         self.first_day: date = first
         self.last_day: date = last - timedelta(days=1)
+        self.later_days = "let the collectors and workers bring it"
 
     def read(self, topic: str, day: date) -> pa.Table:
         """The rows of a topic's data day, with its contract's columns."""
@@ -93,9 +94,13 @@ def _names(names: Any) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
-def _fault(error: psycopg.Error) -> FaultError:
+def _fault(error: psycopg.Error) -> StepError:
     lines = str(error).strip().splitlines()
-    return FaultError(
-        f"source: the tables cannot be read: {lines[0] if lines else type(error).__name__}; "
-        "is PostgreSQL up, and at the newest revision (python -m include.database.migrate upgrade)?"
-    )
+    said = f"source: the tables cannot be read: {lines[0] if lines else type(error).__name__}"
+    if isinstance(error, psycopg.DataError):
+        return DataError(f"{said}; correct the rows")
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+        return FaultError(f"{said}; bring them up to date: python -m include.database.migrate upgrade")
+    if isinstance(error, psycopg.OperationalError):
+        return FaultError(f"{said}; is PostgreSQL up, and NIGHTSHIFT_DATABASE_URL right?")
+    return FaultError(said)

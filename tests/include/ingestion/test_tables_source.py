@@ -84,6 +84,24 @@ def test_empty_tables_and_a_database_that_is_away_say_what_to_do(database: str) 
         TablesSource("postgresql://nobody@127.0.0.1:9/none")
 
 
+def test_tables_that_cannot_be_read_say_why_and_what_helps(stored: Site) -> None:
+    # Given a value that no partition can hold
+    with psycopg.connect(stored.url) as session:
+        session.execute("UPDATE flights SET scheduled_arrival = 'infinity'")
+    # Then the rows are to be corrected, and a retry would not help
+    tables = TablesSource(stored.url)
+    with pytest.raises(DataError, match=r"^source: the tables cannot be read: .*; correct the rows$"):
+        tables.read("flights", DAY)
+    tables.close()
+    # And given tables of an older revision, it is the revision that helps
+    with psycopg.connect(stored.url) as session:
+        session.execute("ALTER TABLE weather_observations RENAME COLUMN visibility TO sight")
+    tables = TablesSource(stored.url)
+    with pytest.raises(FaultError, match=r"visibility.*; bring them up to date: python -m include.database.migrate up"):
+        tables.read("weather", DAY)
+    tables.close()
+
+
 def test_landing_broker_is_the_default() -> None:
     from include.ingestion.brokers.broker import open_broker
 

@@ -344,6 +344,20 @@ def test_a_day_of_no_byte_is_told_where_rows_are_expected(tmp_path: Path) -> Non
         run(case_of(tmp_path, b""))
 
 
+def test_columns_twice_or_without_a_name_matter_only_where_the_contract_names_them(tmp_path: Path) -> None:
+    header, row = CSV.splitlines()[:2]
+    more = f"{header},,,other,other\n{row},,,1,2\ns-x,east,1,,2026-05-20T08:00:00Z,,,3,4\n".encode()
+    case = case_of(tmp_path, more, max_quarantined=0.5)
+    assert run(case) == 1
+    # And what is set apart has all of them
+    kept = case.lake.read(Dataset(Layer.QUARANTINE, "sales").on(DAY)).to_pylist()
+    assert len(kept) == 1
+    assert {"3", "4"} <= set(kept[0].values())
+    # But a column of the contract is there once
+    with pytest.raises(DataError, match=f"sales of {DAY}: .*column amount: 2 columns have this name"):
+        run(case_of(tmp_path, f"{header},amount\n{row},7\n".encode()))
+
+
 def test_names_that_look_like_nothing_are_names(tmp_path: Path) -> None:
     rows = "".join(
         f"s-{n},north,1,{note},2026-05-20T08:00:00Z\n"

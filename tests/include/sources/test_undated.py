@@ -82,6 +82,12 @@ def test_no_row_of_the_file_vanishes(days: list[str], tolerated: float, text: bo
             assert rows(case, RAW) + rows(case, QUARANTINE) == len(days)
 
 
+def test_dates_that_the_contract_takes_are_cut_however_they_are_written(tmp_path: Path) -> None:
+    case = context(tmp_path, ["2026-05-20", "2026-5-20", " 2026-05-20 ", "2026-05-20T00:00:00", "2026-05-20 00:00"])
+    assert run(case)["quarantined"] == 0
+    assert case.lake.require(RAW.on(DAY)).rows == 5
+
+
 WRITTEN = [
     (pa.date32(), DAY, None),
     (pa.timestamp("us"), datetime.combine(DAY, time()), None),

@@ -21,6 +21,7 @@ import pytest
 
 from include.errors import DataError, ExitCode, LakeError, SettingsError
 from include.settings import Settings
+from include.sources.tabular import TabularSource
 from include.steps.extract import Arguments, check_day, extract
 from include.storage.lake import Dataset, Lake, Layer, days_between
 from include.storage.store import open_store
@@ -252,6 +253,16 @@ def test_a_date_outside_the_data_is_refused_before_any_work(tmp_path: Path, day:
     assert done.returncode == ExitCode.BAD_SETTINGS
     assert (tmp_path / "lake.message").read_text() == message
     assert not (tmp_path / "lake").exists()
+
+
+def test_only_a_source_that_has_a_way_to_later_days_tells_of_it(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"is outside the data \(.*\); choose a day inside$"):
+        check_day(SPEC, Tables(), date(2026, 7, 1), datetime(2027, 1, 1, tzinfo=UTC))
+    files = TabularSource(str(tmp_path), {}, first_day=FIRST, last_day=DAY)
+    with pytest.raises(SettingsError, match=r"; choose a day inside or correct last_day of the source$"):
+        check_day(SPEC, files, date(2026, 7, 1), datetime(2027, 1, 1, tzinfo=UTC))
+    with pytest.raises(SettingsError, match=r"; choose a day inside$"):
+        check_day(SPEC, files, date(2026, 4, 1), datetime(2027, 1, 1, tzinfo=UTC))
 
 
 def test_a_day_that_is_not_over_is_refused_even_in_replay() -> None:

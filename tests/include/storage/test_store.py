@@ -73,6 +73,13 @@ def test_a_folder_shows_no_unfinished_file(tmp_path: Path) -> None:
     assert list(store.names("a")) == ["a/whole"]
 
 
+def test_the_bytes_of_a_blob_are_counted(store: Store) -> None:
+    store.replace("a/one.txt", b"12345")
+    assert store.size("a/one.txt") == 5
+    with pytest.raises(FileNotFoundError):
+        store.size("a/two.txt")
+
+
 def test_what_is_not_there_is_a_file_not_found(store: Store) -> None:
     with pytest.raises(FileNotFoundError):
         store.read("nothing")

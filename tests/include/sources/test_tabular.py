@@ -354,8 +354,9 @@ def test_columns_twice_or_without_a_name_matter_only_where_the_contract_names_th
     assert len(kept) == 1
     assert {"3", "4"} <= set(kept[0].values())
     # But a column of the contract is there once
+    (tmp_path / "other").mkdir()
     with pytest.raises(DataError, match=f"sales of {DAY}: .*column amount: 2 columns have this name"):
-        run(case_of(tmp_path, f"{header},amount\n{row},7\n".encode()))
+        run(case_of(tmp_path / "other", f"{header},amount\n{row},7\n".encode()))
 
 
 def test_names_that_look_like_nothing_are_names(tmp_path: Path) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import mimetypes
 import os
+import random
+import re
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote, unquote, urlparse
 
 from include.errors import LakeError, SettingsError
@@ -24,9 +28,22 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightshift")
 
 CONNECTIONS = 16
+ROUNDS = 3
+"""How often the client's own four tries are repeated: a busy store turns many away."""
+PAUSE_SECONDS = 1.0
+NOT_THERE = frozenset({"NoSuchKey", "404"})
+TAKEN = frozenset({"PreconditionFailed", "412"})
+SLOW_DOWN = frozenset(
+    {"SlowDown", "503", "ServiceUnavailable", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
+    | {"TooManyRequests", "TooManyRequestsException", "429", "BandwidthLimitExceeded", "RequestThrottled"}
+)
+STALLED = frozenset({"RequestTimeout", "RequestTimeoutException", "IncompleteBody", "OperationAborted"})
 CONFLICT = "ConditionalRequestConflict"
 CONFLICTS = 5
 """How often S3 may say that another exclusive write of the same key is under way, before we give up."""
+
+
+Answer = TypeVar("Answer")
 
 
 class Store(Protocol):
@@ -66,6 +83,9 @@ class Store(Protocol):
 def open_store(uri: str, *, s3_endpoint: str | None = None) -> Store:
     """The store at a folder path, `file://…` or `s3://bucket/prefix`."""
     parsed = urlparse(uri)
+    if s3_endpoint is not None and not re.match(r"https?://[^/]", s3_endpoint):
+        wanted = s3_endpoint.rpartition("://")[2]
+        raise SettingsError(f"NIGHTSHIFT_S3_ENDPOINT {s3_endpoint!r} is no http address; write https://{wanted}")
     if parsed.scheme == "s3":
         return S3Store(parsed.netloc, parsed.path.strip("/"), endpoint=s3_endpoint)
     if parsed.scheme == "file":
@@ -234,13 +254,14 @@ class S3Store:
             return self._client
 
     def read(self, name: str) -> bytes:
-        with self._reported("read", name):
+        def got() -> bytes:  # with its body: a connection may break off in the middle of it
             return self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"].read()
+
+        return self._do("read", name, got)
 
     def exists(self, name: str) -> bool:
         try:
-            with self._reported("read", name):
-                self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)
+            self._do("read", name, lambda: self.client.head_object(Bucket=self.bucket, Key=self.prefix + name))
         except FileNotFoundError:
             return False
         return True
@@ -249,47 +270,52 @@ class S3Store:
         # Named, because a browser would offer a page of unknown type for download.
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         key = self.prefix + name
-        with self._reported("write", name):
-            if isinstance(content, bytes):
-                self.client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=kind)
-            else:
-                self.client.upload_file(str(content), self.bucket, key, ExtraArgs={"ContentType": kind})
+        if isinstance(content, bytes):
+            self._do(
+                "write",
+                name,
+                lambda: self.client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=kind),
+            )
+        else:
+            named = {"ContentType": kind}
+            self._do("write", name, lambda: self.client.upload_file(str(content), self.bucket, key, ExtraArgs=named))
 
     def create(self, name: str, content: bytes) -> bool:
-        from botocore.exceptions import ClientError
+        def put() -> object:
+            return self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content, IfNoneMatch="*")
 
         for attempt in range(CONFLICTS):
             try:
-                with self._reported("write", name, passing=("PreconditionFailed", "412", CONFLICT)):
-                    self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content, IfNoneMatch="*")
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") != CONFLICT:
-                    return False
+                self._do("write", name, put)
+            except _TakenError as taken:
+                # Of an exclusive write whose answer was lost, the second try meets what the first one wrote.
+                return taken.tried_before and self.read(name) == content
+            except _ConflictError:
                 time.sleep(0.1 * 2**attempt)
             else:
                 return True
         raise LakeError(f"lake: cannot write {self.uri(name)}: others write it all the time; run the step again")
 
     def names(self, prefix: str) -> Iterator[str]:
-        with self._reported("list", prefix):
-            pages = self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=f"{self.prefix}{prefix}/"
-            )
-            for page in pages:
-                for entry in page.get("Contents", []):
-                    yield entry["Key"].removeprefix(self.prefix)
+        wanted: dict[str, Any] = {"Bucket": self.bucket, "Prefix": f"{self.prefix}{prefix}/"}
+        while True:
+            page = self._do("list", prefix, lambda: self.client.list_objects_v2(**wanted))
+            for entry in page.get("Contents", []):
+                yield entry["Key"].removeprefix(self.prefix)
+            if not page.get("IsTruncated"):
+                return
+            wanted["ContinuationToken"] = page["NextContinuationToken"]
 
     def modified(self, name: str) -> datetime:
-        with self._reported("read", name):
-            return self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)["LastModified"]
+        head = self._do("read", name, lambda: self.client.head_object(Bucket=self.bucket, Key=self.prefix + name))
+        return head["LastModified"]
 
     def size(self, name: str) -> int:
-        with self._reported("read", name):
-            return self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)["ContentLength"]
+        head = self._do("read", name, lambda: self.client.head_object(Bucket=self.bucket, Key=self.prefix + name))
+        return head["ContentLength"]
 
     def delete(self, name: str) -> None:
-        with self._reported("delete", name):
-            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + name)
+        self._do("delete", name, lambda: self.client.delete_object(Bucket=self.bucket, Key=self.prefix + name))
 
     def clear(self, prefix: str) -> None:
         for name in self.names(prefix):
@@ -298,18 +324,81 @@ class S3Store:
     def uri(self, name: str) -> str:
         return f"s3://{self.bucket}/{self.prefix}{name}"
 
-    @contextmanager
-    def _reported(self, act: str, name: str, *, passing: tuple[str, ...] = ()) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError
+    def _do(self, act: str, name: str, call: Callable[[], Answer]) -> Answer:
+        """A call's answer, after so many rounds of the client's own tries as it takes; else a `LakeError`.
 
-        try:
-            yield
-        except ClientError as error:
+        Raises `FileNotFoundError` for a blob that is not there; of exclusive writes `_TakenError` and `_ConflictError`.
+        """
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+        from urllib3.exceptions import HTTPError
+
+        for rounds in count(1):
+            try:
+                return call()
+            except (ClientError, BotoCoreError, Boto3Error, HTTPError, ConnectionError, TimeoutError) as raised:
+                error = raised.__context__ if isinstance(raised, Boto3Error) and raised.__context__ else raised
+                refusal = Refusal.of(error)
+                if refusal.code in NOT_THERE:
+                    raise FileNotFoundError(self.uri(name)) from None
+                if refusal.code in TAKEN:
+                    raise _TakenError(tried_before=rounds > 1 or refusal.tried_before) from None
+                if refusal.code == CONFLICT:
+                    raise _ConflictError from None
+                if rounds == ROUNDS or not refusal.passes:
+                    raise LakeError(f"lake: cannot {act} {self.uri(name)}: {refusal}") from error
+                # With a pause that differs, or all who were turned away would come back at once.
+                time.sleep(PAUSE_SECONDS * 2**rounds * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+        raise AssertionError("unreachable")
+
+
+class _TakenError(Exception):
+    """Another blob is there; `tried_before`: the same write may have put it there, and its answer was lost."""
+
+    def __init__(self, *, tried_before: bool) -> None:
+        self.tried_before = tried_before
+
+
+class _ConflictError(Exception):
+    """Another exclusive write of the same name is under way."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an S3 did not do as it was asked: its code, or the client's words where there was no answer.
+
+    `passes` tells whether it may do so a moment later.
+    """
+
+    code: str
+    words: str
+    passes: bool
+    tried_before: bool = False
+
+    @classmethod
+    def of(cls, error: BaseException) -> Refusal:
+        """What an error of boto3's tells."""
+        from botocore.exceptions import ClientError, IncompleteReadError, NoCredentialsError
+        from botocore.exceptions import ConnectionError as NoConnectionError
+        from botocore.exceptions import HTTPClientError as BrokenConnectionError
+        from urllib3.exceptions import HTTPError
+
+        if isinstance(error, ClientError):
             code = str(error.response.get("Error", {}).get("Code"))
-            if code in ("NoSuchKey", "404"):
-                raise FileNotFoundError(self.uri(name)) from None
-            if code in passing:
-                raise
-            raise LakeError(f"lake: cannot {act} {self.uri(name)}: {code}; check bucket and credentials") from error
-        except BotoCoreError as error:
-            raise LakeError(f"lake: cannot {act} {self.uri(name)}: {error}; is the endpoint up?") from error
+            meta = error.response.get("ResponseMetadata", {})
+            status = int(meta.get("HTTPStatusCode", 0))
+            passes = status >= 500 or code in SLOW_DOWN or code in STALLED
+            return cls(code, "", passes, meta.get("RetryAttempts", 0) > 0)
+        if isinstance(error, NoCredentialsError):
+            return cls("", "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", False)
+        away = isinstance(error, NoConnectionError | BrokenConnectionError | IncompleteReadError | HTTPError | OSError)
+        return cls("", f"{error}; is the endpoint up?" if away else str(error), away)
+
+    def __str__(self) -> str:
+        if self.words:
+            return self.words
+        if self.code in SLOW_DOWN:
+            return f"{self.code}: the store asks to slow down, and went on to; run the step again later"
+        if self.passes:
+            return f"{self.code}: the store is in trouble; run the step again later"
+        return f"{self.code}; check bucket and credentials"

@@ -106,6 +106,19 @@ def test_a_page_in_a_bucket_is_named_a_page(bucket: str, s3_endpoint: str) -> No
     assert head["ContentType"] == "text/html"
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "wanted"),
+    [
+        ("minio:9000", "https://minio:9000"),
+        ("minio.internal", "https://minio.internal"),
+        ("s3://minio", "https://minio"),
+    ],
+)
+def test_an_endpoint_that_is_no_web_address_is_refused_by_the_settings_name(endpoint: str, wanted: str) -> None:
+    with pytest.raises(SettingsError, match=f"NIGHTSHIFT_S3_ENDPOINT '{endpoint}' is no http address; write {wanted}"):
+        open_store("s3://bucket/lake", s3_endpoint=endpoint)
+
+
 @pytest.mark.parametrize("uri", ["ftp://host/lake", "gs://bucket/lake"])
 def test_an_unknown_kind_of_place_is_refused_by_name(uri: str) -> None:
     with pytest.raises(SettingsError, match=uri.split("/", maxsplit=1)[0]):
@@ -171,7 +184,8 @@ def test_what_cannot_be_cleared_hides_neither_an_error_nor_a_success(
     assert caplog.text.count("scratch stays for a later run to clear: lake: cannot delete scratch: SlowDown") == 2
 
 
-def test_an_s3_endpoint_that_is_down_is_one_clear_line(s3_credentials: None) -> None:
+def test_an_s3_endpoint_that_is_down_is_one_clear_line(s3_credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.storage.store.ROUNDS", 1)
     store = open_store("s3://bucket/lake", s3_endpoint="http://127.0.0.1:9")
     with pytest.raises(LakeError, match=r"lake: cannot read s3://bucket/lake/x: .*endpoint") as raised:
         store.read("x")

@@ -1,0 +1,110 @@
+"""A proxy before an S3 that turns away, breaks off and loses answers, by the number of the request."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "server", "date", "keep-alive"}
+
+
+class Fault(Enum):
+    """What becomes of a request."""
+
+    NONE = "it is answered"
+    SLOW_DOWN = "503 SlowDown; the store never sees it"
+    RESET = "the connection is reset; the store never sees it"
+    LOST = "the store does it; the connection is reset before the answer"
+    HALF = "the store does it; the connection is reset in the middle of the answer"
+
+
+class FaultProxy:
+    """Stands before a server; `fault` says what becomes of request n (from 1) by its number and method."""
+
+    def __init__(self, upstream: str, fault: Callable[[int, str], Fault]) -> None:
+        self.seen: list[tuple[str, Fault]] = []
+        lock = threading.Lock()
+
+        def next_fault(method: str) -> Fault:
+            with lock:
+                chosen = fault(len(self.seen) + 1, method)
+                self.seen.append((method, chosen))
+                return chosen
+
+        handler = type("Handler", (_Handler,), {"upstream": urlsplit(upstream), "next_fault": staticmethod(next_fault)})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def faults(self) -> int:
+        """How many requests did not go well."""
+        return sum(fault is not Fault.NONE for _, fault in self.seen)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    upstream: ClassVar[Any]
+    next_fault: ClassVar[Callable[[str], Fault]]
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        fault = type(self).next_fault(self.command)
+        if fault is Fault.RESET:
+            return self._reset()
+        if fault is Fault.SLOW_DOWN:
+            return self._answer(503, [], b"<Error><Code>SlowDown</Code><Message>Reduce your rate.</Message></Error>")
+        connection = http.client.HTTPConnection(self.upstream.netloc, timeout=30)
+        connection.request(self.command, self.path, body, dict(self.headers))
+        answer = connection.getresponse()
+        content = answer.read()
+        kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP_BY_HOP]
+        length = answer.getheader("content-length", "0") if self.command == "HEAD" else str(len(content))
+        connection.close()
+        if fault is Fault.LOST:
+            return self._reset()
+        self.send_response(answer.status)
+        for name, value in [*kept, ("Content-Length", length)]:
+            self.send_header(name, value)
+        if fault is Fault.HALF:
+            if content:
+                self.end_headers()
+                self.wfile.write(content[: len(content) // 2])
+            return self._reset()
+        self.end_headers()
+        self.wfile.write(content)
+        return None
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _any  # noqa: N815
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        self.send_response(status)
+        for name, value in [*headers, ("Content-Length", str(len(content)))]:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content if self.command != "HEAD" else b"")
+
+    def _reset(self) -> None:
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()

@@ -1,0 +1,148 @@
+"""A bucket that turns away, breaks off and loses answers: the lake ends right, bytes equal; or one line says why.
+
+The bucket is a mock of S3 (moto) behind real HTTP; between it and us stands a proxy that does the harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pytest
+
+from include.errors import ExitCode, LakeError
+from include.storage.lake import Dataset, Lake, Layer
+from include.storage.store import S3Store, Store, open_store
+from tests.fault_proxy import Fault, FaultProxy
+
+Faulty = Callable[[Callable[[int, str], Fault]], FaultProxy]
+DAYS = [date(2013, 10, 1) + timedelta(days=number) for number in range(8)]
+FLIGHTS = Dataset(Layer.RAW, "flights")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses as in production, but shorter."""
+    monkeypatch.setattr("include.storage.store.PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.02)
+
+
+@pytest.fixture
+def faulty(s3_endpoint: str, bucket: str) -> Iterator[Faulty]:
+    """Makes a proxy before the S3 API; it is gone after the test."""
+    proxies: list[FaultProxy] = []
+
+    def make(fault: Callable[[int, str], Fault]) -> FaultProxy:
+        proxies.append(FaultProxy(s3_endpoint, fault))
+        return proxies[-1]
+
+    yield make
+    for proxy in proxies:
+        proxy.close()
+
+
+def store(bucket: str, endpoint: str) -> Store:
+    return open_store(f"s3://{bucket}/lake", s3_endpoint=endpoint)
+
+
+def third_and_fourth(number: int, _method: str) -> Fault:
+    """Every third request is refused, in one way or the other; every fourth answer is lost in the middle."""
+    if number % 3 == 0:
+        return Fault.SLOW_DOWN if number % 2 else Fault.RESET
+    return Fault.HALF if number % 4 == 0 else Fault.NONE
+
+
+def rows(day: date) -> pa.Table:
+    return pa.table({"day": [day.isoformat()] * 500, "number": list(range(500))})
+
+
+def test_a_lake_through_a_store_that_refuses_a_third_and_loses_a_fourth_ends_right(
+    bucket: str, s3_endpoint: str, faulty: Faulty
+) -> None:
+    # Given a bucket behind such a proxy, and the same work done in one that has none
+    proxy = faulty(third_and_fourth)
+    lake = Lake(store(bucket, proxy.url), "case")
+    calm = Lake(open_store(f"s3://{bucket}/calm", s3_endpoint=s3_endpoint), "case")
+    # When partitions are published side by side, listed and read back
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda day: lake.publish(FLIGHTS.on(day), {"rows.parquet": rows(day)}), DAYS))
+    for day in DAYS:
+        calm.publish(FLIGHTS.on(day), {"rows.parquet": rows(day)})
+    # Then no call failed, and what is there is there byte by byte
+    assert lake.days(FLIGHTS) == DAYS
+    assert lake.read_days(FLIGHTS, DAYS).equals(calm.read_days(FLIGHTS, DAYS))
+    direct = store(bucket, s3_endpoint)
+    names = list(direct.names("case"))
+    assert names == list(calm.store.names("case"))
+    assert all(direct.read(name) == calm.store.read(name) for name in names)
+    assert proxy.faults() > len(proxy.seen) // 3, "there was little harm, so this asserts little"
+
+
+def test_an_exclusive_write_whose_answer_was_lost_is_known_as_ones_own(bucket: str, faulty: Faulty) -> None:
+    # Given a store that writes, and whose answer to the first try is lost
+    proxy = faulty(lambda number, method: Fault.LOST if number == 1 else Fault.NONE)
+    # Then the writer has won, although its second try met a blob that is there
+    assert store(bucket, proxy.url).create("manifest", b"mine") is True
+    assert [method for method, _ in proxy.seen] == ["PUT", "PUT", "GET"]
+
+
+def test_an_exclusive_write_that_was_refused_first_and_came_late_has_lost(
+    bucket: str, s3_endpoint: str, faulty: Faulty
+) -> None:
+    # Given a store that refuses the first try, while another writes
+    def fault(number: int, _method: str) -> Fault:
+        if number == 1:
+            store(bucket, s3_endpoint).create("manifest", b"theirs")
+            return Fault.SLOW_DOWN
+        return Fault.NONE
+
+    late = store(bucket, faulty(fault).url)
+    # Then the winner is the other one
+    assert late.create("manifest", b"mine") is False
+    assert late.read("manifest") == b"theirs"
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (Fault.SLOW_DOWN, "SlowDown: the store asks to slow down, and went on to; run the step again later"),
+        (Fault.RESET, "is the endpoint up?"),
+    ],
+)
+@pytest.mark.parametrize("act", ["read", "exists", "replace", "create", "names", "delete", "modified"])
+def test_a_store_that_never_gives_way_is_a_fault_in_its_own_words(
+    bucket: str, faulty: Faulty, monkeypatch: pytest.MonkeyPatch, fault: Fault, says: str, act: str
+) -> None:
+    monkeypatch.setattr("include.storage.store.ROUNDS", 1)
+    away = store(bucket, faulty(lambda *_: fault).url)
+    with pytest.raises(LakeError) as raised:
+        list(away.names("x")) if act == "names" else getattr(away, act)(*["x", b"1"][: 1 + (act in CONTENT)])
+    assert raised.value.exit_code is ExitCode.FAULT
+    assert "check bucket and credentials" not in str(raised.value)
+    # (to a HEAD, S3 answers without a word: only the number is known)
+    assert says in str(raised.value).replace("503:", "SlowDown:")
+
+
+CONTENT = {"replace", "create"}
+
+
+def test_a_body_that_always_breaks_off_is_told_after_a_few_rounds(
+    bucket: str, s3_endpoint: str, faulty: Faulty
+) -> None:
+    store(bucket, s3_endpoint).replace("x", b"1" * 100_000)
+    proxy = faulty(lambda *_: Fault.HALF)
+    with pytest.raises(LakeError, match=r"lake: cannot read s3://.*/lake/x: .*is the endpoint up"):
+        store(bucket, proxy.url).read("x")
+    assert [method for method, _ in proxy.seen] == ["GET"] * 3
+
+
+def test_missing_credentials_are_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the credentials of other tests
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    with pytest.raises(LakeError, match="there are no credentials; set AWS_ACCESS_KEY_ID"):
+        S3Store("bucket", "", endpoint="http://127.0.0.1:1").read("x")

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from include.excerpt import excerpt, printable
 from include.quality.contract import Column
+from include.quality.data_day import DataDay
 from include.quality.kind import Kind
 from include.quality.pattern import matches
 from include.quality.reading import Mask, read_as
@@ -32,6 +33,7 @@ class Rule(StrEnum):
     RANGE = "range"
     ONE_OF = "one_of"
     PATTERN = "pattern"
+    DAY = "day"
     UNIQUE = "unique"
 
 
@@ -91,6 +93,18 @@ def is_empty(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     if pa.types.is_string(values.type):
         return pc.fill_null(pc.equal(values, ""), True)
     return pc.is_null(values, nan_is_null=True)
+
+
+def of_another_day(column: Column, values: pa.Array, day: DataDay) -> Iterator[Breach]:
+    """Rows whose date is another than the data day, or whose instant lies outside of it."""
+    if column.kind is Kind.DATE:
+        away = pc.not_equal(values, column.kind.scalar(day.day))
+    else:
+        early = pc.less(values, column.kind.scalar(day.begins))
+        away = pc.or_(early, pc.greater_equal(values, column.kind.scalar(day.ends)))
+    rows = pc.fill_null(away, False).to_numpy(zero_copy_only=False)
+    if rows.any():
+        yield Breach(Rule.DAY, column.name, rows, f"{column.name} is not of {day.day}, its partition's day")
 
 
 def repeated(values: Mapping[str, pa.Array], key: tuple[str, ...], bad: Mask) -> Iterator[Breach]:

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from include.errors import DataError
 from include.excerpt import excerpt
-from include.quality.breaches import Breach, any_of, judge, repeated
+from include.quality.breaches import Breach, any_of, judge, of_another_day, repeated
 from include.quality.contract import Contract
+from include.quality.data_day import DataDay
 from include.quality.quarantine import quarantine
 
 NAME_LENGTH = 60
@@ -34,10 +35,11 @@ class Conformed:
         return max(self.breaches, key=lambda breach: int(breach.rows.sum()))
 
 
-def conform(records: pa.Table, contract: Contract, where: str) -> Conformed:
+def conform(records: pa.Table, contract: Contract, where: str, day: DataDay | None = None) -> Conformed:
     """Records as the contract wants them, and those that cannot be; `where` names the data in errors.
 
-    Raises `DataError` for a column that is missing (renamed) or there twice, before any row is looked at.
+    With a `day` the records are held to it, where the contract names a column that says theirs. Raises `DataError` for
+    a column that is missing (renamed) or there twice, before any row is looked at.
     """
     _require_columns(records, contract, where)
     values: dict[str, pa.Array] = {}
@@ -45,6 +47,8 @@ def conform(records: pa.Table, contract: Contract, where: str) -> Conformed:
     for column in contract.columns:
         values[column.name], found = judge(column, _one_chunk(records[column.name]))
         breaches += found
+        if day is not None and column is contract.day_column:
+            breaches += of_another_day(column, values[column.name], day)
     breaches += repeated(values, contract.key, any_of(breaches, records.num_rows))
     bad = any_of(breaches, records.num_rows)
     fitting = pa.table({name: array.filter(pa.array(~bad)) for name, array in values.items()}).cast(contract.schema)

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from include.quality.contract import Contract, Reference
+from include.quality.data_day import DataDay
 from include.quality.findings import MISSING, Check
 from include.quality.judged import RowCheck, nulls_column, row_checks
 from include.quality.quiet_gx import Expectation, gxe
@@ -19,10 +20,12 @@ HARD, SOFT = "critical", "warning"
 
 @dataclass(frozen=True)
 class DayFacts:
-    """What a day's partition is compared with: rows of a usual day (None: too few days to say) and the day's end."""
+    """What a day's partition is compared with: rows of a usual day (None: too few days to say), the day itself, and
+    how many rows it must have at least."""
 
     usual_rows: float | None
-    day_end: datetime
+    day: DataDay
+    fewest_rows: int
 
 
 def reference_column(column: str, other: str) -> str:
@@ -44,12 +47,14 @@ def schema_expectations() -> list[Expectation]:
 
 def day_expectations(contract: Contract, facts: DayFacts, tolerated: float) -> list[Expectation]:
     """Of one day's judged rows; a share of up to `tolerated` may break a row rule (that is a warning)."""
-    found = [_row_rule(check, tolerated) for check in row_checks(contract)]
+    found = [_row_rule(check, tolerated) for check in row_checks(contract, facts.day.day)]
     found += [_share_of_nulls(name, most) for name, most in contract.max_nulls.items()]
     found.append(_unique(contract.key))
     for reference in contract.references:
         found += _referenced(reference)
-    return [*found, *_fresh(contract, facts.day_end), *_volume(contract, facts.usual_rows)]
+    if facts.fewest_rows > 0:
+        found.append(_not_empty(facts.fewest_rows))
+    return [*found, *_fresh(contract, facts.day.ends), *_volume(contract, facts.usual_rows)]
 
 
 def history_expectations(tolerated: float) -> list[Expectation]:
@@ -124,6 +129,11 @@ def _fresh(contract: Contract, day_end: datetime) -> Iterator[Expectation]:
     for severity, lag in ((HARD, rule.fail_after), (SOFT, rule.warn_after)):
         meta = _meta(Check.FRESHNESS, rule.column, f"the newest is at most {lag} older than the day's end")
         yield gxe.ExpectColumnMaxToBeBetween(column=rule.column, min_value=day_end - lag, severity=severity, meta=meta)
+
+
+def _not_empty(fewest: int) -> Expectation:
+    meta = _meta(Check.NOT_EMPTY, "", f"at least {fewest} rows, by the contract's min_rows")
+    return gxe.ExpectTableRowCountToBeBetween(min_value=fewest, severity=HARD, meta=meta)
 
 
 def _volume(contract: Contract, usual: float | None) -> Iterator[Expectation]:

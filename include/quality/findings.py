@@ -21,6 +21,7 @@ class Severity(StrEnum):
 class Check(StrEnum):
     """The rules that a partition is held to."""
 
+    NOT_EMPTY = "not_empty"
     COLUMNS = "columns"
     TYPE = "type"
     REQUIRED = "required"
@@ -28,6 +29,7 @@ class Check(StrEnum):
     RANGE = "range"
     ONE_OF = "one_of"
     PATTERN = "pattern"
+    DAY = "day"
     UNIQUE = "unique"
     REFERENCE = "reference"
     FRESHNESS = "freshness"

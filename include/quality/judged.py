@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from include.excerpt import excerpt, printable
-from include.quality.breaches import among, broken, is_empty, python_values
+from include.quality.breaches import among, broken, is_empty, of_another_day, python_values
 from include.quality.contract import Column, Contract
+from include.quality.data_day import DataDay
 from include.quality.findings import Check
 from include.quality.reading import Mask
 
@@ -38,10 +40,12 @@ class RowCheck:
         return f"{self.column}: {self.check}"
 
 
-def row_checks(contract: Contract) -> Iterator[RowCheck]:
-    """The row rules of a contract, column by column."""
+def row_checks(contract: Contract, day: date) -> Iterator[RowCheck]:
+    """The row rules of a contract, column by column, for the partition of a day."""
     for column in contract.columns:
         yield from _of_column(column)
+        if column is contract.day_column:
+            yield RowCheck(Check.DAY, column.name, f"of {day}, its partition's day")
 
 
 def _of_column(column: Column) -> Iterator[RowCheck]:
@@ -62,14 +66,17 @@ def _span(column: Column) -> str:
     return f"from {low} to {high}"
 
 
-def judged(contract: Contract, table: pa.Table) -> pd.DataFrame:
+def judged(contract: Contract, table: pa.Table, day: DataDay) -> pd.DataFrame:
     """The columns that are looked at as a whole, and for each row rule the values that break it, null elsewhere."""
-    found: dict[str, Mask] = {check.name: np.zeros(table.num_rows, dtype=bool) for check in row_checks(contract)}
+    checks = list(row_checks(contract, day.day))
+    found: dict[str, Mask] = {check.name: np.zeros(table.num_rows, dtype=bool) for check in checks}
     for column in contract.columns:
-        for breach in broken(column, table[column.name].combine_chunks()):
+        values = table[column.name].combine_chunks()
+        away = of_another_day(column, values, day) if column is contract.day_column else ()
+        for breach in (*broken(column, values), *away):
             found[f"{column.name}: {breach.rule}"] |= breach.rows
     whole = [*contract.key, *([contract.freshness.column] if contract.freshness else [])]
-    shown = {check.name: breaking(table[check.column], found[check.name]) for check in row_checks(contract)}
+    shown = {check.name: breaking(table[check.column], found[check.name]) for check in checks}
     empty = {nulls_column(name): breaking(table[name], _mask(is_empty(table[name]))) for name in contract.max_nulls}
     frame: pd.DataFrame = table.select(list(dict.fromkeys(whole))).to_pandas()
     return frame.assign(**shown, **empty)

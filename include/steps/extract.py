@@ -16,6 +16,7 @@ from include.errors import DataError, SettingsError
 from include.quality.breaches import Breach, Rule, counts, describe, examples
 from include.quality.conform import conform
 from include.quality.contract import Contract, check_references
+from include.quality.data_day import Calendar, DataDay
 from include.quality.quarantine import quarantine
 from include.sources.source import DatedRows, Extensible, Source, Undated
 from include.step import Context, Result, StepArguments, main
@@ -63,7 +64,7 @@ def extract(context: Context, arguments: Arguments) -> Result:
     if wanted:
         log.info("extract: %d partitions to read, %s … %s", len(wanted), wanted[0].day, wanted[-1].day)
     undated = _undated(context.lake, source, contracts, wanted, own)
-    done = _extract_all(context.lake, source, contracts, wanted, force=arguments.force)
+    done = _extract_all(context, source, contracts, wanted, force=arguments.force)
     for partition in sorted(own, key=str):
         log.info("extract: %s has %d rows", partition, context.lake.require(partition).rows)
     quarantined = sum((extracted.breaches for extracted in done), undated)
@@ -161,16 +162,18 @@ def _told(undated: Undated) -> str:
 
 
 def _extract_all(
-    lake: Lake, source: Source, contracts: dict[str, Contract], wanted: list[Partition], *, force: bool
+    context: Context, source: Source, contracts: dict[str, Contract], wanted: list[Partition], *, force: bool
 ) -> list[Extracted]:
     """Read and publish the partitions in parallel; the oldest one's error is raised, the rest is left for a retry."""
+    lake = context.lake
     quarantined = {
         dataset: set(lake.days(dataset)) for dataset in {Dataset(Layer.QUARANTINE, one.dataset.name) for one in wanted}
     }
 
     def extract_one(partition: Partition) -> Extracted:
         known = partition.day in quarantined[Dataset(Layer.QUARANTINE, partition.dataset.name)]
-        return _extract_one(lake, source, contracts[partition.dataset.name], partition, requarantine=known, force=force)
+        contract, calendar = contracts[partition.dataset.name], context.use_case.spec
+        return _extract_one(lake, source, contract, partition, calendar, requarantine=known, force=force)
 
     pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="extract")
     try:
@@ -193,7 +196,14 @@ def _with_progress(futures: list[Future[Extracted]]) -> Iterator[Extracted]:
 
 
 def _extract_one(
-    lake: Lake, source: Source, contract: Contract, partition: Partition, *, requarantine: bool, force: bool
+    lake: Lake,
+    source: Source,
+    contract: Contract,
+    partition: Partition,
+    calendar: Calendar,
+    *,
+    requarantine: bool,
+    force: bool,
 ) -> Extracted:
     """Read, conform and publish one topic's day; quarantine first, so that it is there whenever the raw rows are."""
     day, topic = partition.day, partition.dataset.name
@@ -206,7 +216,7 @@ def _extract_one(
         )
     if not records.num_columns:
         records = contract.schema.empty_table()
-    result = conform(records, contract, where)
+    result = conform(records, contract, where, DataDay.of(calendar, day))
     if result.bad.num_rows or requarantine:
         # Always replaced: a stopped run may have left the rows of data that have been mended since.
         lake.publish(Dataset(Layer.QUARANTINE, topic).on(day), {"rows.parquet": result.bad}, force=True)

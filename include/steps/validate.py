@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.errors import DataError
-from include.quality.breaches import Breach, examples, judge
+from include.quality.breaches import Breach, examples, judge, of_another_day
 from include.quality.contract import Contract, check_references
+from include.quality.data_day import Calendar, DataDay
 from include.quality.findings import MISSING, Check, Finding, Report, Severity
+from include.quality.reading import read_as
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Lake, Layer, Manifest, Partition, to_json
 from include.use_case import UseCase
@@ -46,13 +49,15 @@ class Subject:
     """A dataset to validate: this run's partition and, by their hashes, the published days before it.
 
     `tolerated` is the share of a day's rows that may break a row rule: none in raw data (they went to quarantine),
-    the contract's `max_quarantined` in features (nothing sorts those).
+    the contract's `max_quarantined` in features (nothing sorts those). `fewest` is how many rows it must have: the
+    contract's `min_rows`, less what lies in quarantine, and of features no more than there are examples.
     """
 
     own: Partition
     contract: Contract
     days: Mapping[date, Manifest]
     tolerated: float
+    fewest: int
 
     @property
     def name(self) -> str:
@@ -126,10 +131,21 @@ def _subjects(use_case: UseCase, lake: Lake, day: date) -> Iterator[Subject]:
     check_references(raw)
     for topic in spec.topics:
         own = Dataset(Layer.RAW, topic.name).on(day + timedelta(days=topic.day_offset))
-        yield Subject(own, raw[topic.name], _published(lake, own, first), tolerated=0.0)
+        contract, set_apart = raw[topic.name], _rows(lake, Dataset(Layer.QUARANTINE, topic.name).on(own.day))
+        fewest = contract.min_rows - (set_apart or 0)
+        yield Subject(own, contract, _published(lake, own, first), tolerated=0.0, fewest=fewest)
     for horizon in spec.horizons:
         own = Dataset(Layer.FEATURES, horizon.name).on(day + timedelta(days=horizon.day_offset))
-        yield Subject(own, features, _published(lake, own, first), tolerated=features.max_quarantined)
+        examples = _rows(lake, Dataset(Layer.RAW, spec.examples).on(own.day))
+        fewest = features.min_rows if examples is None else min(features.min_rows, examples)
+        days = _published(lake, own, first)
+        yield Subject(own, features, days, tolerated=features.max_quarantined, fewest=fewest)
+
+
+def _rows(lake: Lake, partition: Partition) -> int | None:
+    """How many rows a partition has; None where it is not published."""
+    manifest = lake.manifest(partition)
+    return manifest.rows if manifest else None
 
 
 def _published(lake: Lake, own: Partition, first: date) -> Mapping[date, Manifest]:
@@ -157,7 +173,7 @@ def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Sub
     findings = _day_findings(inspection, lake, use_case, subject, table)
     rows = 0
     if history and not any(finding.check in (Check.TYPE, Check.COLUMNS) for finding in findings):
-        found, rows = _history_findings(inspection, lake, subject, history)
+        found, rows = _history_findings(inspection, lake, use_case.spec, subject, history)
         findings += found
     checks = inspection.checks - before
     report = Report(str(subject.own), table.num_rows, len(history), rows, checks, tuple(findings))
@@ -196,8 +212,9 @@ def _day_findings(
     inspection.record(f"{subject.name}-types", types, schema_expectations(), index=("column",))
     if not types["type"].equals(types["expected"]):
         return list(_mistyped(subject.name, types, table.num_rows))
-    frame = judged(contract, table).assign(**_references(lake, subject, table))
-    facts = DayFacts(subject.usual_rows(subject.own.day), use_case.spec.day_end(subject.own.day))
+    data_day = DataDay.of(use_case.spec, subject.own.day)
+    frame = judged(contract, table, data_day).assign(**_references(lake, subject, table))
+    facts = DayFacts(subject.usual_rows(subject.own.day), data_day, subject.fewest)
     return inspection.findings(subject.name, frame, day_expectations(contract, facts, subject.tolerated))
 
 
@@ -225,13 +242,13 @@ def _references(lake: Lake, subject: Subject, table: pa.Table) -> dict[str, pd.S
 
 
 def _history_findings(
-    inspection: Inspection, lake: Lake, subject: Subject, days: Sequence[date]
+    inspection: Inspection, lake: Lake, calendar: Calendar, subject: Subject, days: Sequence[date]
 ) -> tuple[list[Finding], int]:
     """What is wrong with many days at once: shares of rows per rule and rows per day, which take no time per value."""
     from include.quality.expectations import history_expectations, volume_expectations
 
     name, contract = f"{subject.name}-history", subject.contract
-    ruled = [column for column in contract.columns if column.ruled]
+    ruled = [column for column in contract.columns if column.ruled or column is contract.day_column]
     table = lake.read_days(subject.own.dataset, days, [column.name for column in ruled])
     breaches = [breach for column in ruled for breach in judge(column, table[column.name].combine_chunks())[1]]
     found = [_of_breach(name, breach, table, subject.tolerated) for breach in breaches]
@@ -241,7 +258,28 @@ def _history_findings(
     inspection.record(name, rules, history_expectations(subject.tolerated), index=("rule", "column"))
     volumes = pd.DataFrame(_volumes(subject, days), columns=["day", "rows", "ratio"]).astype({"ratio": float})
     inspection.record(f"{subject.name}-volume", volumes, volume_expectations(contract), index=("day", "rows"))
+    found += _of_other_days(name, calendar, subject, table, days)
     return found + list(_unusual(f"{subject.name}-volume", volumes, contract)), table.num_rows
+
+
+def _of_other_days(
+    name: str, calendar: Calendar, subject: Subject, table: pa.Table, days: Sequence[date]
+) -> Iterator[Finding]:
+    """Rows of older partitions that are of another day: a warning, for a lake may be older than the rule."""
+    if (column := subject.contract.day_column) is None:
+        return
+    values = read_as(table[column.name].combine_chunks(), column.kind)[0]
+    places = accumulate((subject.days[day].rows for day in days), initial=0)
+    breaches = {
+        day: next(of_another_day(column, values.slice(place, subject.days[day].rows), DataDay.of(calendar, day)), None)
+        for day, place in zip(days, places, strict=False)
+    }
+    odd = {day: int(breach.rows.sum()) for day, breach in breaches.items() if breach}
+    if odd:
+        shown = tuple(f"{rows} of the rows in {day}" for day, rows in odd.items())[:3]
+        expected = "of their partition's day; deliver those days again, then run extract for each with --force"
+        broken = sum(odd.values())
+        yield Finding(name, Check.DAY, column.name, Severity.SOFT, table.num_rows, broken, expected, shown)
 
 
 def _of_breach(name: str, breach: Breach, table: pa.Table, tolerated: float) -> Finding:

@@ -63,6 +63,7 @@ RAW = {
             Column("visibility", Kind.NUMBER, required=False, minimum=0, maximum=20, note="miles"),
         ),
         key=("origin", "observed_at"),
+        day="observed_at",
         order=("observed_at", "origin"),
         max_nulls={"temperature": 0.5, "visibility": 0.5},
         # On three days of 2013 the last five or six hours were never observed.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,8 +18,13 @@ from include.errors import DataError
 from include.quality.breaches import describe
 from include.quality.conform import Conformed, conform
 from include.quality.contract import Column, Contract, Kind
+from include.quality.data_day import DataDay
+from include.sources.csv_file import read_csv
+from include.sources.limit import MIB, Limit
+from include.use_case import load_use_case
 from tests.small_case import DAY, SALES, changed, sales
 
+CASES = Path(__file__).parent / "cases"
 KEYED = Contract("one", columns=(Column("id", Kind.TEXT),), key=("id",), order=("id",))
 
 
@@ -137,6 +143,59 @@ def test_a_breach_is_told_with_rule_column_count_and_examples() -> None:
     assert describe(result.worst, records) == (
         "rule one_of, column shop: 3 of 20 rows (shop is none of north, south), such as 'west', 'east'"
     )
+
+
+def test_a_file_of_the_day_before_is_set_apart_by_the_day_that_its_rows_name() -> None:
+    # Given kiosk sales of 14 June under the name of 15 June, in Rome
+    use_case = load_use_case("tests.use_cases.ice_cream")
+    records = read_csv((CASES / "sales-2026-06-15.csv").read_bytes(), Limit("sales", MIB))
+    day = DataDay.of(use_case.spec, date(2026, 6, 15))
+    result = conform(records, use_case.part("contracts").RAW["sales"], "test", day)
+    assert result.good.num_rows == 0
+    assert set(result.bad["_rule"].to_pylist()) == {"day"}
+    assert set(result.bad["_reason"].to_pylist()) == {"date is not of 2026-06-15, its partition's day"}
+    # When the day is theirs, or the contract says that the column is not the day, they are good
+    yesterday = DataDay.of(use_case.spec, date(2026, 6, 14))
+    contract = use_case.part("contracts").RAW["sales"]
+    for held_to, under in ((yesterday, contract), (day, replace(contract, day=None))):
+        assert conform(records, under, "test", held_to).bad.num_rows == 0
+
+
+def test_a_data_day_of_25_hours_has_all_of_them_and_no_more() -> None:
+    # Given New York on the day clocks go back, from 01:00 to 01:00
+    spec = load_use_case("include.use_cases.flight_delay").spec
+    day = DataDay.of(spec, date(2013, 11, 3))
+    at = [day.begins.astimezone(UTC) + timedelta(hours=hours) for hours in range(-1, 26)]
+    contract = replace(KEYED, columns=(*KEYED.columns, Column("at", Kind.INSTANT)), day="at")
+    table = pa.table({"id": [f"{n:02}" for n in range(27)], "at": pa.array(at, Kind.INSTANT.arrow)})
+    assert conform(table, contract, "test", day).bad["id"].to_pylist() == ["00", "26"]
+
+
+def test_a_column_of_the_source_is_never_overwritten_and_none_is_lost() -> None:
+    # Given a source that has columns of our names, two of one name, and one without a name
+    names = ["id", "_rule", "_reason", "__reason", "note", "note", ""]
+    records = pa.table([pa.array([f"{name}{place}"]) for place, name in enumerate(names)], names=names)
+    contract = replace(KEYED, columns=(Column("id", Kind.TEXT, pattern="x"),))
+    bad = conform(records, contract, "test").bad
+    assert bad.to_pylist() == [
+        {
+            "id": "id0",
+            "_rule": "_rule1",
+            "_reason": "_reason2",
+            "__reason": "__reason3",
+            "note": "note4",
+            "note_6": "note5",
+            "column_7": "6",
+            "__rule": "pattern",
+            "___reason": "id does not match x",
+        }
+    ]
+
+
+def test_a_column_of_the_contract_that_is_there_twice_is_refused() -> None:
+    records = pa.table([pa.array(["a"]), pa.array(["b"])], names=["id", "id"])
+    with pytest.raises(DataError, match=r"test: rule column_present, column id: 2 columns have this name, and which"):
+        conform(records, KEYED, "test")
 
 
 values = st.one_of(

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from include.ingestion.topics import PoisonError, Topic
 from include.quality.conform import conform
 from include.quality.contract import Column, Contract, Kind
+from include.quality.data_day import DataDay
 from include.quality.expectations import DayFacts, day_expectations
 from include.quality.inspection import Inspection
 from include.quality.judged import judged
@@ -271,8 +272,9 @@ def test_no_value_is_no_value_everywhere(kind: Kind, *, required: bool) -> None:
 def test_validation_judges_as_extract_does(tmp_path: Path, column: Column, kept: Any, broken: Any) -> None:
     table = pa.table({"id": ["a", "b", "c"], "x": pa.array([kept, None, broken], column.kind.arrow)})
     sorted_out = conform(table, contract(column), "test").bad["id"].to_pylist()
-    facts = DayFacts(None, datetime.combine(DAY, datetime.min.time(), UTC))
-    frame = judged(contract(column), table)
+    noon = datetime.combine(DAY, datetime.min.time(), UTC)
+    facts = DayFacts(None, DataDay(DAY, noon, noon + timedelta(days=1)), fewest_rows=1)
+    frame = judged(contract(column), table, facts.day)
     found = Inspection(DAY, tmp_path).findings("one", frame, day_expectations(contract(column), facts, 0.0))
     assert sorted_out == (["b", "c"] if column.required else ["c"])
     assert sum(finding.broken for finding in found) == len(sorted_out)

@@ -165,6 +165,27 @@ def test_rows_that_break_a_rule_are_kept_in_quarantine_with_the_reason(tmp_path:
     assert result.facts["breaches"] == {"range amount": 2}
 
 
+def test_yesterdays_file_under_todays_name_stops_the_run_and_is_not_counted_twice(tmp_path: Path) -> None:
+    # Given a supplier who delivers yesterday's sales again
+    context = small_context(tmp_path, Tables(given={("sales", DAY): sales(DAY - timedelta(days=1))}), day="at")
+    with pytest.raises(DataError) as raised:
+        extract(context, arguments())
+    assert (
+        f"source: sales of {DAY}: rule day, column at: 20 of 20 rows (at is not of {DAY}, its partition's day), "
+        "such as '2026-05-19T00:30:00+00:00'"
+    ) in str(raised.value)
+    # Then the day has no sales, and quarantine has the file
+    assert context.lake.manifest(SALES.on(DAY)) is None
+    assert context.lake.require(QUARANTINE.on(DAY)).rows == 20
+
+
+def test_a_row_of_another_day_is_set_apart_and_the_day_goes_on(tmp_path: Path) -> None:
+    records = changed(sales(DAY), "at", {0: f"{DAY - timedelta(days=1)}T23:59:59.999999Z", 5: f"{DAY}T00:00:00Z"})
+    context = small_context(tmp_path, Tables(given={("sales", DAY): records}), day="at")
+    assert extract(context, arguments()).facts["breaches"] == {"day at": 1}
+    assert context.lake.read(QUARANTINE.on(DAY))["id"].to_pylist() == ["s-0"]
+
+
 def with_column(name: str, values: Any) -> pa.Table:
     return changed(sales(DAY), name, values)
 

@@ -24,6 +24,7 @@ from include.storage.lake import Dataset, Lake, Layer, days_between
 from tests.small_case import DAY, SALES, Tables, changed, plans, publish_features, sales, small_context
 
 RAW_SALES = Dataset(Layer.RAW, "sales")
+PLANS = Dataset(Layer.RAW, "plans")
 MORNING = Dataset(Layer.FEATURES, "morning")
 BEGIN = DAY - timedelta(days=5)
 
@@ -174,7 +175,63 @@ def test_features_that_are_not_there_are_named(tmp_path: Path) -> None:
         validate(context, arguments())
 
 
+def test_rows_of_another_day_stop_the_run(tmp_path: Path) -> None:
+    context = ready(tmp_path, day="at")
+    overwrite(context.lake, good(changed(sales(DAY), "at", {3: f"{DAY + timedelta(days=1)}T00:00:00Z"})))
+    with pytest.raises(DataError) as raised:
+        validate(context, arguments())
+    assert (
+        "raw-sales: rule day, column at: 1 of 20 rows, such as 2026-05-21 00:00:00+00:00; "
+        "of 2026-05-20, its partition's day"
+    ) in str(raised.value)
+
+
+def test_a_partition_with_fewer_rows_than_the_contract_asks_for_stops_the_run(tmp_path: Path) -> None:
+    context = ready(tmp_path, min_rows=18)
+    overwrite(context.lake, good(sales(DAY, 17)))
+    with pytest.raises(DataError, match=r"raw-sales: rule not_empty: 17 of 17 rows; at least 18 rows, by the contract"):
+        validate(context, arguments())
+
+
+def test_rows_in_quarantine_are_rows_of_the_source(tmp_path: Path) -> None:
+    records = changed(sales(DAY), "amount", {1: -1.0})
+    assert validate(ready(tmp_path, {("sales", DAY): records}, min_rows=20), arguments()).rows["raw/sales"] == 19
+
+
+def test_features_without_a_row_stop_the_run_even_in_a_lake_without_history(tmp_path: Path) -> None:
+    context = small_context(tmp_path)
+    extracting.extract(context, extracting.Arguments(use_case="tests.small_case", date=DAY))
+    publish_features(context.lake, DAY, [])
+    with pytest.raises(DataError, match=r"features-morning: rule not_empty: 0 of 0 rows; at least 1 rows"):
+        validate(context, arguments())
+
+
+def test_a_day_without_examples_needs_no_features(tmp_path: Path) -> None:
+    context = small_context(tmp_path)
+    extracting.extract(context, extracting.Arguments(use_case="tests.small_case", date=DAY))
+    context.lake.publish(PLANS.on(DAY), {"rows.parquet": context.lake.read(PLANS.on(DAY)).slice(0, 0)}, force=True)
+    publish_features(context.lake, DAY, [])
+    with pytest.raises(DataError):  # for none of the day's sales was planned
+        validate(context, arguments())
+    assert report(context.lake, "features-morning").findings == ()
+
+
 # History
+
+
+def test_older_rows_of_another_day_warn_once_and_stop_no_night(tmp_path: Path) -> None:
+    # Given a lake that is older than the rule: yesterday's sales lie in the day before as well
+    context = ready(tmp_path, day="at")
+    overwrite(context.lake, good(sales(DAY - timedelta(days=1))), DAY - timedelta(days=2))
+    # Then the run goes on, and says which day it is
+    warnings = validate(context, arguments()).facts["warnings"]
+    assert any(
+        line.startswith(
+            "raw-sales-history: rule day, column at: 20 of 100 rows, such as 20 of the rows in 2026-05-18; "
+            "of their partition's day; deliver those days again"
+        )
+        for line in warnings
+    )
 
 
 def test_history_that_no_run_looked_at_is_checked_once(tmp_path: Path) -> None:

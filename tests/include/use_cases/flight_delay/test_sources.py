@@ -13,6 +13,7 @@ import pytest
 
 from include.errors import FaultError
 from include.quality.conform import conform
+from include.quality.data_day import DataDay
 from include.settings import Settings
 from include.storage.lake import days_between
 from include.use_cases.flight_delay import sources
@@ -115,9 +116,23 @@ def test_every_record_of_the_year_keeps_its_contract_but_one_gale_of_1048_mph(re
         (day, rows["_reason"][0].as_py())
         for topic in ("schedule", "flights", "weather")
         for day in days_between(SPEC.first_day, SPEC.last_day)
-        if (rows := conform(real.read(topic, day), RAW[topic], "test").bad).num_rows
+        if (rows := conform(real.read(topic, day), RAW[topic], "test", DataDay.of(SPEC, day)).bad).num_rows
     ]
     assert bad == [(date(2013, 2, 12), "wind_speed is above 150")]
+
+
+@pytest.mark.parametrize("topic", ["schedule", "flights", "weather"])
+@pytest.mark.parametrize(
+    "around", [date(2026, 3, 8), date(2026, 11, 1), date(2026, 12, 31), date(2028, 2, 29), date(2027, 3, 14)]
+)
+def test_replayed_records_are_of_their_data_day_where_clocks_change_too(
+    replayed: NycFlights13, topic: str, around: date
+) -> None:
+    for day in days_between(around - timedelta(days=2), around + timedelta(days=2)):
+        records = replayed.read(topic, day)
+        result = conform(records, RAW[topic], "test", DataDay.of(SPEC, day))
+        assert records.num_rows
+        assert result.bad.num_rows == 0
 
 
 def test_an_unknown_tail_number_is_null(flights: pd.DataFrame) -> None:

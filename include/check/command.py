@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from include.check.finding import Finding, line_of
 from include.check.package import check_package
 from include.check.verdict import Verdict
-from include.errors import ExitCode
+from include.errors import DataError, ExitCode, StepError
 from include.use_case import DEFAULT_USE_CASES
 
 SPARK_ROWS = 20_000
@@ -46,6 +47,8 @@ def check(packages: Sequence[str], *, static: bool) -> Iterator[Verdict]:
 
 
 def _looked_at(verdict: Verdict) -> Verdict:
+    """The verdict with what its labels and features do in the sample."""
+    from include.check.labels import check_labels
     from include.check.leak import check_features
     from include.check.sample import read_sample
     from include.spark import spark_session
@@ -54,9 +57,18 @@ def _looked_at(verdict: Verdict) -> Verdict:
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     context = open_context(verdict.package)
-    sample = read_sample(context)
+    try:
+        sample = read_sample(context)
+    except DataError as error:
+        return replace(verdict, leaks=(Finding("sources.py", "source", str(error)),))
+    except StepError:
+        raise
+    except Exception as error:  # the use case's own code
+        where = line_of(error, verdict.package) or "sources.py"
+        return replace(verdict, leaks=(Finding(where, "source", f"{type(error).__name__}: {error}"),))
+    labels = check_labels(context, sample)
     with spark_session(context.settings, f"{context.use_case.name} check", rows=SPARK_ROWS) as spark:
         for key, value in SPARK_CONF.items():
             spark.conf.set(key, value)
         proof = check_features(context, sample, spark)
-    return replace(verdict, leaks=tuple(proof.findings), doubts=tuple(proof.doubts), looked_at=sample.origin)
+    return replace(verdict, leaks=(*labels, *proof.findings), doubts=tuple(proof.doubts), looked_at=sample.origin)

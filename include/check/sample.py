@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from include.check.records import Records, World
 from include.errors import DataError
+from include.quality.breaches import describe
 from include.quality.conform import conform
 from include.quality.contract import Contract
 from include.sources.source import Source
@@ -65,8 +66,14 @@ def read_sample(context: Context) -> Sample:
     def delivered(topic: Topic, day: date) -> pa.Table | None:
         if not first <= day <= last + timedelta(days=topic.day_offset):
             return None
-        contract = contracts[topic.name]
-        return conform(source.read(topic.name, day), contract, f"source: {topic.name} of {day}").good
+        contract, where = contracts[topic.name], f"source: {topic.name} of {day}"
+        records = source.read(topic.name, day)
+        result = conform(records, contract, where)
+        if result.bad.num_rows > contract.max_quarantined * records.num_rows:
+            raise DataError(
+                f"{where}: {describe(result.worst, records)}; the day would not be taken: mend source or contract"
+            )
+        return result.good
 
     return Sample(_world(spec, contracts, last - DAY, delivered), last - DAY, f"the source, {last - DAY}")
 

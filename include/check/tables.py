@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from include.check.finding import Finding
 from include.check.parts import Parts
-from include.quality.contract import Column, Contract, Kind
+from include.errors import DataError
+from include.quality.contract import Column, Contract, Kind, check_references
 from include.use_case import Topic, UseCase, UseCaseSpec
 
 CONTRACTS, FEATURES = "contracts.py", "feature_contract.py"
@@ -40,7 +41,10 @@ def _raw(spec: UseCaseSpec, raw: Mapping[str, Contract]) -> Iterator[Finding]:
     for name, contract in raw.items():
         if contract.name != name:
             yield Finding(CONTRACTS, f"RAW[{name!r}]", f"is a contract named {contract.name!r}; name both alike")
-        yield from _references(contract, raw)
+    try:
+        check_references(raw)
+    except DataError as error:
+        yield Finding(CONTRACTS, "RAW", str(error))
     for name in dict.fromkeys((spec.examples, spec.outcomes)):
         if name in raw:
             yield from _key(spec, raw[name], CONTRACTS, f"RAW[{name!r}]")
@@ -64,17 +68,6 @@ def _times(topic: Topic, columns: Mapping[str, Column]) -> Iterator[Finding]:
     for name in topic.late:
         if name not in columns:
             yield Finding("spec.py", f"topic {topic.name}: late", f"{name} is no column of it; correct the name")
-
-
-def _references(contract: Contract, raw: Mapping[str, Contract]) -> Iterator[Finding]:
-    for reference in contract.references:
-        other = raw.get(reference.other)
-        field = f"RAW[{contract.name!r}].references"
-        if reference.column not in contract.names:
-            yield Finding(CONTRACTS, field, f"{reference.column} is none of its columns; correct the name")
-        if other is None or reference.other_column not in other.names:
-            named = f"{reference.other}.{reference.other_column}"
-            yield Finding(CONTRACTS, field, f"{named} is no column of a topic; correct the name")
 
 
 def _key(spec: UseCaseSpec, contract: Contract, where: str, field: str) -> Iterator[Finding]:

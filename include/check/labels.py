@@ -1,0 +1,68 @@
+"""Whether `label.py` answers only what was known: labels must not move with outcomes that became known later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from include.check.finding import Finding, line_of
+from include.check.futures import another_future, touches
+from include.check.records import Records, World, micros
+from include.check.sample import Sample
+from include.errors import DataError
+from include.modelling.labels import Labels
+from include.step import Context
+from include.use_case import UseCaseSpec
+
+FILE = "label.py"
+SEED = 20130101
+
+Answer = Mapping[tuple[str, str], float]
+
+
+def check_labels(context: Context, sample: Sample) -> list[Finding]:
+    """Ask for the labels known when the day before is over, in two worlds that share what was known by then."""
+    spec = context.use_case.spec
+    labeller = context.use_case.part("label").labels
+    last = sample.day - timedelta(days=1)
+    world: World = {spec.outcomes: sample.world[spec.outcomes]}
+    try:
+        known, other = (
+            _answer(labeller, records, spec, last)
+            for records in (
+                world[spec.outcomes],
+                another_future(world, spec, micros(spec.day_end(last)), touches(world), SEED)[spec.outcomes],
+            )
+        )
+    except DataError as error:
+        return [Finding(FILE, "labels", str(error).removeprefix(f"{FILE}: "))]
+    except Exception as error:  # the use case's own code
+        return [Finding(line_of(error, spec.package) or FILE, "labels", f"{type(error).__name__}: {error}")]
+    apart = sorted(key for key in known.keys() | other.keys() if known.get(key) != other.get(key))
+    if not apart:
+        return []
+    return [
+        Finding(
+            FILE,
+            "labels",
+            f"answers what was not known by known_by: {len(apart)} labels, such as {' of '.join(apart[0])}, move with "
+            f"{spec.outcomes} that became known later; leave out what was not known by then, or say in spec.py when it "
+            "was (Topic's known_at, late)",
+        )
+    ]
+
+
+def _answer(labeller: Any, records: Records, spec: UseCaseSpec, last: date) -> Answer:
+    """The labels of the examples up to a day, by key and day."""
+    labels = Labels.known(labeller, records.table, spec.day_end(last), spec.key)
+    keys = labels.keys.to_pylist()
+    if labels.days is not None:
+        days = labels.days
+    else:
+        of_key = dict(zip(records.table[spec.key].to_pylist(), records.days, strict=True))
+        days = np.array([of_key[key] for key in keys], dtype="datetime64[D]")
+    found = zip(keys, days, labels.values, strict=True)
+    return {(key, str(day)): float(value) for key, day, value in found if day <= np.datetime64(last)}

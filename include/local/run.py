@@ -18,8 +18,8 @@ from include.local.services import Services
 from include.local.summary import Summary, airflow_share
 from include.release.serving_api import ServingApi
 from include.step_specs import NIGHTLY
-from include.storage.lake import Lake
-from include.use_case import first_package, load_use_case
+from include.storage.lake import Dataset, Lake, Layer
+from include.use_case import UseCaseSpec, first_package, load_use_case
 
 
 def run(services: Services, date: str, use_case: str = "", *, force: bool = False) -> int:
@@ -28,11 +28,13 @@ def run(services: Services, date: str, use_case: str = "", *, force: bool = Fals
     spec = load_use_case(package).spec
     day = data_day(date, spec, replay=services.settings.replay, now=datetime.now(UTC))
     console = Console(highlight=False)
+    lake = Lake.open(services.settings, spec.name)
+    if not has_night(lake, spec) and (code := refused(package, console)) is not ExitCode.DONE:
+        return code
     with services.locked():
         services.require_ports()
         services.start_databases()
         services.start_serving()
-    lake = Lake.open(services.settings, spec.name)
     journal = Journal(
         services.airflow.database_url,
         f"{spec.name}_nightly_training",
@@ -51,6 +53,21 @@ def run(services: Services, date: str, use_case: str = "", *, force: bool = Fals
     token = (services.stack.secrets / "serving-token").read_text(encoding="utf-8")
     Summary(lake, spec, day, ServingApi(services.settings.serving_url, token, spec.name)).print(console, tasks, wall)
     return ExitCode.DONE
+
+
+def has_night(lake: Lake, spec: UseCaseSpec) -> bool:
+    """Whether a night of the use case has come to its end: a package that has is not looked at before each run."""
+    return any(lake.days(Dataset(Layer.PREDICTIONS, horizon.name)) for horizon in spec.horizons)
+
+
+def refused(package: str, console: Console) -> ExitCode:
+    """Print the mistakes of a package that a night would run into, if it has some."""
+    from include.check.command import static_verdict  # only now: most runs are not the first
+
+    verdict = static_verdict(package)
+    if verdict.exit_code is not ExitCode.DONE:
+        console.print("\n".join(verdict.lines()), markup=False, soft_wrap=True)
+    return verdict.exit_code
 
 
 @contextmanager

@@ -139,7 +139,7 @@ MISTAKES: dict[str, tuple[Edits, str]] = {
             "_PLANS = Contract('plans', _KIOSK, ('kiosk_day',), ('kiosk_day',))\n"
             "RAW = {'kiosks': replace(_PLANS, name='kiosks', references=(Reference('kiosk', 'towns', 'name'),)),",
         )},
-        "contracts.py: RAW: contract kiosks: the reference of kiosk to towns.name: there is no topic towns; name one of",
+        "contracts.py: RAW: contract kiosks: the reference of kiosk to towns.name: there is no topic towns",
     ),
     "a timetable with a horizon that is none": (
         {"timetable.yaml": (

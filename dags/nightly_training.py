@@ -111,7 +111,9 @@ def nightly_training(spec: UseCaseSpec) -> DAG:
         dag_display_name=f"{spec.name}: nightly training",
         description=spec.title,
         doc_md=ABOUT.format(title=spec.title, cron=spec.cron, timezone=spec.timezone, first=spec.first_day),
-        schedule=DataDays(spec.cron, spec.timezone, spec.first_day, None if replay() else spec.last_day),
+        schedule=DataDays(
+            spec.cron, spec.timezone, spec.first_day, None if spec.replays and replay() else spec.last_day
+        ),
         catchup=False,
         max_active_runs=2,
         dagrun_timeout=timedelta(hours=4),

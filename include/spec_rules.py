@@ -34,6 +34,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "time": time,
     "date": date,
     "int": int,
+    "bool": bool,
     "tuple[Topic, ...]": tuple,
     "tuple[Horizon, ...]": tuple,
     "tuple[str, ...]": tuple,
@@ -46,7 +47,7 @@ def require_types(part: Any, where: str = "") -> None:
     for field in fields(part):
         value = getattr(part, field.name)
         kind = str(field.type)
-        wrong = not isinstance(value, TYPES[kind]) or isinstance(value, (bool, datetime))
+        wrong = not isinstance(value, TYPES[kind]) or (kind != "bool" and isinstance(value, (bool, datetime)))
         if isinstance(value, str) and kind.startswith("tuple"):
             raise SettingsError(f"{where}{field.name}={value!r}: is a text; write a tuple, such as ({value!r},)")
         if wrong:

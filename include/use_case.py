@@ -74,7 +74,8 @@ class UseCaseSpec:
     `examples` is the topic whose rows are predicted (one prediction a row), `outcomes` the one that holds what came of
     them. `history_days` is how many days before D a run trains on, `lookback_days` how many more the oldest feature
     row looks back, `holdout_days` how many of the newest days judge the candidates. `carried` names the example's
-    columns that its predictions show beside the key. A value that cannot be is a `SettingsError` that names its field.
+    columns that its predictions show beside the key. `replays` says that its source answers days after `last_day` too
+    where `NIGHTSHIFT_REPLAY` is on. A value that cannot be is a `SettingsError` that names its field.
     """
 
     name: str
@@ -96,6 +97,7 @@ class UseCaseSpec:
     lookback_days: int
     holdout_days: int
     carried: tuple[str, ...] = ()
+    replays: bool = False
 
     def __post_init__(self) -> None:
         require_types(self)

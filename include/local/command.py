@@ -8,11 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 from include.errors import ExitCode, StepError
 from include.local.backfill import backfill
 from include.local.clearing import Clearing
 from include.local.following import follow
+from include.local.nights import nights, replay_unless_decided
 from include.local.processes import Processes
 from include.local.run import run
 from include.local.services import Services, locked, open_services, stop_all
@@ -37,6 +39,8 @@ def up(services: Services) -> int:
     airflow = services.airflow
     print(f"\nAirflow  {airflow.url}  (user admin, password {airflow.password})")
     print(f"MLflow   {services.mlflow.url}  (user admin, password {services.mlflow.password})")
+    for line in nights(services.stack.use_cases, replay=services.settings.replay, now=datetime.now(UTC)):
+        print(f"nightly  {line}")
     print(f"serving  {services.serving.url}/openapi.json  (what is served: {services.serving.url}/v1/model)")
     return ExitCode.DONE
 
@@ -135,6 +139,8 @@ def _services(command: str) -> Services:
     for name in set(os.environ) - set(followed.environment):
         del os.environ[name]
     os.environ.update(followed.environment)
+    if command == "up":
+        replay_unless_decided(os.environ, settings_file.variables)
     stack = load_stack()
     reach_directly(stack.reachable_host)
     return open_services(stack)

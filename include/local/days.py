@@ -34,6 +34,7 @@ def data_day(text: str, spec: UseCaseSpec, *, replay: bool, now: datetime, varia
 
     `variable` is the name that the day was given under.
     """
+    replay = replay and spec.replays
     example = f"such as {variable}={spec.last_day.replace(day=1).isoformat()}"
     if not text.strip():
         raise SettingsError(f"no {variable} given: name the data day to run for, {example}")
@@ -47,7 +48,8 @@ def data_day(text: str, spec: UseCaseSpec, *, replay: bool, now: datetime, varia
             f"{variable}={day}: that day is in the future or not over yet; the newest that is: {newest}"
         )
     if day < spec.first_day or (day > spec.last_day and not replay):
-        hint = "" if day < spec.first_day else "; NIGHTSHIFT_REPLAY=true lets the sample year stand in for later days"
+        late = day > spec.last_day and spec.replays
+        hint = "; NIGHTSHIFT_REPLAY=true lets the sample year stand in for later days" if late else ""
         raise SettingsError(
             f"{variable}={day}: outside the data of {spec.name}, which has {spec.first_day} to {spec.last_day}{hint}"
             + _forgotten(spec)

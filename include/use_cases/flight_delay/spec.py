@@ -38,4 +38,5 @@ SPEC = UseCaseSpec(
     lookback_days=28,
     holdout_days=28,
     carried=("carrier", "flight", "tailnum", "origin", "dest", "scheduled_departure"),
+    replays=True,
 )

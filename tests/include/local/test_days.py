@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -78,6 +79,14 @@ def test_a_date_that_may_be_run_for_passes_without_a_word() -> None:
     asked = [sys.executable, "-S", "-m", "include.local.days", "2013-10-01"]
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
+
+
+def test_replay_is_offered_only_where_it_is_off_and_the_use_case_knows_it() -> None:
+    own = dataclasses.replace(SPEC, replays=False)
+    for spec, replay, offered in ((SPEC, False, True), (own, False, False), (own, True, False)):
+        with pytest.raises(SettingsError, match="outside the data") as caught:
+            data_day("2026-11-01", spec, replay=replay, now=NOW)
+        assert ("NIGHTSHIFT_REPLAY" in str(caught.value)) == offered
 
 
 def test_with_replay_later_days_are_answered() -> None:

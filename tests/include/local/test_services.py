@@ -50,7 +50,7 @@ def test_replay_in_the_settings_file_reaches_the_schedules_of_the_dag_files(tmp_
     path = tmp_path / "airflow_settings.yaml"
     text = path.read_text()
     entry = text[text.index("variable_name: nightshift_replay #") :].split("    - ")[0]
-    path.write_text(text.replace(entry, entry.replace('"false"', '"true"')))
+    path.write_text(text.replace(entry, entry.replace('""', '"true"', 1)))
     assert replay(open_services(services.stack).airflow.environment())
 
 

@@ -10,12 +10,14 @@ import os
 import re
 import resource
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +36,9 @@ from include.use_case import UseCase, load_use_case
 RUN = f"{PREFIX}RUN"
 OBJECTS_BETWEEN_COLLECTIONS = 100_000
 """A step mostly loads libraries, which is an eighth quicker where new objects are not looked through every 700."""
+
+LAST_WORDS_SECONDS = 2.0
+"""How long a process that ends by force tries to write its report."""
 
 log = logging.getLogger("nightshift")
 
@@ -103,7 +108,7 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     """
     if argv is None:
         mask_output()
-        stop = Stop(_last_words)
+        stop = Stop(partial(_last_words, None, {}))
         stop.listen()
         code = _run(arguments, step, sys.argv[1:], stop)
         logging.shutdown()
@@ -112,7 +117,7 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
         # All is written. Taking apart what MLflow and scikit-learn have loaded would take half a second more.
         os._exit(code)
     with redirect_stdout(MaskedStream(sys.stdout, own_mask())), redirect_stderr(MaskedStream(sys.stderr, own_mask())):
-        code = _run(arguments, step, argv, Stop(_last_words))
+        code = _run(arguments, step, argv, Stop(partial(_last_words, None, {})))
     raise SystemExit(int(code))
 
 
@@ -128,6 +133,7 @@ def _run(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
         parsed = parse(arguments, argv)
         package = parsed.use_case
         context = open_context(package)
+        stop.last_words = partial(_last_words, context, report)
         _report(context, report)
         clock = time.monotonic()
         result = step(context, parsed)
@@ -162,9 +168,16 @@ def _run(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     return code
 
 
-def _last_words(message: str) -> None:
-    os.write(1, f"{message}\n".encode())  # a stream may be held by whoever did not stop
+def _last_words(context: Context | None, report: Mapping[str, Any], message: str) -> None:
+    """Say how the process ends while its own thread is in somebody else's hands, which may hold the streams too."""
+    message = one_line(message)
+    os.write(1, f"{message}\n".encode())
     _terminate(message)
+    if context is not None:
+        ended = {**report, "state": "failed", "error": message, "finished": datetime.now(UTC).isoformat()}
+        writer = threading.Thread(target=_report, args=(context, ended), daemon=True)
+        writer.start()
+        writer.join(LAST_WORDS_SECONDS)  # the lake may be what does not answer
 
 
 def parse(arguments: type[A], argv: Sequence[str]) -> A:

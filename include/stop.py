@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from include.errors import ExitCode, StepError
+
+log = logging.getLogger("nightshift")
+
+PATIENCE_SECONDS = 20.0
+"""How long a call may take before the log says what is waited for."""
 
 SECONDS = 5.0
 """How long a step has to end after it was told to; a pod is killed `GRACE` (plugins/pod_spec.py) after that."""
@@ -22,11 +29,14 @@ class Stop:
 
     def __init__(self, last_words: Callable[[str], None]) -> None:
         self.error: StepError | None = None
-        self._last_words = last_words
+        self.last_words = last_words
+        """Says how the process ended, where nothing else can say it any more."""
         self._working = False
 
     def listen(self) -> None:
         """Take SIGTERM from now on; for the main thread of a process of its own."""
+        global _of_this_process  # noqa: PLW0603 (as there is one SIGTERM for a process)
+        _of_this_process = self
         heard, told = os.pipe()
         os.set_blocking(told, False)
         signal.signal(signal.SIGTERM, self._raise)
@@ -53,8 +63,39 @@ class Stop:
         while os.read(heard, 1)[0] != signal.SIGTERM:
             pass
         threading.Event().wait(SECONDS)
-        self._last_words(
+        self.end(
             f"stopped by signal {signal.SIGTERM.value}, and by force as it went on for {SECONDS:g} s; "
             "nothing half-made was published"
         )
+
+    def end(self, line: str) -> None:
+        """End the process by force, as a fault with this line."""
+        self.last_words(line)
         os._exit(ExitCode.FAULT)
+
+
+_of_this_process: Stop | None = None
+
+
+@contextmanager
+def within(seconds: float, what: str) -> Iterator[None]:
+    """Bound a block in which a library may wait for ever, and cannot be interrupted.
+
+    `what` is what is the matter then, such as `MLflow does not answer`: a warning after a while, and after `seconds`
+    the line with which a step's process ends as a fault. A process that is no step's is only told.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        if done.wait(min(PATIENCE_SECONDS, seconds)):
+            return
+        log.warning("%s since %g s", what, min(PATIENCE_SECONDS, seconds))
+        if not done.wait(max(seconds - PATIENCE_SECONDS, 0)):
+            line = f"{what} since {seconds:g} s; see what holds it up, then run the step again"
+            log.error(line) if _of_this_process is None else _of_this_process.end(line)
+
+    threading.Thread(target=watch, name="within", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -25,6 +26,8 @@ from include.storage.lake import to_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+log = logging.getLogger("nightshift")
 
 RUN_KEY = "run_key"
 _LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "onnx", "onnxruntime", "mlflow")
@@ -97,7 +100,7 @@ def _experiment(client: MlflowClient, settings: Settings, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
+        return _restored(client, found)
     try:
         return str(client.create_experiment(name, artifact_location=artifact_root(settings.artifacts, name)))
     except MlflowException:
@@ -105,6 +108,14 @@ def _experiment(client: MlflowClient, settings: Settings, name: str) -> str:
         if found := client.get_experiment_by_name(name):
             return str(found.experiment_id)
         raise
+
+
+def _restored(client: MlflowClient, found: Any) -> str:
+    """The experiment's id; one that was deleted is taken back, for MLflow keeps its name and takes no run for it."""
+    if found.lifecycle_stage == "deleted":
+        log.warning("MLflow's experiment %s was deleted; it is restored, with its runs", found.name)
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
 
 
 def artifact_root(artifacts: str, use_case: str) -> str:

@@ -10,9 +10,10 @@ from time import sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from include.errors import FaultError, StepError
+from include.errors import FaultError, SettingsError, StepError
 from include.masking import masked
 from include.settings import Settings
+from include.stop import within
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 PAUSE_SECONDS = 1.0
 CONNECT_SECONDS = 5
+ANSWER_SECONDS = 120.0
+"""Longer than MLflow's own tries together: a database that hangs would hold it for ever."""
 
 # MLflow's own defaults try for minutes; the orchestrator retries a step, so a call need not.
 _MLFLOW_LIMITS = {
@@ -37,6 +40,8 @@ def open_client(settings: Settings) -> MlflowClient:
     Raises `FaultError` when it does not answer after `ATTEMPTS` tries, `SettingsError` when no address is set.
     """
     url = settings.require("tracking_url")
+    if "://" not in url:
+        raise SettingsError(f"NIGHTSHIFT_TRACKING_URL {masked(url)!r} is no address; write http://{masked(url)}")
     _wait_for(url)
     for name, value in _MLFLOW_LIMITS.items():
         os.environ.setdefault(name, value)
@@ -54,7 +59,8 @@ def open_client(settings: Settings) -> MlflowClient:
 def reported(url: str) -> Iterator[None]:
     """Turn what goes wrong inside MLflow into one line that names its address, without its password."""
     try:
-        yield
+        with within(ANSWER_SECONDS, f"MLflow at {masked(url)} does not answer"):
+            yield
     except StepError:
         raise
     except Exception as error:

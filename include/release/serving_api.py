@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -82,7 +83,10 @@ class ServingApi:
     @classmethod
     def open(cls, settings: Settings, use_case: str) -> ServingApi:
         """The server that the settings name, for one use case."""
-        return cls(settings.serving_url, settings.require("serving_token"), use_case)
+        url = settings.serving_url
+        if not re.match(r"https?://[^/]", url):
+            raise SettingsError(f"NIGHTSHIFT_SERVING_URL {url!r} is no http address; write https://{url}")
+        return cls(url, settings.require("serving_token"), use_case)
 
     def served(self) -> Served | None:
         """What is in service; None when nothing is. `SettingsError` when it is another use case's model."""

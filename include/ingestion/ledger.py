@@ -13,11 +13,11 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
+from include.excerpt import excerpt
 from include.ingestion.brokers.broker import Received
 from include.ingestion.partitions import DailyPartitions
 from include.ingestion.rows import NO_ROWS, Rows, names_of, newest, table_of
 from include.ingestion.topics import PoisonError, Record, Topic
-from include.ingestion.wording import printable
 
 SESSION: dict[str, Any] = {
     "connect_timeout": 2,
@@ -29,6 +29,7 @@ SESSION: dict[str, Any] = {
 }
 PART = 500
 """Messages that are read one by one when there is something odd among them."""
+REASON_LETTERS = 300
 REFUSALS = ("22", "23", "44", "54", "P0")
 """The classes of the database's errors that a record causes: its data, a constraint, a limit, a trigger's own word."""
 SET_APART = """
@@ -75,7 +76,7 @@ class DeadLetter:
     @classmethod
     def of(cls, message: Received, reason: str) -> DeadLetter:
         """The letter for a reason that may quote the message."""
-        return cls(message, printable(reason))
+        return cls(message, excerpt(reason, REASON_LETTERS))
 
 
 @dataclass(frozen=True)

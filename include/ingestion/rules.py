@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from string import Formatter
 from typing import Any, Protocol
 
@@ -16,6 +16,8 @@ from include.excerpt import excerpt
 SHOWN = 60
 """Letters of a value that a reason quotes."""
 MOMENT = pa.timestamp("us", tz="UTC")
+DAY_LETTERS = len("2013-01-01")
+ONE_DAY = timedelta(days=1)
 
 
 class Rule(Protocol):
@@ -71,3 +73,24 @@ class After:
         """Compare column with column."""
         later, earlier = (records[name].cast(MOMENT) for name in (self.column, self.earlier))
         return bool(pc.all(pc.greater(later, earlier), skip_nulls=False).as_py())
+
+
+@dataclass(frozen=True)
+class NearDay:
+    """A day, or an instant's UTC day, that lies within a day of another instant's: zones differ by no more."""
+
+    column: str
+    anchor: str
+
+    def broken(self, record: Mapping[str, Any]) -> str | None:
+        """Compare the two days."""
+        day = date.fromisoformat(record[self.column][:DAY_LETTERS])
+        anchor = datetime.fromisoformat(record[self.anchor]).astimezone(UTC).date()
+        return None if abs(day - anchor) <= ONE_DAY else f"{self.column}: {day} is not within a day of {self.anchor}"
+
+    def holds(self, records: pa.Table) -> bool:
+        """Compare column with column."""
+        day = pc.utf8_slice_codeunits(records[self.column], 0, DAY_LETTERS).cast(pa.date32())
+        anchor = records[self.anchor].cast(MOMENT).cast(pa.date32())
+        away = pc.abs(pc.subtract(day.cast(pa.int32()), anchor.cast(pa.int32())))
+        return bool(pc.all(pc.less_equal(away, ONE_DAY.days), skip_nulls=False).as_py())

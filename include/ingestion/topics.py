@@ -23,7 +23,7 @@ from typing_extensions import TypedDict
 from include.errors import DataError
 from include.excerpt import excerpt
 from include.ingestion.bulk_reader import BulkReader
-from include.ingestion.rules import Rule
+from include.ingestion.rules import NearDay, Rule
 from include.quality.breaches import judge
 from include.quality.contract import Column, Kind
 from include.quality.pattern import fits
@@ -61,7 +61,8 @@ class Topic:
     `key` is the column that keys messages (records of one key keep their order), `natural_key` the columns that
     identify a row, `day` the column that the table's daily partitions are cut by. An event may not lie further than
     `tolerance` from the record's `anchor`, an instant column: a sensor whose clock has jumped into the future would
-    otherwise win over every later record. `rules` say what else must be true of a record.
+    otherwise win over every later record. Nor may its `day` lie further than a day from there: it makes a partition.
+    `rules` say what else must be true of a record.
 
     A new version may add optional columns, nothing else: then old records are still rows of the newest version.
     """
@@ -99,6 +100,11 @@ class Topic:
             fault = "may be empty" if name in columns else "is not there"
             required = ", ".join(column.name for column in columns.values() if column.required)
             raise DataError(f"topic {self.name}: {what} names column {name}, which {fault}; name one of {required}")
+
+    @property
+    def checks(self) -> tuple[Rule, ...]:
+        """The rules, and what holds for every topic."""
+        return self.rules if self.day == self.anchor else (NearDay(self.day, self.anchor), *self.rules)
 
     @property
     def version(self) -> int:
@@ -169,6 +175,7 @@ class Schema:
         self.columns = columns
         self._columns = {column.name: column for column in (EVENT_TIME_COLUMN, *columns)}
         fields = {SCHEMA: str} | {name: _annotation(column) for name, column in self._columns.items()}
+        self._checks = topic.checks
         # A TypedDict made from data: pydantic validates it straight from the message's bytes.
         shape: Any = with_config(ConfigDict(extra="forbid", strict=True))(TypedDict("Message", fields))  # type: ignore[operator]
         self._adapter: TypeAdapter[Record] = TypeAdapter(shape)
@@ -181,13 +188,15 @@ class Schema:
             record = self._adapter.validate_json(value)
         except ValidationError as error:
             record = self._read_closely(value, error)
+        if _columns_written(value) != len(record):
+            raise PoisonError("a column comes twice")
         for name in self._keys:
             if len(record[name]) > KEY_LETTERS:
                 raise PoisonError(f"{name} has {len(record[name])} letters, {KEY_LETTERS} at most")
         away = datetime.fromisoformat(record[EVENT_TIME]) - datetime.fromisoformat(record[self.topic.anchor])
         if abs(away) > self.topic.tolerance:
             raise PoisonError(f"event_time is {away} from {self.topic.anchor}, {self.topic.tolerance} at most")
-        if broken := next(filter(None, (rule.broken(record) for rule in self.topic.rules)), None):
+        if broken := next(filter(None, (rule.broken(record) for rule in self._checks)), None):
             raise PoisonError(broken)
         return record | self._later if self._later else record
 
@@ -212,7 +221,7 @@ class Schema:
             keys=self._keys,
             anchor=self.topic.anchor,
             tolerance=self.topic.tolerance,
-            rules=self.topic.rules,
+            rules=self._checks,
             longest_key=KEY_LETTERS,
             longest=VALUE_BYTES,
         )
@@ -248,6 +257,11 @@ def keys_of(topic: Topic, columns: Sequence[Column]) -> tuple[str, ...]:
     return tuple(
         each.name for each in columns if each.kind is Kind.TEXT and each.name in (topic.key, *topic.natural_key)
     )
+
+
+def _columns_written(value: bytes) -> int:
+    """How many columns an object has as it is written: a parser keeps one of two that have the same name."""
+    return len(json.loads(value, object_pairs_hook=list, parse_int=str, parse_float=str))
 
 
 def _annotation(column: Column) -> Any:

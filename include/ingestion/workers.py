@@ -13,12 +13,12 @@ from threading import Lock
 import psycopg
 
 from include.errors import FaultError, SettingsError
+from include.excerpt import excerpt
 from include.ingestion.breaker import Breaker
 from include.ingestion.brokers.broker import EMPTY, Bounds, Broker, BrokerError, Consumer, beyond
-from include.ingestion.ledger import UNTOLD, Batch, FencedError, Ledger, Positions, refuses
+from include.ingestion.ledger import REASON_LETTERS, UNTOLD, Batch, FencedError, Ledger, Positions, refuses
 from include.ingestion.shift import Shift
 from include.ingestion.topics import Topic
-from include.ingestion.wording import printable
 
 POLL_SECONDS = 1.0
 DRAIN_SECONDS = 0.1
@@ -399,4 +399,4 @@ class Worker:
 
 def _line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return printable(lines[0]) if lines else type(error).__name__
+    return excerpt(lines[0], REASON_LETTERS) if lines else type(error).__name__

@@ -18,9 +18,9 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from include.errors import LakeError
+from include.excerpt import printable
 from include.ingestion.brokers.broker import BATCH_BYTES, UNKNOWN_END, Bounds, BrokerError, Message, Received, beyond
 from include.ingestion.brokers.segments import Segments, TopicFolder
-from include.ingestion.wording import printable
 from include.storage.store import Store
 
 PARTITIONS = 2

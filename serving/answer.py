@@ -8,6 +8,7 @@ import msgspec
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import ServingError
@@ -50,6 +51,14 @@ async def invalid_request(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
+
+
+async def wrong_method(request: Request, _: Exception) -> JSONResponse:
+    """The answer to a method that a path does not have; `Allow` names those that it has."""
+    there = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in there for method in route.methods or ()}
+    allowed = sorted(methods | ({"HEAD"} if "GET" in methods else set()))
+    return JSONResponse({"detail": f"this path takes {', '.join(allowed)}"}, 405, {"Allow": ", ".join(allowed)})
 
 
 class Shield:

@@ -17,6 +17,7 @@ from serving.access.limits import Limits
 from serving.answer import Shield
 from serving.chain.chain import Chain
 from serving.errors import ServingError
+from serving.head import Head
 from serving.processes.roster import enlisted
 from serving.release import deployments
 from serving.release.service import Service
@@ -65,7 +66,7 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
 
     def around(inner: ASGIApp) -> ASGIApp:
         limited = Limits(Shortcut(inner, hot), settings, telemetry)
-        return Observation(Shield(Access(limited, credentials)), telemetry, log)
+        return Observation(Head(Shield(Access(limited, credentials, settings.refusals))), telemetry, log)
 
     app = App(
         around,
@@ -85,4 +86,5 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
     openapi.install(app, service, settings)
     app.add_exception_handler(ServingError, answer.serving_error)
     app.add_exception_handler(RequestValidationError, answer.invalid_request)
+    app.add_exception_handler(405, answer.wrong_method)
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.access.caller import is_known
 from serving.errors import DrainingError, NotReadyError, ServingError
 from serving.release.rollout import InService
 from serving.release.service import Service
@@ -45,7 +46,8 @@ def router(service: Service) -> APIRouter:
         return Ready(status="ready", version=served.entry.version)
 
     @found.get("/v1/model", summary="What is in service")
-    async def model() -> InService:
-        return service.served.entry
+    async def model(request: Request) -> InService:
+        """Its `uri` is empty for a caller who shows no credential."""
+        return service.in_service.told(is_known(request.scope))
 
     return found

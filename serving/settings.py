@@ -48,6 +48,8 @@ class ServingSettings(BaseSettings):
 
     rate: float | None = Field(default=None, gt=0)
     """Requests a second each caller may make on average, by default; none: no limit. A key may have its own."""
+    refusals: float = Field(default=5.0, gt=0)
+    """Wrong or missing credentials a second that an address may show on average; then they are told 429."""
     rate_burst_seconds: float = Field(default=2.0, gt=0)
     """A caller that was quiet may make this many seconds' worth of requests at once."""
     body_bytes: int = Field(default=4 * 2**20, gt=0)
@@ -63,7 +65,9 @@ class ServingSettings(BaseSettings):
     keep_alive_seconds: float = Field(default=75.0, gt=0)
     """How long an idle connection is kept: longer than a proxy in front (60 s usually) keeps its side."""
     connections: int = Field(default=2_000, gt=0)
-    """Connections held at once; further ones are told 503."""
+    """Connections held at once; further ones may ask for /healthz and /readyz, and are told 503 else."""
+    connections_per_address: int = Field(default=1_000, gt=0)
+    """Connections of one address, of those; raise it to `connections` where a proxy in front has all of them."""
     in_flight: int = Field(default=512, gt=0)
     """Requests worked on at once, waiting for an upstream included; further ones are told 503 at once."""
     queue: int = Field(default=128, ge=0)

@@ -73,8 +73,10 @@ class ServingProcess:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         httpx.delete(f"{self.url}/admin/deployments", headers=headers, timeout=10).raise_for_status()
 
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=10)
+    def get(self, path: str, *, known: bool = False) -> httpx.Response:
+        """The answer to somebody, `known` by a credential or not."""
+        headers = {"Authorization": f"Bearer {self.environment['SERVING_TOKEN']}"} if known else {}
+        return httpx.get(f"{self.url}{path}", headers=headers, timeout=10)
 
     def predict(self, rows: Any) -> httpx.Response:
         return httpx.post(f"{self.url}/v1/predict", json={"rows": rows}, timeout=10)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
+from serving.access.address import party
 from serving.access.caller import ANONYMOUS, Caller, Scope
 from serving.access.keys import PREFIX, KeyRing
-from serving.answer import refuse
+from serving.access.rate import Rate
+from serving.answer import Headers, refuse
 from serving.errors import KeysError
 from serving.settings import ServingSettings
 
@@ -22,11 +25,16 @@ if TYPE_CHECKING:
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths for probes and Prometheus, which have no credential; do not route them from outside."""
 ADMIN = "/admin"
+DEPLOYED = ("/v1/model", "/v1/deployments")
+"""Paths that tell a caller who shows a credential more than others: where the model files are."""
+REFUSAL_BURST_SECONDS = 4.0
+"""An address may show wrong credentials this many seconds' worth at once: somebody has to notice first."""
 
 _BEARER = b"bearer "
 _KEY = f"{PREFIX}_".encode()
 _DEPLOYER = "deployer"
-_CHALLENGE = [(b"www-authenticate", b"Bearer")]
+_CHALLENGE: Headers = [(b"www-authenticate", b"Bearer")]
+_CLOSE: Headers = [(b"connection", b"close")]
 
 log = logging.getLogger("serving")
 
@@ -74,12 +82,15 @@ class Access:
     """Lets a request through when its credential allows it, and notes its caller in the request's state.
 
     A credential is `Authorization: Bearer …` or `X-API-Key: …`. Paths under `/admin` need the scope admin, `PROBES`
-    nothing, all others predict; those are open too while neither keys nor tokens are set up.
+    nothing, all others predict; those are open too while neither keys nor tokens are set up. `known` in the state says
+    whether the caller has shown a good credential, needed or not. An address that keeps showing wrong ones is answered
+    429 and loses its connection each time; a good one from there is let through all the same.
     """
 
-    def __init__(self, app: ASGIApp, credentials: Credentials) -> None:
+    def __init__(self, app: ASGIApp, credentials: Credentials, refusals: float) -> None:
         self._app = app
         self._credentials = credentials
+        self._refusals = Rate(refusals, REFUSAL_BURST_SECONDS)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Check one request; 401 for no or a wrong credential, 403 for one that may not do this."""
@@ -91,20 +102,31 @@ class Access:
         if admin and not self._credentials.deploying:
             await refuse(send, 403, "deploying is off: SERVING_TOKEN is not set")
             return
+        state = scope.setdefault("state", {})
         if admin or (self._credentials.needed and path not in PROBES):
             caller = await self._credentials.caller(_credential(scope))
+            state["known"] = True
         else:
             caller = ANONYMOUS
+            if path.startswith(DEPLOYED) and (shown := _credential(scope)):
+                state["known"] = await self._credentials.caller(shown) is not None
         if caller is None:
-            await refuse(send, 401, "wrong or missing bearer token or API key", _CHALLENGE)
+            await self._turn_away(scope, send)
             return
-        state = scope.setdefault("state", {})
         state["caller"], state["rate"] = caller.name, caller.rate
         needed = Scope.ADMIN if admin else Scope.PREDICT
         if needed not in caller.scopes:
             await refuse(send, 403, f"this credential does not have the scope {needed.value!r}")
             return
         await self._app(scope, receive, send)
+
+    async def _turn_away(self, scope: Connection, send: Send) -> None:
+        address = party(scope["client"][0]) if scope.get("client") else ""
+        if wait := self._refusals.wait(address, time.monotonic()):
+            again = [*_CLOSE, (b"retry-after", b"%d" % math.ceil(wait))]
+            await refuse(send, 429, "too many wrong credentials from this address", again)
+        else:
+            await refuse(send, 401, "wrong or missing bearer token or API key", _CHALLENGE)
 
 
 def _credential(scope: Connection) -> bytes:

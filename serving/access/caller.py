@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -38,3 +40,8 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 ANONYMOUS = Caller("anonymous", frozenset({Scope.PREDICT}))
+
+
+def is_known(request: Mapping[str, Any]) -> bool:
+    """Whether who made that request (an ASGI scope) has shown a good credential, needed or not."""
+    return bool(request["state"].get("known"))

@@ -16,7 +16,9 @@ import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.access.access import ADMIN, PROBES
+from serving.access.address import party
 from serving.access.caller import ANONYMOUS
+from serving.access.rate import Rate
 from serving.answer import Headers, refuse
 from serving.errors import SlowError
 from serving.settings import ServingSettings
@@ -24,8 +26,6 @@ from serving.telemetry.metrics import Shed, Telemetry
 
 RETRY_SECONDS = 1
 """What a caller is told to wait that was shed: by then a full queue is long gone."""
-BUCKETS = 100_000
-"""Callers whose rate is remembered; then those that were quiet the longest start anew."""
 LINGER_SECONDS = 2.0
 """How long a body that is refused is read and thrown away, so that its sender gets to read why."""
 _CLOSE = [(b"connection", b"close")]
@@ -33,30 +33,6 @@ _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Methods of which no endpoint here reads a body."""
 BODIES_BYTES = 64 * 2**20
 """Bodies that come slowly and are not whole yet may hold so much memory together."""
-
-
-class Rate:
-    """Token buckets, one a caller: on average `rate` requests a second, and a burst of those not made before."""
-
-    def __init__(self, rate: float | None, burst_seconds: float) -> None:
-        self._rate = rate
-        self._burst_seconds = burst_seconds
-        self._buckets: dict[str, tuple[float, float]] = {}
-
-    def wait(self, caller: str, now: float, rate: float | None = None) -> float:
-        """Count a request at a time in seconds: 0 when it may go on, else the seconds until one may."""
-        rate = rate or self._rate
-        if rate is None:
-            return 0.0
-        burst = max(rate * self._burst_seconds, 1.0)
-        tokens, before = self._buckets.pop(caller, (burst, now))
-        tokens = min(tokens + (now - before) * rate, burst)
-        wait = 0.0 if tokens >= 1 else (1 - tokens) / rate
-        # Put back at the end: the order of the dictionary is that of the last request.
-        self._buckets[caller] = (tokens - 1 if tokens >= 1 else tokens, now)
-        if len(self._buckets) > BUCKETS:
-            del self._buckets[next(iter(self._buckets))]
-        return wait
 
 
 class Timeouts:
@@ -247,7 +223,7 @@ def _caller(scope: Scope, now: float) -> tuple[str, float, float | None]:
     state = scope["state"]
     name = state["caller"]
     if name == ANONYMOUS.name and scope.get("client"):
-        name = scope["client"][0]
+        name = party(scope["client"][0])
     return name, now, state["rate"]
 
 

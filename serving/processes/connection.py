@@ -5,20 +5,31 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.settings import ServingSettings
+from serving.access.address import party
+from serving.processes.crowd import Crowd
 
 LONGEST_SECONDS = 300.0
 """A request that is still not over then has a client that does not read its answer."""
+BEYOND_SECONDS = 2.0
+"""How long a head may take on a connection for which there was no room."""
+LINES = 64
+"""Data of more lines than that may be many requests, sent ahead; a head of a client of ours has ten."""
+PIECE = 512
+"""Bytes of such data that are parsed at once: room for some thirty requests, of 3 kB of memory each."""
+WAITING = 8
+"""Parsed requests of a connection that wait for their turn; no more is parsed then."""
+HELD_BYTES = 64 * 2**20
+"""What all connections have sent ahead; a connection that sends more than that is ended."""
+HEADER_BYTES = 4
+"""What separates a header's name, its value and the next one."""
+TOO_LARGE = b"431 Request Header Fields Too Large"
 
 
-class Crowd:
-    """What the connections of a server have in common."""
-
-    def __init__(self, settings: ServingSettings) -> None:
-        self.settings = settings
-        self.draining = False
+class HeadTooLargeError(Exception):
+    """A request's head is larger than what is read."""
 
 
 class Joined:
@@ -60,52 +71,125 @@ class Joined:
         return self._transport.is_closing()
 
 
+class Flow(FlowControl):
+    """uvicorn's, that reads no further while requests wait that were sent ahead."""
+
+    def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
+        super().__init__(transport)
+        self._connection = connection
+
+    def resume_reading(self) -> None:
+        """Read on, if nothing waits that was read before."""
+        if not self._connection.behind:
+            super().resume_reading()
+
+
 class Connection(HttpToolsProtocol):
-    """Has a deadline at any time, which the server looks at from time to time: a timer each would cost more."""
+    """Has a deadline at any time, which the server looks at from time to time: a timer each would cost more.
+
+    What a client sends ahead waits unparsed, and nothing more is read until it has been answered.
+    """
 
     def __init__(self, crowd: Crowd, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._crowd = crowd
         self._settings = crowd.settings
+        self._party = ""
+        self._within = True
+        self._ahead = memoryview(b"")
         self._head = 0
+        self._fed = 0
         self._in_head = False
+        self._mixed = False
+        self._over = False
         self._deadline = 0.0
 
+    @property
+    def behind(self) -> bool:
+        """Whether requests wait that were sent ahead."""
+        return bool(self._ahead or self.pipeline)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take it in, unless there are too many."""
+        """Take it in; where there are too many, for a question about health only."""
         super().connection_made(cast(asyncio.Transport, transport))
+        self.flow = Flow(self.transport, self)
         self._joined = Joined(self.transport)
+        self._party = party(self.client[0]) if self.client else ""
+        self._within = self._crowd.join(self._party, transport)
         self._deadline = self.loop.time() + self._settings.head_seconds
-        if len(self.connections) > self._settings.connections:
-            self._close_with(b"503 Service Unavailable", b"retry-after: 1\r\n")
+        if not self._within:
+            self.app = self._crowd.health_only
+            self._deadline = self.loop.time() + min(self._settings.head_seconds, BEYOND_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it, and what it had sent ahead."""
+        super().connection_lost(exc)
+        self._crowd.leave(self._party, self.transport, within=self._within)
+        self._put_ahead(memoryview(b""))
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; a head that grows too large ends the connection."""
+        """Parse what came, or as much of it as can be answered soon."""
+        if self._over:
+            return
+        if not self._ahead and (len(data) <= PIECE or data.count(b"\n") <= LINES):
+            self._feed(data)
+            return
+        self._put_ahead(memoryview(bytes(self._ahead) + data))
+        if self._crowd.held > HELD_BYTES:
+            self.transport.abort()
+            return
+        self._feed_ahead()
+
+    def _feed_ahead(self) -> None:
+        """Parse what was sent ahead, piece by piece, until enough requests wait to be answered."""
+        while self._ahead and len(self.pipeline) < WAITING:
+            piece = bytes(self._ahead[:PIECE])
+            self._put_ahead(self._ahead[PIECE:])
+            self._feed(piece)
+        if self._ahead:
+            self.flow.pause_reading()
+            self._deadline = self.loop.time() + LONGEST_SECONDS
+
+    def _put_ahead(self, data: memoryview) -> None:
+        self._crowd.held += len(data) - len(self._ahead)
+        self._ahead = data
+
+    def _feed(self, data: bytes) -> None:
+        self._fed, self._mixed = len(data), False
         super().data_received(data)
-        if self._in_head:
-            self._head += len(data)
-            if self._head > self._settings.head_bytes and not self.transport.is_closing():
-                self._close_with(b"431 Request Header Fields Too Large")
+        if self._in_head and not self._over:
+            self._head = self._head_size() if self._mixed else self._head + len(data)
+            if self._head > self._settings.head_bytes:
+                self._refuse(TOO_LARGE)
+
+    def _head_size(self) -> int:
+        """Bytes of the present head, as far as it is parsed."""
+        return len(self.url) + sum(len(name) + len(value) + HEADER_BYTES for name, value in self.headers)
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
         self._head, self._in_head = 0, True
-        self._deadline = self.loop.time() + self._settings.head_seconds
+        if self._within:
+            self._deadline = self.loop.time() + self._settings.head_seconds
 
     def on_headers_complete(self) -> None:
-        """A head is there."""
+        """A head is there; `HeadTooLargeError`, which ends the parsing, for one that came at once and is too large."""
+        if self._head + self._fed > self._settings.head_bytes and self._head_size() > self._settings.head_bytes:
+            self._refuse(TOO_LARGE)
+            raise HeadTooLargeError
         super().on_headers_complete()
         self._in_head = False
         # A body that never begins is for nobody else to notice; one that does is `Limits`' to time.
         self._deadline = self.loop.time() + 2 * self._settings.body_seconds
         if self.cycle is not None:  # None before an upgrade that is not ours
             self.cycle.transport = cast(asyncio.Transport, self._joined)
-            self.cycle.keep_alive = self.cycle.keep_alive and not self._crowd.draining
+            self.cycle.keep_alive = self.cycle.keep_alive and self._within and not self._crowd.draining
 
     def on_message_complete(self) -> None:
         """A request is there, all of it."""
         super().on_message_complete()
+        self._mixed = True
         if self.cycle is not None and not self.cycle.response_complete:
             self._deadline = self.loop.time() + LONGEST_SECONDS
 
@@ -113,8 +197,16 @@ class Connection(HttpToolsProtocol):
         """An answer is sent; the next head may take its time to begin."""
         self._joined.end()
         super().on_response_complete()
+        if self._ahead and not self.transport.is_closing():
+            self._feed_ahead()
+            self.flow.resume_reading()
         if not self._in_head:
             self._deadline = self.loop.time() + self._settings.keep_alive_seconds
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, or what was refused already."""
+        if not self._over and not self._end_after_answers():
+            super().send_400_response(msg)
 
     def drain(self) -> None:
         """Answer what is under way, and say with it that this connection ends."""
@@ -126,11 +218,26 @@ class Connection(HttpToolsProtocol):
         if now < self._deadline or self.transport is None:
             return
         waits = self._in_head or (self.cycle is not None and self.cycle.more_body and not self.cycle.response_started)
-        if waits and not self.transport.is_closing():
-            self._close_with(b"408 Request Timeout")
+        if waits and not self._over and not self.transport.is_closing():
+            self._refuse(b"408 Request Timeout")
         else:
             self.transport.abort()
 
-    def _close_with(self, status: bytes, more: bytes = b"") -> None:
-        self.transport.write(b"HTTP/1.1 %s\r\n%scontent-length: 0\r\nconnection: close\r\n\r\n" % (status, more))
+    def _refuse(self, status: bytes) -> None:
+        if self._end_after_answers():
+            return
+        self.transport.write(b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
         self.transport.close()
+
+    def _end_after_answers(self) -> bool:
+        """Read no more, and end the connection with the answers that are due; whether there are any.
+
+        A refusal in between would be taken for the answer to another request.
+        """
+        self._over = True
+        self._put_ahead(memoryview(b""))
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        self._deadline = self.loop.time() + LONGEST_SECONDS
+        return True

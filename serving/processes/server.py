@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+import resource
 import socket
 import sys
 from functools import partial
@@ -13,13 +15,18 @@ import uvicorn
 from fastapi import FastAPI
 
 from serving.headers import SECURITY
-from serving.processes.connection import Connection, Crowd
+from serving.processes.connection import Connection
+from serving.processes.crowd import RESERVED, Crowd
 from serving.processes.listener import close_the_door
 from serving.settings import ServingSettings
 
+FILES = 256
+"""What a worker has open beside its connections."""
 LINGER_SECONDS = 0.3
 """How long connections are still accepted and answered after SIGTERM, each with `connection: close`."""
 TICKS = 5  # of uvicorn's 0.1 s, between two looks at the connections' deadlines
+
+log = logging.getLogger("serving")
 
 
 class Server(uvicorn.Server):
@@ -27,7 +34,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, settings: ServingSettings, listener: socket.socket, *, child: bool) -> None:
         self._app = app
-        self._crowd = Crowd(settings)
+        self._crowd = Crowd(settings, app)
         self._listener = listener
         self._child = child
         super().__init__(
@@ -50,6 +57,7 @@ class Server(uvicorn.Server):
 
     def serve_until_told(self) -> None:
         """Serve; returns when the last request is answered, or the drain's deadline has passed."""
+        _allow_files(self._crowd.settings.connections + RESERVED + FILES)
         self.run(sockets=[self._listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -79,3 +87,13 @@ class Server(uvicorn.Server):
     def _orphaned(self) -> None:
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
         self.should_exit = True
+
+
+def _allow_files(wanted: int) -> None:
+    """Let this process open so many files; by default many systems allow 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            log.warning("this system allows %d open files, SERVING_CONNECTIONS need %d", allowed, wanted)

@@ -9,10 +9,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serving.release.rollout import InService, Rollout
+from serving.access.caller import is_known
+from serving.release.rollout import InService, Rollout, without_addresses
 from serving.release.state import StateFolder
 
 FILE = "deployments.jsonl"
@@ -79,6 +80,12 @@ class Record(BaseModel):
             metrics=dict(metrics or {}),
         )
 
+    def told(self, known: bool) -> Record:
+        """What is told of it; where model files lie only to a caller who is known."""
+        if known:
+            return self
+        return self.model_copy(update={"uri": "", "reason": without_addresses(self.reason, self.uri)})
+
 
 class History:
     """The events in `deployments.jsonl`, oldest first; whoever adds one holds the state folder's lock."""
@@ -142,17 +149,20 @@ def router(folder: StateFolder, history: History) -> APIRouter:
     routes = APIRouter(tags=["deployments"])
 
     @routes.get("/v1/deployments", summary="What was served when")
-    def deployments(limit: Annotated[int, Query(ge=1, le=2 * KEPT)] = 100) -> Deployments:
-        """The newest events, by whom, why and with which figures."""
-        return Deployments(deployments=history.records()[: -limit - 1 : -1])
+    def deployments(request: Request, limit: Annotated[int, Query(ge=1, le=2 * KEPT)] = 100) -> Deployments:
+        """The newest events, by whom, why and with which figures; addresses only for who shows a credential."""
+        newest = history.records()[: -limit - 1 : -1]
+        return Deployments(deployments=[record.told(is_known(request.scope)) for record in newest])
 
     @routes.get("/v1/deployments/current", summary="What is served now, and the last rollout")
-    def current() -> Current:
+    def current(request: Request) -> Current:
         """Who waits for a rollout asks until its phase is promoted, rolled_back or aborted."""
+        known = is_known(request.scope)
         try:
             serving = folder.current()
         except (OSError, ValidationError):
             serving = None
-        return Current(serving=serving, rollout=folder.change().rollout)
+        rollout = folder.change().rollout
+        return Current(serving=serving and serving.told(known), rollout=rollout and rollout.told(known))
 
     return routes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
@@ -91,6 +92,10 @@ class InService(BaseModel):
     trained_through: date | None = None
     by: str = ""
 
+    def told(self, known: bool) -> InService:
+        """What is told of it; where its file lies only to a caller who is known."""
+        return self if known else self.model_copy(update={"uri": ""})
+
     def same_file(self, other: InService | None) -> bool:
         """Whether both name one version and file, whenever they were put into service."""
         mine = (self.version, self.sha256, self.uri)
@@ -117,6 +122,13 @@ class Rollout(BaseModel):
     reason: str = ""
     metrics: dict[str, Any] = Field(default_factory=dict)
 
+    def told(self, known: bool) -> Rollout:
+        """What is told of it; where model files lie only to a caller who is known."""
+        if known:
+            return self
+        reason = without_addresses(self.reason, self.entry.uri)
+        return self.model_copy(update={"entry": self.entry.told(known), "reason": reason})
+
     @property
     def under_way(self) -> bool:
         """Whether it has not ended."""
@@ -136,3 +148,11 @@ class Rollout(BaseModel):
             raise ValueError(f"a rollout that is {self.phase} cannot become {phase}")
         changes = {"phase": phase, "share": share, "changed": at, "reason": reason}
         return self.model_copy(update=changes | {"metrics": dict(metrics or self.metrics)})
+
+
+def without_addresses(line: str, uri: str = "") -> str:
+    """A line in which dots stand for that address, and for all that have a scheme."""
+    return _ADDRESS.sub("…", line.replace(uri, "…") if uri else line)
+
+
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://[^\s\"',;()]*[^\s\"',;().:]")

@@ -34,7 +34,7 @@ from serving.models.model import PortableModel
 from serving.release.conductor import Conductor
 from serving.release.deployments import Event, History, Record
 from serving.release.recent import Recent
-from serving.release.rollout import InService, Phase, Plan, Rollout
+from serving.release.rollout import InService, Phase, Plan, Rollout, without_addresses
 from serving.release.served import Answers, Probabilities, Served
 from serving.release.shared_traffic import SharedTraffic
 from serving.release.state import CURRENT, Report, StateFolder
@@ -113,6 +113,12 @@ class Service:
         if self._served is None:
             raise NotReadyError(f"no model is served: {self._why_not}")
         return self._served
+
+    @property
+    def in_service(self) -> InService:
+        """What this server serves, as far as this worker knows: other workers may hold what it could not load."""
+        entry = self._current() if self._behind else None
+        return entry if entry is not None and self.folder.others_serve() else self.served.entry
 
     def pick(self, key: str | bytes) -> Served:
         """What answers a request of that key: of one key, always the same side of a split; `NotReadyError` if none."""
@@ -198,8 +204,9 @@ class Service:
         entry = self._current()
         try:
             # Not under the lock: a store that hangs holds up neither a request nor a deployment.
-            loaded = None if entry is None else Served(entry, self._load(entry.uri, entry.sha256, entry.use_case))
+            loaded = None if entry is None else Served(entry, self._load(entry))
         except ServingError as error:
+            log.warning("version %s cannot be loaded: %s; tried again soon", entry.version if entry else "?", error)
             self._why_not = _cannot_load(entry, error)
             return False
         with self._lock:
@@ -249,7 +256,7 @@ class Service:
             if compares and before is not None and before.same_file(entry):
                 self._interrupt(active, f"version {before.version} was put into service at once")
                 return before
-            model = self._load(wish.model_uri, wish.sha256, wish.use_case)
+            model = self._load(entry)
             entry = entry.model_copy(update={"trained_through": model.card.trained_through})
             self._interrupt(active, f"version {wish.version} was put into service at once")
             plan = wish.rollout if compares else None
@@ -404,6 +411,7 @@ class Service:
                 self._served = Served(entry, self._model(entry))
             except ServingError as error:
                 self._why_not = _cannot_load(entry, error)
+                log.warning("version %s cannot be loaded: %s; tried again soon", entry.version, error)
                 return self._why_not
         self._behind = False
         return ""
@@ -427,13 +435,15 @@ class Service:
         for known in (self._served, self._prepared, self._loaded_late):
             if known is not None and known.entry.same_file(entry):
                 return known.model
-        return self._load(entry.uri, entry.sha256, entry.use_case)
+        return self._load(entry)
 
-    def _load(self, uri: str, sha256: str, use_case: str) -> PortableModel:
-        content = fetch(uri, s3_endpoint=self.settings.s3_endpoint, limit=self.settings.model_bytes)
-        model = PortableModel.load(content, sha256=sha256, name=uri)
-        if model.card.use_case != use_case:
-            raise ModelError(f"model file {uri} is of use case {model.card.use_case!r}, not {use_case!r}")
+    def _load(self, entry: InService) -> PortableModel:
+        content = fetch(entry.uri, s3_endpoint=self.settings.s3_endpoint, limit=self.settings.model_bytes)
+        # Named by its version: what goes wrong with it later may be told to people who are not to know its address.
+        name = f"of version {entry.version}"
+        model = PortableModel.load(content, sha256=entry.sha256, name=name)
+        if model.card.use_case != entry.use_case:
+            raise ModelError(f"model file {name} is of use case {model.card.use_case!r}, not {entry.use_case!r}")
         model.self_test()
         return model
 
@@ -478,7 +488,6 @@ class Service:
                 log.info("in service: version %s, at last", self._served.entry.version)
             elif not done:
                 pause = min(2 * pause, LONGEST_RETRY_SECONDS)
-                log.warning("not ready: %s; tried again in %g s at most", self._why_not, pause)
 
     def _tell(self, trial: Trial | None) -> None:
         """Say what was seen of a version on trial."""
@@ -511,7 +520,10 @@ class Service:
 
 
 def _cannot_load(entry: InService | None, error: ServingError) -> str:
-    return f"version {entry.version if entry else '?'} cannot be loaded again: {error}"
+    """Why not, without the file's address: everybody is told this."""
+    if entry is None:
+        return str(error)
+    return f"version {entry.version} cannot be loaded again: {without_addresses(str(error), entry.uri)}"
 
 
 def _check_use_case(before: InService | None, wish: Deployment) -> None:

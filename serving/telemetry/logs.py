@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -98,7 +99,7 @@ class LineWriter:
         while self._waiting:
             lines = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             try:
-                self._write(_encoder.encode_lines(lines))
+                self._write(_printable(_encoder.encode_lines(lines)))
             except (OSError, ValueError):
                 self.dropped += len(lines)
 
@@ -193,4 +194,15 @@ def _place(error: BaseException) -> str:
     return f"{'/'.join(step.tb_frame.f_code.co_filename.split('/')[-2:])}:{step.tb_lineno}"
 
 
+def _printable(lines: bytes) -> bytes:
+    """Lines of JSON in which what a terminal or a reader could take for a command or a new line is escaped, too."""
+    return lines if lines.isascii() and b"\x7f" not in lines else _COMMANDS.sub(_escaped, lines.decode()).encode()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+# DEL, C1 controls, line and paragraph separators, and what turns the direction of writing; JSON has escaped the rest.
+_COMMANDS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _encoder = msgspec.json.Encoder()

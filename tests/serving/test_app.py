@@ -14,6 +14,7 @@ import pytest
 from serving.models.model import PortableModel
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ROOT, TOKEN, ServingProcess
+from tests.waiting import until
 
 ROWS: list[dict[str, Any]] = [
     {"distance": 1.5, "hour": 2, "carrier": "B6"},
@@ -42,7 +43,7 @@ def test_a_deployed_model_answers_what_the_file_says(serving: ServingProcess, tm
     assert deployed.status_code == 200
     assert answer["model_version"] == "7"
     assert answer["probabilities"] == pytest.approx(PortableModel.load(content).rows(ROWS).tolist(), abs=1e-15)
-    served = serving.get("/v1/model").json()
+    served = serving.get("/v1/model", known=True).json()
     assert served == deployed.json()
     assert {name: served[name] for name in ("version", "sha256", "uri", "use_case")} == {
         "version": "7",
@@ -193,8 +194,8 @@ def test_a_server_whose_model_file_is_gone_starts_and_says_so(serving: ServingPr
     serving.start()
 
     detail = serving.get("/readyz").json()["detail"]
-    assert detail.startswith("no model is served: version 7 cannot be loaded again: file://")
-    assert detail.endswith("No such file or directory")
+    assert detail == "no model is served: version 7 cannot be loaded again: …: No such file or directory"
+    until(lambda: f"version 7 cannot be loaded: {uri}: No such file or directory" in serving.log.read_text())
     assert serving.get("/healthz").status_code == 200
 
 

@@ -44,7 +44,7 @@ def test_the_first_champion_goes_into_service(factory: Factory) -> None:
     result = run(factory)
 
     assert result.facts == {"deployed": True, "version": champion.version, "before": None}
-    served = factory.server.get("/v1/model").json()
+    served = factory.server.get("/v1/model", known=True).json()
     assert (served["version"], served["sha256"], served["uri"]) == (
         champion.version,
         champion.sha256,

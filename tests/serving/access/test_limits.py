@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.access import limits
 from serving.access.caller import ANONYMOUS
-from serving.access.limits import Limits, Rate
+from serving.access.limits import Limits
+from serving.access.rate import Rate
 from serving.answer import Shield, send_json
 from serving.settings import ServingSettings
 from serving.telemetry.metrics import Telemetry
@@ -85,7 +86,7 @@ def test_without_a_rate_nobody_waits_but_who_has_one() -> None:
 
 
 def test_the_callers_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BUCKETS", 2)
+    monkeypatch.setattr("serving.access.rate.BUCKETS", 2)
     rate = Rate(1, 1)
 
     for name in ("a", "b", "a", "c"):

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ServingProcess
@@ -215,14 +219,106 @@ def test_a_connection_too_many_is_told_to_come_again(server: ServingProcess) -> 
             held.append(socket.create_connection(("127.0.0.1", server.port)))
             assert ask(held[-1]).startswith(b"HTTP/1.1 200")
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as further:
+            further.sendall(PREDICT)
             answer = everything(further)
+        health = httpx.get(f"{server.url}/healthz", timeout=10)
     finally:
         for one in held:
             one.close()
 
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: 1" in answer
+    assert (health.status_code, health.headers["connection"]) == (200, "close")
     until(lambda: httpx.get(f"{server.url}/readyz").status_code == 200)
+
+
+def test_a_head_that_is_too_large_is_refused_though_it_comes_at_once(connection: socket.socket) -> None:
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-large: " + b"y" * 40_000 + b"\r\n\r\n")
+
+    assert everything(connection).startswith(b"HTTP/1.1 431 ")
+
+
+def test_many_headers_are_a_large_head_too(connection: socket.socket) -> None:
+    connection.sendall(b"GET /healthz HTTP/1.1\r\n" + b"x: y\r\n" * 10_000 + b"\r\n")
+
+    assert everything(connection).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_large_head_behind_a_request_does_not_cost_that_its_answer(connection: socket.socket) -> None:
+    connection.sendall(PREDICT + b"GET /healthz HTTP/1.1\r\nx-large: " + b"y" * 40_000 + b"\r\n\r\n")
+
+    answer = everything(connection)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_large_body_is_not_taken_for_a_large_head(connection: socket.socket) -> None:
+    padded = ROW + b" " * 60_000
+    request = HEAD + b"content-length: %d\r\n\r\n" % len(padded) + padded
+    connection.sendall(request * 2 + HEAD)
+    time.sleep(0.2)
+    connection.sendall(b"content-length: %d\r\n\r\n" % len(ROW) + ROW)
+    found = b""
+    while found.count(b'"model_version":"7"') < 3:
+        found += connection.recv(65_536)
+
+    assert found.count(b"HTTP/1.1 200 OK") == 3
+
+
+def test_a_body_of_many_lines_is_read_whole(connection: socket.socket) -> None:
+    pretty = ROW.replace(b",", b",\n" + b"\n" * 5_000)
+    connection.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(pretty) + pretty)
+    found = b""
+    while not found.endswith(b"]}"):
+        found += connection.recv(65_536)
+
+    assert found.startswith(b"HTTP/1.1 200 ")
+
+
+def test_thousands_of_requests_sent_ahead_are_all_answered_in_order(connection: socket.socket) -> None:
+    # Given more than a server reads at once
+    count = 3_000
+    requests = b"".join(
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-request-id: %d\r\n\r\n" % number for number in range(count)
+    )
+    threading.Thread(target=connection.sendall, args=(requests,), daemon=True).start()
+
+    found = b""
+    while found.count(b'{"status":"alive"}') < count:
+        found += connection.recv(65_536)
+
+    ids = [int(line.split()[1]) for line in found.split(b"\r\n") if line.startswith(b"x-request-id: ")]
+    assert ids == list(range(count))
+
+
+KINDS = (
+    b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-request-id: %d\r\n\r\n",
+    b"HEAD /readyz HTTP/1.1\r\nx-request-id: %d\r\n\r\n",
+    HEAD + b"x-request-id: %%d\r\ncontent-length: %d\r\n\r\n" % len(ROW) + ROW,
+    HEAD + b"x-request-id: %%d\r\ncontent-length: 3000\r\n\r\n%s" % (b"\n" * 3000),
+    HEAD + b"x-request-id: %d\r\ntransfer-encoding: chunked\r\n\r\n2\r\n\n\n\r\n0\r\n\r\n",
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=120), st.lists(st.integers(1, 9_000), max_size=8))
+def test_however_requests_come_each_is_answered_once_and_in_order(
+    server: ServingProcess, kinds: list[bytes], cuts: list[int]
+) -> None:
+    sent = b"".join(kind % number for number, kind in enumerate(kinds))
+    places = sorted({0, len(sent), *(cut for cut in cuts if cut < len(sent))})
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for begin, end in pairwise(places):
+            connection.sendall(sent[begin:end])
+            time.sleep(0.001)
+        found = b""
+        while found.count(b"x-request-id: ") < len(kinds):
+            found += connection.recv(65_536)
+
+    ids = [int(line.split()[1]) for line in found.split(b"\r\n") if line.startswith(b"x-request-id: ")]
+    assert ids == list(range(len(kinds)))
 
 
 def test_requests_sent_ahead_are_answered_in_order(connection: socket.socket) -> None:
@@ -246,6 +342,29 @@ def test_answers_without_a_body_are_sent_too(connection: socket.socket) -> None:
 
     statuses = [line.split()[1] for line in found.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
     assert statuses == [b"404", b"100", b"200"]
+
+
+def test_what_a_caller_sends_becomes_no_line_and_no_command_in_the_log(server: ServingProcess) -> None:
+    odd = b'\x1b[31mred\x1b[0m\r{"level":"error"}\xc2\x9b2J\xe2\x80\xa8'
+    sent = [
+        b"GET /v1/" + odd.replace(b"\r", b"") + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /v1/%0a%1b[31m%0d%c2%9b HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-request-id: " + odd[:12] + b"\r\nuser-agent: " + odd[:12] + b"\r\n\r\n",
+        b"GET /v1/model HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + odd[:12] + b"\r\n\r\n",
+        b"G\x1bT / HTTP/1.1\r\n\r\n",
+        HEAD + b"traceparent: 00-\x1b\r\ncontent-length: 9\r\n\r\n\x1b[31m\r\n{}",
+    ]
+    before = len(server.log.read_bytes())
+    for one in sent:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            connection.sendall(one)
+            connection.shutdown(socket.SHUT_WR)
+            everything(connection)
+    until(lambda: server.log.read_bytes()[before:].count(b"/healthz") >= 1)
+
+    written = server.log.read_bytes()[before:].decode()
+    assert not [character for character in written if character != "\n" and not character.isprintable()]
+    assert all(json.loads(line)["level"] in ("info", "warning") for line in written.splitlines())
 
 
 def test_every_answer_forbids_browsers_everything(server: ServingProcess) -> None:

@@ -107,6 +107,7 @@ def test_a_rollout_that_lands_on_a_worker_without_the_model_puts_nothing_into_se
 ) -> None:
     # Given a worker that answers with version 7, and one that could not load it
     assert [one.get("/readyz").status_code for one in (serving, sick)] == [200, 503]
+    assert sick.get("/v1/model").json()["version"] == "7"
     eight = model_file(tmp_path, bias=0.2)
 
     # When a rollout is asked of the one that cannot compare, Then nothing changes, and it says to ask again

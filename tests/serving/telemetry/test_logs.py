@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serving.telemetry import logs
 from serving.telemetry.logs import Log, _message
@@ -65,6 +67,29 @@ def test_a_request_is_one_line_that_can_be_followed(log: Log, path: Path) -> Non
         "level": "info",
         "message": "request",
     }
+
+
+COMMANDS = "".join(map(chr, [*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029, 0x202E, 0x2066, 0xFEFF]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(), st.text(st.sampled_from(COMMANDS + "a[m"), min_size=1))
+def test_nothing_that_is_said_begins_a_line_or_commands_a_terminal(some: str, odd: str) -> None:
+    reading, writing = os.pipe()
+    log = Log(descriptor=writing)
+    text = (some + odd).encode("utf-8", "replace").decode()
+
+    log.start()
+    LOGGER.warning("refused: %s", text)
+    log.request(Trace.of([]), "GET", "/v1/model", 200, 0.1, caller=text)
+    log.stop()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as file:
+        written = file.read().decode()
+
+    assert not set(COMMANDS) - {"\n"} & set(written)
+    message, request = (json.loads(line) for line in written.split("\n")[:-1])
+    assert (message["message"], request["caller"]) == (f"refused: {text}", text)
 
 
 def test_a_line_that_comes_after_the_end_is_written_by_a_second_end(log: Log, path: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from include.errors import DataError
+from include.excerpt import excerpt
 from include.sources.limit import MIB, Limit
 
 BLOCK_BYTES = 16 * MIB
@@ -79,7 +80,7 @@ class _Ending:
         self.misfits += 1
         self._first = self._first or (
             f"row {row.number} has {row.actual_columns} cells, and the first has {row.expected_columns}: "
-            f"{row.text[:SHOWN]!r}"
+            f"{excerpt(repr(row.text), SHOWN)}"
         )
         return "skip"
 

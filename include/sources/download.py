@@ -9,12 +9,14 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from include.errors import DataError, FaultError, SettingsError
+from include.excerpt import excerpt
 from include.sources.limit import Limit
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 0.5
 TIMEOUT_SECONDS = 30.0
 CHUNK = 1 << 20
+REASON_LENGTH = 200
 CODINGS = ("", "identity", "gzip", "x-gzip")
 """Content codings that a file may come in; what is packed tells so by its first bytes."""
 
@@ -43,8 +45,9 @@ def download(url: str, limit: Limit) -> bytes:
             reason = f"the answer is no HTTP: {str(error)[:80]!r}"
         except (HTTPException, OSError) as error:
             reason = str(getattr(error, "reason", None) or error) or type(error).__name__
+    said = excerpt(reason, REASON_LENGTH)
     raise FaultError(
-        f"source: {limit.where} cannot be read after {ATTEMPTS} attempts: {reason}; is the address right and up?"
+        f"source: {limit.where} cannot be read after {ATTEMPTS} attempts: {said}; is the address right and up?"
     )
 
 

@@ -13,7 +13,7 @@ from include.storage.store import FileStore, Store, open_store
 
 WEB = ("http", "https")
 STORES = ("", "file", "s3")
-UNSAFE = "!$&'()*+,;=:@~%/"
+PLAIN = "!$&'()*+,;=:@~%/"
 """What stays as it is in the path of an address that a person gave."""
 
 
@@ -37,6 +37,8 @@ def open_place(root: str, *, s3_endpoint: str | None = None) -> Place:
         address = urlsplit(root) if "://" in root else SplitResult("", "", root, "", "")
     except ValueError as error:
         raise SettingsError(f"source: {root} is no address: {error}; correct the source's root") from None
+    if address.username is not None:
+        raise SettingsError(f"source: the address of {address.hostname} holds a user or a password; nothing sends them")
     if address.scheme in WEB:
         return WebPlace(address)
     if address.scheme not in STORES:
@@ -60,7 +62,7 @@ class StorePlace:
     def read(self, path: str, limit: Limit) -> bytes:
         try:
             limit.check(self._store.size(path))
-            return self._store.read(path)
+            content = self._store.read(path)
         except FileNotFoundError:
             self._require_root()
             raise
@@ -68,6 +70,8 @@ class StorePlace:
             if isinstance(error.__cause__, IsADirectoryError):
                 raise FileNotFoundError(path) from None
             raise FaultError(str(error).replace("lake:", "source:", 1)) from error
+        limit.check(len(content))
+        return content
 
     def parts(self, path: str) -> list[str]:
         try:
@@ -97,7 +101,7 @@ class WebPlace:
         self._root = _checked(root)
 
     def read(self, path: str, limit: Limit) -> bytes:
-        folder = quote(self._root.path.rstrip("/"), safe=UNSAFE)
+        folder = quote(self._root.path.rstrip("/"), safe=PLAIN)
         return download(self._root._replace(path=f"{folder}/{quote(path)}").geturl(), limit)
 
     def parts(self, path: str) -> list[str]:
@@ -107,8 +111,6 @@ class WebPlace:
 def _checked(root: SplitResult) -> SplitResult:
     """The address with its host as DNS has it; `SettingsError` for one that cannot be asked."""
     named = root._replace(query="").geturl()
-    if root.username is not None:
-        raise SettingsError(f"source: the address of {root.hostname} holds a user or a password; nothing sends them")
     try:
         host = (root.hostname or "").encode("idna").decode()
         port = root.port

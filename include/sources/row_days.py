@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import time, timedelta
-from typing import Protocol
-from zoneinfo import ZoneInfo
+from datetime import UTC, date
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
 
 from include.errors import DataError
+from include.excerpt import excerpt
+from include.quality.data_day import Calendar
 from include.quality.kind import Kind
 from include.quality.reading import read_as
 
-
-class Clock(Protocol):
-    """What tells the data day of an instant; a `UseCaseSpec` does."""
-
-    @property
-    def day_starts(self) -> time:
-        """When a data day starts, on the zone's clocks."""
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The zone whose calendar names the data days."""
+NAMES_LENGTH = 200
+FIRST, LAST = date(1, 1, 3), date(9999, 12, 28)
+"""The days whose neighbours have a name in any zone."""
 
 
-def row_days(table: pa.Table, column: str, clock: Clock | None, where: str) -> pa.Array:
+def row_days(table: pa.Table, column: str, calendar: Calendar | None, where: str) -> pa.Array:
     """A date for each row, null where its `column` names none.
 
-    A value names a day if a contract takes it as a date or, with a clock, as an instant. A table without columns has
+    A value names a day if a contract takes it as a date or, with a calendar, as an instant. A table without columns has
     no rows. Raises `DataError` when the column is not there, or there twice.
     """
     if not table.num_columns:
@@ -38,17 +30,28 @@ def row_days(table: pa.Table, column: str, clock: Clock | None, where: str) -> p
     if times > 1:
         raise DataError(f"source: {where} has {times} columns {column}; give each a name of its own")
     if not times:
-        raise DataError(f"source: {where} has no column {column}; it has {', '.join(table.column_names)}")
+        raise DataError(
+            f"source: {where} has no column {column}; it has {excerpt(', '.join(table.column_names), NAMES_LENGTH)}"
+        )
     given = table[column]
     if pa.types.is_dictionary(given.type):
         given = given.cast(given.type.value_type)
-    if clock is None:
+    if calendar is None:
         return read_as(given.combine_chunks(), Kind.DATE)[0]
-    return _days_of(read_as(given.combine_chunks(), Kind.INSTANT)[0], clock)
+    return _days_of(read_as(given.combine_chunks(), Kind.INSTANT)[0], calendar)
 
 
-def _days_of(instants: pa.Array, clock: Clock) -> pa.Array:
-    wall = pd.Series(instants.to_pandas()).dt.tz_convert(clock.zone).dt.tz_localize(None)
-    starts = timedelta(hours=clock.day_starts.hour, minutes=clock.day_starts.minute)
-    days = (wall - starts).to_numpy().astype("datetime64[D]")
+def _days_of(instants: pa.Array, calendar: Calendar) -> pa.Array:
+    """The data day within which each instant lies: the last of the days near by that has begun."""
+    moments = instants.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
+    near = np.unique(moments[~np.isnat(moments)].astype("datetime64[D]"))
+    near = np.unique(np.add.outer(near, np.arange(-2, 3)))
+    near = near[(near >= np.datetime64(FIRST)) & (near <= np.datetime64(LAST))]
+    starts = [
+        np.datetime64(calendar.day_start(day).astimezone(UTC).replace(tzinfo=None), "us") for day in near.tolist()
+    ]
+    place = np.searchsorted(np.array(starts, "datetime64[us]"), moments, side="right") - 1
+    known = ~np.isnat(moments) & (place >= 0)
+    days = np.full(len(moments), np.datetime64("NaT"), "datetime64[D]")
+    days[known] = near[place[known]]
     return pa.array(days, pa.date32())

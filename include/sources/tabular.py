@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.errors import DataError, FaultError
+from include.quality.data_day import Calendar
 from include.sources.csv_file import read_csv
 from include.sources.limit import MIB, Limit
 from include.sources.packing import GZIP, unpacked
 from include.sources.parquet_file import read_parquet
 from include.sources.place import open_place
-from include.sources.row_days import Clock, row_days
+from include.sources.row_days import row_days
 from include.sources.source import Undated
 
 MAX_BYTES = 256 * MIB
@@ -35,10 +36,10 @@ log = logging.getLogger("nightshift")
 class Files:
     """Where a topic's records lie: a path below the source's root, ending in `.csv`, `.csv.gz` or `.parquet`.
 
-    A path is written as the files are named, also behind a URL: nothing in it is quoted. It may be a folder of such
-    files, as Spark writes one. With `{date}` in the path there is one file a day; without it one file holds all days,
-    and `date_column` names the column that says which: dates as a contract takes them, or, with a `clock` (the use
-    case's SPEC), instants.
+    A path is written as the files are named, and quoted where it becomes part of a URL (`{{` is a brace). It may be a
+    folder of such files, as Spark writes one. With `{date}` in the path there is one file a day; without it one file
+    holds all days, and `date_column` names the column that says which: dates as a contract takes them, or, with a
+    `calendar` (the use case's SPEC), instants.
 
     A cell of a CSV file that is one of `null_words` is no value. A quoted cell is always text, unless `quoted_nulls`
     says that the program which wrote the file quotes every cell. A file, and what it is unpacked, may have `max_bytes`.
@@ -46,7 +47,7 @@ class Files:
 
     path: str
     date_column: str | None = None
-    clock: Clock | None = None
+    calendar: Calendar | None = None
     null_words: tuple[str, ...] = ("",)
     quoted_nulls: bool = False
     max_bytes: int = MAX_BYTES
@@ -56,10 +57,11 @@ class Files:
             raise ValueError(f"files {self.path!r}: give either {{date}} in the path or a date_column")
         if not self.path.lower().endswith(CSV + PARQUET):
             raise ValueError(f"files {self.path!r}: end the path in {', '.join(CSV + PARQUET)}")
-        if unknown := {name for _, name, _, _ in string.Formatter().parse(self.path) if name} - PLACEHOLDERS:
+        named = {f"{name}:{form}" if form else name for _, name, form, _ in string.Formatter().parse(self.path)}
+        if unknown := {name for name in named if name is not None} - PLACEHOLDERS:
             raise ValueError(f"files {self.path!r}: nothing stands for {{{min(unknown)}}}; write {{date}} or {{topic}}")
-        if self.clock and self.date_column is None:
-            raise ValueError(f"files {self.path!r}: a clock reads a date_column; name it")
+        if self.calendar and self.date_column is None:
+            raise ValueError(f"files {self.path!r}: a calendar reads a date_column; name it")
         if self.max_bytes < 1:
             raise ValueError(f"files {self.path!r}: max_bytes {self.max_bytes}; give at least 1")
 
@@ -122,7 +124,7 @@ class TabularSource:
                 path = _path(files, topic)
                 table = self._table(files, path)
                 self._whole[topic] = _Whole(
-                    table, row_days(table, files.date_column or "", files.clock, self._where(path))
+                    table, row_days(table, files.date_column or "", files.calendar, self._where(path))
                 )
                 self._tell(self._whole[topic], self._where(path))
             return self._whole[topic]

@@ -132,7 +132,7 @@ def _undated(
                 raise DataError(
                     f"{_told(undated)}; they may be of {partition.day}, which has {rows} rows beside them, and more "
                     f"than {contracts[topic].max_quarantined:.0%} would be bad: mend the source (a day is written "
-                    "YYYY-MM-DD; instants need a clock in Files), see "
+                    "YYYY-MM-DD; instants need a calendar in Files), see "
                     f"{lake.uri(Dataset(Layer.QUARANTINE, topic).on(NO_DAY))}"
                 )
         log.warning("extract: %s; kept in %s", _told(undated), Dataset(Layer.QUARANTINE, topic).on(NO_DAY))

@@ -162,6 +162,7 @@ WRONG = {
     "http://a b/data": "names no host",
     "http://user:secret@host/data": "the address of host holds a user or a password",
     "http://host/data#part": "has a #",
+    "s3://key:secret@bucket/data": "holds a user or a password",
     "ftp://host/data": "nothing reads ftp://",
     "s3://": "names no bucket",
     "file://data/in": "names the host data",

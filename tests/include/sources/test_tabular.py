@@ -223,7 +223,12 @@ def test_files_say_which_day_in_exactly_one_way(path: str, column: str | None) -
 WRONG_FILES: dict[str, tuple[dict[str, Any], str]] = {
     "another format": ({"path": "{date}.xlsx"}, "end the path in .csv, .csv.gz, .parquet"),
     "an unknown name": ({"path": "{day}/{date}.csv"}, "nothing stands for {day}; write {date} or {topic}"),
-    "a clock without a column": ({"path": "{date}.csv", "clock": SPEC}, "a clock reads a date_column; name it"),
+    "a place without a name": ({"path": "{}/{date}.csv"}, "nothing stands for {}; write {date} or {topic}"),
+    "a form of the date": ({"path": "{date}/{date:%Y}.csv"}, "nothing stands for {date:%Y}; write {date} or {topic}"),
+    "a calendar without a column": (
+        {"path": "{date}.csv", "calendar": SPEC},
+        "a calendar reads a date_column; name it",
+    ),
     "no room": ({"path": "{date}.csv", "max_bytes": 0}, "max_bytes 0; give at least 1"),
 }
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import tempfile
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.errors import DataError
+from include.sources.row_days import row_days
 from include.sources.source import DatedRows
 from include.sources.tabular import Files, TabularSource
 from include.step import Context
@@ -123,7 +124,7 @@ def test_a_file_whose_dates_are_none_stops_the_run(tmp_path: Path, kind: pa.Data
         f"source: {tmp_path}/sales.parquet: rule type, column day: 5 of 5 rows (day names no day)"
     )
     assert "; they may be of 2026-05-20, which has 0 rows beside them" in message
-    assert "mend the source (a day is written YYYY-MM-DD; instants need a clock in Files), see file://" in message
+    assert "mend the source (a day is written YYYY-MM-DD; instants need a calendar in Files), see file://" in message
     assert case.lake.days(RAW) == []
 
 
@@ -143,22 +144,42 @@ def test_a_mended_file_clears_what_was_kept(tmp_path: Path) -> None:
     assert case.lake.require(QUARANTINE.on(NO_DAY)).rows == 0
 
 
-@pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.string()])
-def test_instants_are_cut_by_the_clock_of_the_use_case(tmp_path: Path, kind: pa.DataType) -> None:
-    class Clock:
-        day_starts = time(3)
-        zone = ZoneInfo("America/New_York")
+NEW_YORK = replace(SPEC, timezone="America/New_York", day_starts=time(3))
 
+
+@pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.string()])
+def test_instants_are_cut_by_the_calendar_of_the_use_case(tmp_path: Path, kind: pa.DataType) -> None:
     instants = [datetime(2026, 5, 20, hour, 30, tzinfo=UTC) for hour in (6, 7, 23)] + [None]
     values = [str(one) if one and pa.types.is_string(kind) else one for one in instants]
     pq.write_table(pa.table({"at": pa.array(values, kind), "n": [0, 1, 2, 3]}), tmp_path / "all.parquet")
-    source = TabularSource(str(tmp_path), {"sales": Files("all.parquet", "at", Clock())}, first_day=FIRST)
+    source = TabularSource(str(tmp_path), {"sales": Files("all.parquet", "at", NEW_YORK)}, first_day=FIRST)
     assert isinstance(source, DatedRows)
     found = [source.read("sales", day)["n"].to_pylist() for day in (date(2026, 5, 19), date(2026, 5, 20))]
     undated = source.undated("sales")
     assert found == [[0], [1, 2]]
     assert undated is not None
     assert undated.rows["n"].to_pylist() == [3]
+
+
+ZONES = ["UTC", "America/New_York", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Australia/Lord_Howe", "Europe/Rome"]
+NEAR_A_CHANGE = st.datetimes(datetime(2026, 3, 27), datetime(2026, 4, 8)) | st.datetimes(
+    datetime(1, 1, 6), datetime(9998, 1, 1)
+)
+
+
+@given(
+    moments=st.lists(st.none() | NEAR_A_CHANGE, min_size=1, max_size=5),
+    zone=st.sampled_from(ZONES),
+    starts=st.times(),
+)
+def test_an_instant_lies_in_the_day_that_it_is_given(moments: list[datetime | None], zone: str, starts: time) -> None:
+    calendar = replace(SPEC, timezone=zone, day_starts=starts)
+    table = pa.table({"at": pa.array(moments, pa.timestamp("us", "UTC"))})
+    for moment, day in zip(moments, row_days(table, "at", calendar, "test").to_pylist(), strict=True):
+        if moment is None:
+            assert day is None
+        else:
+            assert calendar.day_start(day) <= moment.replace(tzinfo=UTC) < calendar.day_end(day)
 
 
 def test_rows_outside_the_source_s_days_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

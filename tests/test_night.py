@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.request import urlopen
 
 import pyarrow.compute as pc
@@ -119,16 +118,3 @@ def test_a_day_outside_the_data_is_refused_before_any_work(checkout: Checkout) -
     assert done.returncode == 78
     assert "DATE=2014-05-01: outside the data" in done.stdout
     assert "extract" not in done.stdout
-
-
-def test_a_use_case_is_a_folder(tmp_path: Path) -> None:
-    """Ice cream lies in tests/ and runs the whole DAG, with no file outside its folder knowing of it."""
-    checkout = Checkout.make(tmp_path / "ice", "tests.use_cases.ice_cream")
-    try:
-        said = checkout.night("2026-06-15")
-        plans = checkout.table(Layer.RAW, "plans", "2026-06-16")
-        predictions = checkout.table(Layer.PREDICTIONS, "morning", "2026-06-16")
-        assert predictions["kiosk_day"].to_pylist() == plans["kiosk_day"].to_pylist()
-        assert "hist_gradient_boosting: promoted" in said
-    finally:
-        checkout.command("down")

@@ -38,7 +38,7 @@ def up(services: Services) -> int:
         services.start_interfaces()
     airflow = services.airflow
     print(f"\nAirflow  {airflow.url}  (user admin, password {airflow.password})")
-    print(f"MLflow   {services.mlflow.url}  (user admin, password {services.mlflow.password})")
+    print(f"MLflow   {services.mlflow.url}  ({services.mlflow.login})")
     for line in nights(services.stack.use_cases, replay=services.settings.replay, now=datetime.now(UTC)):
         print(f"nightly  {line}")
     print(f"serving  {services.serving.url}/openapi.json  (what is served: {services.serving.url}/v1/model)")
@@ -133,9 +133,11 @@ def _services(command: str) -> Services:
     running = Processes(STATE / "processes").all()
     followed = follow(os.environ, running, settings_file.effective)
     if command == "status":
-        print("".join(f"note     {line}\n" for line in followed.differing), end="")
+        print("".join(masked(f"note     {line}\n") for line in followed.differing), end="")
     else:
         followed.require_same()
+        if followed.taken and command != "airflow":
+            print(f"  as the running stack was started: {', '.join(sorted(followed.taken))} (`make status` shows them)")
     for name in set(os.environ) - set(followed.environment):
         del os.environ[name]
     os.environ.update(followed.environment)

@@ -63,9 +63,10 @@ def follow(environment: Mapping[str, str], running: Iterable[Process], read: Rea
             variable = f"{PREFIX}{name.upper()}"
             if variable in given and not _same(process, name, started.get(name), wanted.get(name)):
                 differing.setdefault(variable, _line(variable, given[variable], started.get(name)))
-            if variable in differing or variable not in given:
+            if variable in differing:
                 followed.pop(variable, None)
-                followed |= {variable: process.settings[variable]} if variable in process.settings else {}
+            if variable in process.settings and (variable in differing or variable not in given):
+                followed[variable] = process.settings[variable]
     taken = {name: value for name, value in followed.items() if environment.get(name) != value}
     return Followed(followed, taken, tuple(differing[name] for name in sorted(differing)))
 

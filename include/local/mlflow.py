@@ -14,6 +14,7 @@ from include.local.http import is_up
 from include.local.ports import require_free
 from include.local.processes import Process, Processes, last_line
 from include.local.stack import Stack, keep_secret
+from include.masking import masked
 from include.settings import PREFIX
 
 SERVER = "mlflow"
@@ -37,9 +38,19 @@ class Mlflow:
     processes: Processes
 
     @property
+    def is_ours(self) -> bool:
+        """Whether there is a server to start: an address of somebody else's is all that is needed of that one."""
+        return not self.database_url.startswith(("http://", "https://"))
+
+    @property
     def url(self) -> str:
         """Where its UI is."""
-        return self.stack.url(self.stack.mlflow_port)
+        return self.stack.url(self.stack.mlflow_port) if self.is_ours else masked(self.database_url)
+
+    @property
+    def login(self) -> str:
+        """How to log in there, as `make up` says it."""
+        return f"user admin, password {self.password}" if self.is_ours else "not started here"
 
     @property
     def password(self) -> str:
@@ -72,7 +83,7 @@ class Mlflow:
 
     def require_port(self) -> None:
         """Refuse when something else listens where the server is to."""
-        if not self.processes.running(SERVER):
+        if self.is_ours and not self.processes.running(SERVER):
             port = self.stack.mlflow_port
             require_free(self.stack.host, port, service="MLflow", variable="NIGHTSHIFT_MLFLOW_PORT")
 

@@ -92,13 +92,16 @@ class Services:
 
     def start_interfaces(self) -> None:
         """Start Airflow (server before scheduler, or queued tasks fail) and the MLflow UI."""
-        server, mlflow = self.airflow.start_server(), self.mlflow.start()
+        server = self.airflow.start_server()
+        mlflow = self.mlflow.start() if self.mlflow.is_ours else None
         with told(f"Airflow's server on {self.airflow.url}"):
             self.processes.wait_until(server, self.airflow.healthy, seconds=180)
         with told("Airflow's scheduler and DAG processor"):
             scheduler, processor = self.airflow.start_scheduler()
             self.processes.wait_until(scheduler, lambda: self.airflow.healthy("scheduler"), seconds=180)
             self.processes.wait_until(processor, lambda: self.airflow.healthy("dag_processor"), seconds=180)
+        if mlflow is None:
+            return
         with told(f"MLflow on {self.mlflow.url}"):
             self.processes.wait_until(mlflow, self.mlflow.healthy, seconds=180)
 

@@ -10,6 +10,7 @@ from include.errors import ExitCode, FaultError
 from include.local.database import session
 from include.local.processes import Process
 from include.local.services import STOP_ORDER, Services
+from include.masking import masked
 from include.settings import PREFIX, is_secret
 from include.use_case import load_use_case
 
@@ -40,7 +41,7 @@ def started_with(running: Iterable[Process]) -> list[str]:
     """The settings that the stack was started with, but for its secrets: commands of any shell go by them."""
     settings = {name: value for process in running for name, value in (process.settings or {}).items()}
     return [
-        f"{name}={value}"
+        masked(f"{name}={value}")
         for name, value in sorted(settings.items())
         if not is_secret(name.removeprefix(PREFIX).lower())
     ]

@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from include.settings import KNOWN, OF_THE_RUNNER
+from include.storage.lake import Layer
+from tests.checkout import Checkout
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -63,6 +65,53 @@ def test_python_runs(page: str, text: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "print(" not in text or "rows" in done.stdout, done.stdout
+
+
+@pytest.mark.stack
+@pytest.mark.airflow
+@pytest.mark.spark
+def test_the_guide_and_the_readme_can_be_typed_in_one_shell(tmp_path: Path) -> None:
+    """A use case is a folder: copied, renamed and run as the guide says, with no file outside knowing of it."""
+    if not Path(sys.prefix, "installed").exists():
+        pytest.skip("make has not installed this environment, and would begin to")
+    checkout = Checkout.make(tmp_path / "my night shift", "include.use_cases.yours")
+    os.utime(checkout.root / "requirements.lock", (0, 0))  # installed already
+    # Given a shell that has what the README's settings are for, and a day whose history is short
+    shell = {name: value for name, value in checkout.environment.items() if name != "NIGHTSHIFT_USE_CASES"}
+    shell |= {"NIGHTSHIFT_HOST": "127.0.0.1", "NIGHTSHIFT_POD_RUNTIME": "process", "DATE": "2026-06-15"}
+    # When the guide is typed line by line, and then the README
+    served = f"127.0.0.1:{shell['NIGHTSHIFT_SERVING_PORT']}"
+    script = typed("docs/adapting.md") + typed("README.md").replace("127.0.0.1:8890", served)
+    try:
+        done = subprocess.run(
+            ["bash", "-eu", "-o", "pipefail", "-c", script],
+            cwd=checkout.root,
+            env=shell,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+        # Then every line of it works, and a model of the new use case is in force
+        assert done.returncode == 0, done.stdout[-4000:]
+        plans = checkout.table(Layer.RAW, "plans", "2026-06-16")
+        predictions = checkout.table(Layer.PREDICTIONS, "morning", "2026-06-16")
+        assert predictions["kiosk_day"].to_pylist() == plans["kiosk_day"].to_pylist()
+        assert "hist_gradient_boosting: promoted" in done.stdout
+    finally:
+        checkout.command("down")
+
+
+def typed(name: str) -> str:
+    """A page's shell and Python, in its order, as one script."""
+    text = ""
+    for language, block in FENCE.findall((ROOT / name).read_text(encoding="utf-8")):
+        if language == "bash":
+            text += block
+        elif language == "python":
+            text += f".venv/bin/python - <<'END'\n{block}END\n"
+    return text
 
 
 @pytest.mark.parametrize(("page", "command"), lines("bash", "sh"))

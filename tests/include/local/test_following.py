@@ -86,6 +86,14 @@ def test_what_only_a_night_reads_may_differ_until_a_scheduler_runs() -> None:
     assert len(follow(wanted, [*alone, process(SCHEDULER, OTHER)], FILE.effective).differing) == 2
 
 
+def test_what_only_one_part_was_told_is_known_whatever_runs_beside_it() -> None:
+    both = {"NIGHTSHIFT_USE_CASES": "tests.use_cases.ice_cream,include.use_cases.flight_delay"}
+    parts = [process(SCHEDULER, OTHER | both), process("serving", OTHER), process("postgres", {})]
+    for running in (parts[:2], parts[1::-1]):
+        assert follow({}, running, FILE.effective).environment["NIGHTSHIFT_USE_CASES"].startswith("tests.use_cases.ice")
+    assert follow({}, parts, FILE.effective).environment["NIGHTSHIFT_LAKE"] == OTHER["NIGHTSHIFT_LAKE"]
+
+
 def test_a_process_of_an_older_version_says_nothing() -> None:
     given = {"NIGHTSHIFT_SERVING_PORT": "1"}
     assert follow(given, [process("serving", None)], FILE.effective).environment == given

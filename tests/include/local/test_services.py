@@ -83,6 +83,19 @@ def test_the_settings_of_a_running_stack_are_not_lost_by_a_look_at_it_from_anoth
         services.processes.stop("serving")
 
 
+def test_an_mlflow_server_that_is_somebody_elses_is_named_and_not_started(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        given = {"TRACKING_URL": "https://me:hush@mlflow.internal", "MLFLOW_PORT": port}
+        mlflow = services_in(tmp_path, {f"NIGHTSHIFT_{name}": value for name, value in given.items()}).mlflow
+        mlflow.require_port()
+    assert not mlflow.is_ours
+    assert "mlflow.internal" in mlflow.url
+    assert "hush" not in mlflow.url + mlflow.login
+
+
 def test_the_password_of_a_kafka_user_reaches_the_steps_as_a_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,24 @@
+"""What the images are built from."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_files_that_are_copied_to_fetch_spark_jars_are_all_that_it_imports(tmp_path: Path) -> None:
+    dockerfile = (ROOT / "docker" / "spark" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    [copied] = re.findall(r"^COPY (include/__init__\.py .*) include/$", dockerfile, re.MULTILINE)
+    (tmp_path / "include").mkdir()
+    for name in copied.split():
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    asked = [sys.executable, "-c", "import include.spark_jars"]
+    done = subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LONGEST = 300
+
 
 def printable(text: str) -> str:
     """The text with everything that does not print (ends of lines, escapes, marks of direction) as Python writes it."""
@@ -10,7 +12,7 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
-def excerpt(value: object, length: int) -> str:
+def excerpt(value: object, length: int = LONGEST) -> str:
     """The beginning of a value, printable, with an ellipsis where it was cut."""
     text = str(value)
     return printable(text) if len(text) <= length else f"{printable(text[:length])}…"

@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import Any, TextIO
 from urllib.parse import unquote, unquote_plus
 
+from include.log_lines import without_controls
 from include.step_specs import SECRETS
 
 MASK = "***"
@@ -121,14 +122,14 @@ class MaskedStream(io.TextIOBase):
         with self._lock:
             whole, newline, self._begun = (self._begun + text).rpartition("\n")
             if newline:
-                self._stream.write(self._mask(whole) + newline)
+                self._stream.write(without_controls(self._mask(whole)) + newline)
         return len(text)
 
     def flush(self) -> None:
         """Pass on what there is."""
         with self._lock:
             begun, self._begun = self._begun, ""
-            self._stream.write(self._mask(begun))
+            self._stream.write(without_controls(self._mask(begun)))
             self._stream.flush()
 
     def writable(self) -> bool:

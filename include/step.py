@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from include.errors import ExitCode, SettingsError, StepError
 from include.failure import failure
+from include.log_lines import LineFormatter
 from include.masking import MaskedStream, mask_output, own_mask
 from include.settings import PREFIX, Settings, load_settings
 from include.stop import Stop
@@ -122,7 +123,9 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
 
 
 def _run(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequence[str], stop: Stop) -> ExitCode:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(LineFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     started = process_start()
     context: Context | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from include.excerpt import printable
 from include.masking import masked
 
 TERMINATION_LOG = "NIGHTSHIFT_TERMINATION_LOG"
@@ -11,6 +12,6 @@ RESULT_BYTES = 4096  # what Kubernetes keeps of a termination message
 
 
 def one_line(text: str) -> str:
-    """Text as one line that fits a termination message, its secrets masked."""
-    line = re.sub(r"\s+", " ", masked(text)).strip()
+    """Text as one printable line that fits a termination message, its secrets masked."""
+    line = printable(re.sub(r"\s+", " ", masked(text)).strip())
     return line.encode(errors="backslashreplace")[:RESULT_BYTES].decode(errors="ignore")

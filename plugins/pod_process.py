@@ -25,6 +25,7 @@ from kubernetes.client.models import V1Container, V1EnvVar, V1EnvVarSource, V1Po
 from kubernetes.utils.quantity import parse_quantity
 
 from include.errors import ExitCode
+from include.log_lines import without_controls
 from include.masking import Mask
 from include.termination import RESULT_BYTES, TERMINATION_LOG
 from plugins.pod_ending import Ending, Reason
@@ -138,7 +139,7 @@ class PodProcess:
             with self._started(given, mask) as guard, self._deadline():
                 assert guard.stdout is not None
                 for line in guard.stdout:
-                    self.log(mask(line.rstrip("\n")))
+                    self.log(without_controls(mask(line.rstrip("\n"))))
                 code = guard.wait()
             code = code if code >= 0 else 128 - code
             text = message.read_bytes()[-RESULT_BYTES:].decode(errors="replace")

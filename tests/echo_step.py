@@ -13,6 +13,9 @@ from contextlib import suppress
 from include.errors import DataError, SkippedError
 from include.step import Context, Result, StepArguments, main
 
+INJECTED = "x\x1b[2J\x9b31m\u202e\nvalidate: 0 findings"
+"""A cell that clears the screen, colours, turns round and begins a line."""
+
 
 class UnspeakableError(LookupError):
     """Its text is asked of something that is gone, as Spark's errors ask Java."""
@@ -70,6 +73,10 @@ def echo(context: Context, arguments: Arguments) -> Result:
         raise UnspeakableError
     if arguments.act == "surrogate":
         raise DataError("a file is named \udcff")
+    if arguments.act == "inject":
+        logging.getLogger("nightshift").warning("a cell says %s", INJECTED)
+        print("a cell says", INJECTED.partition("\n")[0])
+        raise ValueError(INJECTED)
     if arguments.act == "exit":
         sys.exit(3)
     if arguments.act == "suicide":

@@ -79,7 +79,7 @@ def _line(letter: DeadLetterRow) -> str:
     value = printable(letter.value[:SHOWN].decode("utf-8", "backslashreplace"))
     return (
         f"{letter.id}\t{letter.seen_at:%Y-%m-%d %H:%M}\t{letter.topic}/{letter.partition}/{letter.topic_offset}"
-        f"\t{letter.reason}\t{value}"
+        f"\t{printable(letter.reason)}\t{value}"
     )
 
 

@@ -18,7 +18,7 @@ from include.errors import ExitCode, SettingsError
 from include.settings import KNOWN, Settings, load_settings
 from include.step import Result, main, one_line, open_context, parse, report_name
 from plugins.pod_spec import GRACE
-from tests.echo_step import Arguments, echo
+from tests.echo_step import INJECTED, Arguments, echo
 
 ROOT = Path(__file__).parents[2]
 GOOD = ["--use-case", "include.use_cases.flight_delay", "--date", "2013-10-01"]
@@ -243,3 +243,19 @@ def test_a_killed_step_leaves_a_report_that_it_was_running(place: Path) -> None:
     child.communicate(timeout=30)
     assert child.returncode == -signal.SIGKILL
     assert report(place)["state"] == "running"
+
+
+def test_no_cell_begins_a_line_of_its_own_or_speaks_to_a_terminal(tmp_path: Path) -> None:
+    # Given a step that logs a cell, prints its first line, and ends in an error that quotes it
+    message = tmp_path / "message"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
+    settings = {"NIGHTSHIFT_LAKE": str(tmp_path / "lake"), "NIGHTSHIFT_TERMINATION_LOG": str(message)}
+    command = [sys.executable, "-m", "tests.echo_step", *GOOD, "--act", "inject"]
+    done = subprocess.run(command, cwd=ROOT, env=kept | settings, capture_output=True, timeout=60, check=False)
+    # Then nothing that it wrote controls a terminal, and the cell is on our lines as an excerpt of one line
+    shown = (done.stdout + done.stderr).decode()
+    assert not {letter for letter in shown + message.read_text() if not letter.isprintable()} - {"\n", "\t"}
+    warned = next(line for line in shown.splitlines() if line.startswith("a cell says"))
+    assert warned == r"a cell says x\x1b[2J\x9b31m\u202e\nvalidate: 0 findings"
+    assert "\n" not in message.read_text()
+    assert INJECTED.partition("\n")[2] not in done.stdout.decode().splitlines()

@@ -73,6 +73,15 @@ def test_a_record_that_breaks_its_schema_is_refused_with_the_reason(fields: dict
     assert str(refused.value).startswith(reason)
 
 
+@pytest.mark.parametrize(
+    "fields", [{"x\x1b\n": 1}, {"origin": "x\x1b\n"}, {"temperature": "x\x1b\n"}, {"schema": "x\x1b\n"}]
+)
+def test_no_reason_carries_a_line_or_an_escape_of_the_record(fields: dict[str, Any]) -> None:
+    with pytest.raises(PoisonError) as refused:
+        A1.decode(changed(A1.encode(OBSERVATION), **fields))
+    assert str(refused.value).isprintable()
+
+
 def test_a_record_without_one_of_its_columns_is_refused() -> None:
     short = json.loads(A1.encode(OBSERVATION))
     del short["pressure"]

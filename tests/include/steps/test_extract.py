@@ -179,6 +179,18 @@ def test_yesterdays_file_under_todays_name_stops_the_run_and_is_not_counted_twic
     assert context.lake.require(QUARANTINE.on(DAY)).rows == 20
 
 
+def test_a_cell_or_a_name_that_would_forge_a_log_is_told_printable(tmp_path: Path) -> None:
+    forged = "x\x1b[31m\nextract: all is well"
+    for records in (
+        with_column("amount", [forged] * 20),
+        sales(DAY).rename_columns(["id", forged, "amount", "note", "at"]),
+    ):
+        context = small_context(tmp_path, Tables(given={("sales", DAY): records}))
+        with pytest.raises(DataError, match=r"x\\x1b\[31m\\nextract") as raised:
+            extract(context, arguments())
+        assert str(raised.value).isprintable()
+
+
 def test_a_row_of_another_day_is_set_apart_and_the_day_goes_on(tmp_path: Path) -> None:
     records = changed(sales(DAY), "at", {0: f"{DAY - timedelta(days=1)}T23:59:59.999999Z", 5: f"{DAY}T00:00:00Z"})
     context = small_context(tmp_path, Tables(given={("sales", DAY): records}), day="at")

@@ -150,6 +150,14 @@ def test_a_soft_one_warns_and_the_run_goes_on(tmp_path: Path, table: pa.Table, c
     assert [finding.check for finding in report(context.lake, "raw-sales").warnings] == [check]
 
 
+def test_what_validation_quotes_is_printable(tmp_path: Path) -> None:
+    context = ready(tmp_path)
+    overwrite(context.lake, changed(good(sales(DAY)), "shop", {1: "x\x1b[31m\nvalidate: 0 findings"}))
+    with pytest.raises(DataError, match=r"such as x\\x1b\[31m\\nvalidate: 0 findings; one of north, south") as raised:
+        validate(context, arguments())
+    assert str(raised.value).isprintable()
+
+
 def test_few_features_out_of_range_warn_and_many_stop(tmp_path: Path) -> None:
     context = ready(tmp_path)
     publish_features(context.lake, DAY, [30] * 39 + [200])

@@ -1,0 +1,24 @@
+"""Lines of a log: what came from outside can neither begin a line of its own nor speak to a terminal."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from include.excerpt import printable
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""All that moves, colours or turns round what a terminal shows, but for tabs and ends of lines."""
+
+
+class LineFormatter(logging.Formatter):
+    """A record's message is one line, whatever is in it; a traceback below it keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The message, printable."""
+        return printable(super().formatMessage(record))
+
+
+def without_controls(text: str) -> str:
+    """Text that is printed as it is, tracebacks among it, with what would control a terminal escaped."""
+    return _CONTROLS.sub(lambda found: printable(found[0]), text)

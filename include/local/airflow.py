@@ -147,6 +147,7 @@ class Airflow:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                close_fds=False,  # it holds the stack's lock
             )
 
     def finish_preparing(self, child: subprocess.Popen[bytes] | None) -> None:

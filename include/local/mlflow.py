@@ -70,6 +70,7 @@ class Mlflow:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                close_fds=False,  # it holds the stack's lock
             )
         assert child.stdin is not None
         child.stdin.write(self.database_url.encode())

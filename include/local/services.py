@@ -127,10 +127,15 @@ class Services:
 
 @contextmanager
 def locked(state: Path) -> Iterator[None]:
-    """Let one command at a time start and stop things."""
+    """Let one command at a time start and stop things.
+
+    A child that is to be waited for (`close_fds=False`) holds the lock too: when the command is killed, the next one
+    waits until what it had begun is over.
+    """
     keep_private(state)
     with (state / "stack.lock").open("w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        os.set_inheritable(handle.fileno(), True)
         yield
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from include.errors import SettingsError
 from include.local.following import follow
-from include.local.services import Services, open_services
+from include.local.services import Services, locked, open_services
 from include.local.settings_file import read_settings_file
 from include.local.stack import REPOSITORY, load_stack
 from plugins.deployment import replay
@@ -81,6 +83,25 @@ def test_the_settings_of_a_running_stack_are_not_lost_by_a_look_at_it_from_anoth
         assert again.stack.serving_port == services.stack.serving_port
     finally:
         services.processes.stop("serving")
+
+
+def test_the_next_command_waits_for_what_a_killed_one_had_begun(tmp_path: Path) -> None:
+    """Two set-ups of one database at once would collide."""
+    # Given a command that is killed while its child sets something up
+    begins = f"""
+import os, signal, subprocess, sys
+from pathlib import Path
+from include.local.services import locked
+with locked(Path({str(tmp_path)!r})):
+    work = "import time; from pathlib import Path; time.sleep(1); Path('done').touch()"
+    subprocess.Popen([sys.executable, "-c", work], cwd={str(tmp_path)!r}, close_fds=False)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", begins], cwd=REPOSITORY, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    # When the next one begins, then that is over
+    with locked(tmp_path):
+        assert (tmp_path / "done").exists()
 
 
 def test_an_mlflow_server_that_is_somebody_elses_is_named_and_not_started(tmp_path: Path) -> None:

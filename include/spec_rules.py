@@ -102,6 +102,8 @@ def _clock(spec: UseCaseSpec) -> Iterator[tuple[str, str]]:
         yield "day_starts", "has a zone of its own; leave it out, timezone says it"
     if problem := _cron_problem(spec.cron):
         yield "cron", f"{problem}; write MINUTE HOUR * * *, such as '30 0 * * *'"
+    elif _due(spec.cron) < spec.day_starts.replace(tzinfo=None):
+        yield "cron", f"is due before its data day is over (day_starts={spec.day_starts:%H:%M}); make it later"
 
 
 def _cron_problem(cron: str) -> str:
@@ -115,6 +117,11 @@ def _cron_problem(cron: str) -> str:
     if not (given[0].isdigit() and given[1].isdigit()):
         return "runs more than once a day, and a run is about one day"
     return ""
+
+
+def _due(cron: str) -> time:
+    minute, hour = cron.split()[:2]
+    return time(int(hour), int(minute))
 
 
 def _cron_part(part: str, least: int, most: int, names: Sequence[str]) -> bool:
@@ -160,8 +167,6 @@ def _parts(spec: UseCaseSpec) -> Iterator[tuple[str, str]]:
 def _days(spec: UseCaseSpec) -> Iterator[tuple[str, str]]:
     if spec.first_day > spec.last_day:
         yield "last_day", f"is before first_day {spec.first_day}; write the newest day that has data"
-    for field, least in (("history_days", 1), ("holdout_days", 1), ("lookback_days", 0)):
+    for field, least in (("history_days", 0), ("holdout_days", 1), ("lookback_days", 0)):
         if not least <= getattr(spec, field) <= 36_500:
             yield field, f"write a number of days, {least} to 36500"
-    if spec.holdout_days >= spec.history_days:
-        yield "holdout_days", f"leaves none of history_days={spec.history_days} to learn from; write fewer"

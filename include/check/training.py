@@ -18,11 +18,15 @@ NUMBERS = (Kind.NUMBER, Kind.INTEGER, Kind.FLAG)
 
 def check_training(use_case: UseCase, parts: Parts) -> Iterator[Finding]:
     """Recipes, slices, the rollout's plan and the lookup that name what is not there."""
+    spec = use_case.spec
+    if spec.holdout_days >= spec.history_days:
+        problem = f"leaves none of history_days={spec.history_days} to learn from; write fewer"
+        yield Finding("spec.py", f"holdout_days={spec.holdout_days}", problem)
     features = parts.value("feature_contract", "FEATURES", Contract)
     columns = {column.name: column for column in features.columns} if features else None
     recipes = parts.value("candidates", "CANDIDATES", (list, tuple))
     if recipes is not None:
-        yield from _recipes(use_case.spec, recipes, columns)
+        yield from _recipes(spec, recipes, columns)
     gates = parts.value("gates", "GATES", Gates)
     parts.value("gates", "ROLLOUT", Plan)
     if gates is not None and columns is not None:
@@ -31,7 +35,7 @@ def check_training(use_case: UseCase, parts: Parts) -> Iterator[Finding]:
                 yield Finding(GATES, "GATES.slices", f"{name} is no column of feature_contract.py; name one of them")
     lookup = parts.value("lookup", "LOOKUP", Lookup)
     if lookup is not None and columns is not None:
-        yield from _lookup(use_case.spec, lookup, columns)
+        yield from _lookup(spec, lookup, columns)
 
 
 def _recipes(spec: UseCaseSpec, recipes: tuple[Recipe, ...], columns: Mapping[str, Column] | None) -> Iterator[Finding]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 
 from include.errors import DataError, SettingsError
 from include.quality.breaches import Breach, Rule, counts, describe, examples
 from include.quality.conform import conform
 from include.quality.contract import Contract, check_references
 from include.quality.data_day import Calendar, DataDay
+from include.quality.outdated import Outdated, sorted_by, tell_kept
 from include.quality.quarantine import quarantine
 from include.sources.source import DatedRows, Extensible, Source, Undated
 from include.step import Context, Result, StepArguments, main
@@ -34,22 +36,35 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What extract is told."""
+    """What extract is told; `renew` reads the whole history of the run again, as far as the source has it."""
+
+    renew: bool = False
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What became of one topic's day."""
+    """What became of one topic's day; `kept` is why it stays as it was, empty where it was published."""
 
     partition: Partition
     rows: int
     quarantined: int
     breaches: Counter[str]
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The partitions to read, oldest first; of those that are published, which ones must and which ones should be."""
+
+    wanted: list[Partition]
+    forced: frozenset[Partition]
+    renewed: frozenset[Partition]
 
 
 def extract(context: Context, arguments: Arguments) -> Result:
-    """Publish every raw partition that the run of `date` needs and that is not there yet.
+    """Publish every raw partition that the run of `date` needs and that is not there yet, or out of date.
 
+    One is out of date when another contract or other source code sorted it; it stays where the source has it no more.
     Rows that break a row rule go to `quarantine/<topic>`, those that name no day to its day `NO_DAY`. With `force` the
     run's own days are read and published again.
     Raises `SettingsError` for a day the source does not have, `DataError` when a day's data break their contract.
@@ -59,12 +74,16 @@ def extract(context: Context, arguments: Arguments) -> Result:
     check_day(spec, source, arguments.date, datetime.now(UTC))
     contracts: dict[str, Contract] = context.use_case.part("contracts").RAW
     check_references(contracts)
-    wanted = list(_wanted(context.lake, spec, source, arguments))
+    identities = sorted_by(spec, contracts)
+    plan = _plan(context.lake, spec, source, identities, arguments)
+    wanted = plan.wanted
     own = {Dataset(Layer.RAW, topic.name).on(_own_day(topic, arguments.date)) for topic in spec.topics}
     if wanted:
         log.info("extract: %d partitions to read, %s … %s", len(wanted), wanted[0].day, wanted[-1].day)
     undated = _undated(context.lake, source, contracts, wanted, own)
-    done = _extract_all(context, source, contracts, wanted, force=arguments.force)
+    every = _extract_all(context, source, contracts, identities, plan)
+    tell_kept((one.partition, one.kept) for one in every if one.kept)
+    done = [one for one in every if not one.kept]
     for partition in sorted(own, key=str):
         log.info("extract: %s has %d rows", partition, context.lake.require(partition).rows)
     quarantined = sum((extracted.breaches for extracted in done), undated)
@@ -98,17 +117,22 @@ def _own_day(topic: Topic, day: date) -> date:
     return day + timedelta(days=topic.day_offset)
 
 
-def _wanted(lake: Lake, spec: UseCaseSpec, source: Source, arguments: Arguments) -> Iterator[Partition]:
-    """The partitions to read, oldest first: what the run's range lacks, and with force its own days."""
+def _plan(
+    lake: Lake, spec: UseCaseSpec, source: Source, identities: Mapping[str, Mapping[str, str]], arguments: Arguments
+) -> Plan:
     day = arguments.date
     first = max(source.first_day, day - timedelta(days=spec.history_days + spec.lookback_days))
-    missing: set[Partition] = set()
-    for topic in spec.topics:
-        dataset = Dataset(Layer.RAW, topic.name)
-        missing |= {dataset.on(each) for each in lake.missing(dataset, first, _own_day(topic, day))}
-        if arguments.force:
-            missing |= {dataset.on(each) for each in days_between(day, _own_day(topic, day))}
-    yield from sorted(missing, key=lambda partition: (partition.day, str(partition)))
+    last = {Dataset(Layer.RAW, topic.name): _own_day(topic, day) for topic in spec.topics}
+    missing = {dataset.on(each) for dataset in last for each in lake.missing(dataset, first, last[dataset])}
+    forced = {dataset.on(each) for dataset in last for each in days_between(day, last[dataset]) if arguments.force}
+    if arguments.renew:
+        renewed = {dataset.on(each) for dataset in last for each in days_between(first, last[dataset])}
+    else:
+        outdated = Outdated.among(lake, spec, identities, day, besides=missing | forced)
+        outdated.tell(source.first_day)
+        renewed = {partition for partition in outdated.differences if partition.day >= first}
+    wanted = sorted(missing | forced | renewed, key=lambda partition: (partition.day, str(partition)))
+    return Plan(wanted, frozenset(forced), frozenset(renewed - missing - forced))
 
 
 def _undated(
@@ -162,22 +186,38 @@ def _told(undated: Undated) -> str:
 
 
 def _extract_all(
-    context: Context, source: Source, contracts: dict[str, Contract], wanted: list[Partition], *, force: bool
+    context: Context,
+    source: Source,
+    contracts: dict[str, Contract],
+    identities: Mapping[str, Mapping[str, str]],
+    plan: Plan,
 ) -> list[Extracted]:
     """Read and publish the partitions in parallel; the oldest one's error is raised, the rest is left for a retry."""
     lake = context.lake
-    quarantined = {
-        dataset: set(lake.days(dataset)) for dataset in {Dataset(Layer.QUARANTINE, one.dataset.name) for one in wanted}
-    }
+    datasets = {Dataset(Layer.QUARANTINE, one.dataset.name) for one in plan.wanted}
+    quarantined = {dataset: set(lake.days(dataset)) for dataset in datasets}
 
     def extract_one(partition: Partition) -> Extracted:
-        known = partition.day in quarantined[Dataset(Layer.QUARANTINE, partition.dataset.name)]
-        contract, calendar = contracts[partition.dataset.name], context.use_case.spec
-        return _extract_one(lake, source, contract, partition, calendar, requarantine=known, force=force)
+        topic = partition.dataset.name
+        records = _read(lake, source, partition, renewed=partition in plan.renewed)
+        if isinstance(records, str):
+            return Extracted(partition, 0, 0, Counter(), kept=records)
+        known = partition.day in quarantined[Dataset(Layer.QUARANTINE, topic)]
+        force = partition in plan.forced | plan.renewed
+        return _extract_one(
+            lake,
+            records,
+            contracts[topic],
+            partition,
+            context.use_case.spec,
+            made_by=identities[topic],
+            requarantine=known,
+            force=force,
+        )
 
     pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="extract")
     try:
-        return list(_with_progress([pool.submit(extract_one, partition) for partition in wanted]))
+        return list(_with_progress([pool.submit(extract_one, partition) for partition in plan.wanted]))
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -195,19 +235,32 @@ def _with_progress(futures: list[Future[Extracted]]) -> Iterator[Extracted]:
         yield extracted
 
 
+def _read(lake: Lake, source: Source, partition: Partition, *, renewed: bool) -> pa.Table | str:
+    """The source's records of a partition; or why one that is to be renewed cannot be, as the source has it no more."""
+    try:
+        records = source.read(partition.dataset.name, partition.day)
+    except DataError as error:
+        if renewed:
+            return str(error)
+        raise
+    if renewed and not records.num_rows and lake.require(partition).rows:
+        return "it answers without a row"
+    return records
+
+
 def _extract_one(
     lake: Lake,
-    source: Source,
+    records: pa.Table,
     contract: Contract,
     partition: Partition,
     calendar: Calendar,
     *,
+    made_by: Mapping[str, str],
     requarantine: bool,
     force: bool,
 ) -> Extracted:
-    """Read, conform and publish one topic's day; quarantine first, so that it is there whenever the raw rows are."""
+    """Conform and publish one topic's day; quarantine first, so that it is there whenever the raw rows are."""
     day, topic = partition.day, partition.dataset.name
-    records = source.read(topic, day)
     where = f"source: {topic} of {day}"
     if records.num_rows < contract.min_rows:
         raise DataError(
@@ -226,7 +279,7 @@ def _extract_one(
             f"{where}: {describe(result.worst, records)}; {result.bad.num_rows} rows in quarantine are more than "
             f"{contract.max_quarantined:.0%}: mend the source, or the contract if these rows are right; see {kept}"
         )
-    lake.publish(partition, {"rows.parquet": result.good}, force=force)
+    lake.publish(partition, {"rows.parquet": result.good}, inputs=made_by, force=force)
     return Extracted(partition, result.good.num_rows, result.bad.num_rows, counts(result.breaches))
 
 

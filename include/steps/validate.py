@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from include import identity
 from include.errors import DataError
 from include.quality.breaches import Breach, examples, judge, of_another_day
 from include.quality.contract import Contract, check_references
@@ -68,6 +69,13 @@ class Subject:
     def report(self) -> Partition:
         """Where its report lies."""
         return Dataset(Layer.QUALITY, self.name).on(self.own.day)
+
+    def made_from(self, lake: Lake) -> dict[str, str]:
+        """What a report of it follows: the partition, the contract, and the partitions that it refers to."""
+        refers = [Dataset(self.own.dataset.layer, rule.other).on(self.own.day) for rule in self.contract.references]
+        others = {str(one): manifest.sha256 for one in refers if (manifest := lake.manifest(one))}
+        contract = identity.digest(self.contract, without=("note",))
+        return {str(self.own): self.days[self.own.day].sha256, identity.CONTRACT: contract} | others
 
     def usual_rows(self, day: date) -> float | None:
         """The median row count of the published days shortly before `day`; None if there are too few."""
@@ -154,11 +162,11 @@ def _published(lake: Lake, own: Partition, first: date) -> Mapping[date, Manifes
 
 
 def _passed_before(lake: Lake, subjects: Sequence[Subject]) -> dict[str, Report]:
-    """The reports of subjects that passed with just these bytes."""
+    """The reports of subjects that passed with just these bytes, by just this contract."""
     passed = {}
     for subject in subjects:
         manifest = lake.manifest(subject.report)
-        if manifest and manifest.inputs.get(str(subject.own)) == subject.days[subject.own.day].sha256:
+        if manifest and subject.made_from(lake).items() <= manifest.inputs.items():
             report = Report.from_dict(json.loads(lake.read_file(subject.report, REPORT)))
             if not report.failures:
                 passed[subject.name] = report
@@ -177,7 +185,8 @@ def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Sub
         findings += found
     checks = inspection.checks - before
     report = Report(str(subject.own), table.num_rows, len(history), rows, checks, tuple(findings))
-    seen = {str(subject.own.dataset.on(day)): subject.days[day].sha256 for day in [*history, subject.own.day]}
+    seen = {str(subject.own.dataset.on(day)): subject.days[day].sha256 for day in history}
+    seen |= subject.made_from(lake)
     # Replaced: whoever gets here has newer findings than what may lie there.
     lake.publish(subject.report, {REPORT: to_json(report.to_dict())}, inputs=seen, force=True)
     older = f" and {rows} of {len(history)} older days that no run had looked at" if history else ""
@@ -190,10 +199,12 @@ def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Sub
 
 
 def _unseen(lake: Lake, subject: Subject) -> list[date]:
-    """The published days before this run's that no other run's report covers with these very bytes."""
+    """The published days before this run's that no other report covers with these very bytes, by this contract."""
     dataset = subject.report.dataset
     others = [day for day in lake.days(dataset) if day != subject.own.day]
-    seen = {item for manifest in lake.manifests(dataset, others).values() for item in manifest.inputs.items()}
+    contract = subject.made_from(lake)[identity.CONTRACT]
+    reports = [each.inputs for each in lake.manifests(dataset, others).values()]
+    seen = {item for inputs in reports if inputs.get(identity.CONTRACT) == contract for item in inputs.items()}
     return [
         day
         for day, manifest in subject.days.items()

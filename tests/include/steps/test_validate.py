@@ -288,6 +288,32 @@ def test_the_same_date_again_is_quick_and_changes_no_byte(tmp_path: Path, monkey
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
 
 
+def test_another_contract_is_held_to_the_day_and_its_history(tmp_path: Path) -> None:
+    # Given a night that passed
+    validate(ready(tmp_path), arguments())
+
+    # When notes may be empty less often, and the day is validated again
+    stricter = small_context(tmp_path, max_nulls={"note": 0.1})
+    with pytest.raises(DataError, match="column note"):
+        validate(stricter, arguments())
+
+    # And when the next night has another contract, its history is looked at by that one too
+    looser = small_context(tmp_path, max_nulls={"note": 0.95})
+    extracting.extract(looser, extracting.Arguments(use_case="tests.small_case", date=DAY + timedelta(days=1)))
+    publish_features(looser.lake, DAY + timedelta(days=1))
+    validate(looser, arguments(DAY + timedelta(days=1)))
+    assert report(looser.lake, "raw-sales", DAY + timedelta(days=1)).history_days == 5
+
+
+def test_a_day_is_validated_again_when_the_topic_it_refers_to_is_another(tmp_path: Path) -> None:
+    context = ready(tmp_path)
+    validate(context, arguments())
+    context.lake.publish(Dataset(Layer.RAW, "plans").on(DAY), {"rows.parquet": plans(DAY, 3)}, force=True)
+
+    with pytest.raises(DataError, match="plans"):
+        validate(context, arguments())
+
+
 def test_force_validates_again_to_the_same_report(tmp_path: Path) -> None:
     context = ready(tmp_path)
     validate(context, arguments())

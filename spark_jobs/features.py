@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -143,7 +144,29 @@ def _work(spec: UseCaseSpec, lake: Lake, day: date, code: str, forced: set[Parti
         horizon: [target.day for target in ingredients if targets[target] == horizon] for horizon in spec.horizons
     }
     manifests = {partition: raw[partition] for partition in sorted(needed, key=str)}
+    _tell(made_from, raw, published, code)
     return Work(wanted, ingredients, manifests, code, frozenset(published.keys() & ingredients.keys()))
+
+
+def _tell(
+    made_from: Mapping[Partition, Sequence[Partition]],
+    raw: Mapping[Partition, Manifest],
+    published: Mapping[Partition, Manifest],
+    code: str,
+) -> None:
+    """Say what is out of date and why, and what stays so because its raw data are gone."""
+    reasons, stuck = Counter[str](), 0
+    for target, manifest in published.items():
+        if set(made_from[target]) <= set(raw):
+            changed = identity.differences(manifest.inputs, _inputs(made_from[target], raw, code))
+            reasons.update(changed.split(", ") if changed else ())
+        elif manifest.inputs.get(CODE) != code:
+            stuck += 1
+    if reasons:
+        told = ", ".join(f"another {reason}: {count}" for reason, count in sorted(reasons.items()))
+        log.info("features: published partitions are out of date (%s) and computed again", told)
+    if stuck:
+        log.warning("features: %d partitions stay as other code made them, as raw data that they need are gone", stuck)
 
 
 def _manifests(lake: Lake, partitions: Iterable[Partition]) -> dict[Partition, Manifest]:

@@ -16,7 +16,7 @@ from include.errors import DataError, SettingsError
 from include.modelling.inputs import Input, InputKind, Matrix, encode
 from include.modelling.labels import DATE, LABEL, ExampleIndex, Labeller, Labels
 from include.step import Context
-from include.storage.lake import READERS, Dataset, Lake, Layer
+from include.storage.lake import READERS, Dataset, Lake, Layer, Manifest, Partition
 from include.use_case import UseCaseSpec
 
 HORIZON = "horizon"
@@ -54,11 +54,16 @@ class Examples:
 
 @dataclass(frozen=True)
 class Ingredients:
-    """The published partitions that the run of a day learns from, with their content hashes."""
+    """The published partitions that the run of a day learns from, with their manifests as they were found."""
 
     features: Mapping[str, tuple[date, ...]]
     outcomes: tuple[date, ...]
-    hashes: Mapping[str, str]
+    manifests: Mapping[Partition, Manifest]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The partitions' content hashes."""
+        return {str(partition): manifest.sha256 for partition, manifest in self.manifests.items()}
 
     @property
     def first_day(self) -> date:
@@ -99,7 +104,7 @@ def ingredients(lake: Lake, spec: UseCaseSpec, day: date) -> Ingredients:
     wanted += [Dataset(Layer.RAW, spec.outcomes).on(each) for each in outcomes]
     with ThreadPoolExecutor(READERS) as pool:
         manifests = pool.map(lake.require, wanted)
-    return Ingredients(features, outcomes, {str(p): m.sha256 for p, m in zip(wanted, manifests, strict=True)})
+    return Ingredients(features, outcomes, dict(zip(wanted, manifests, strict=True)))
 
 
 def load(
@@ -117,8 +122,8 @@ def load(
     if taken := [name for name in slices if name in (LABEL, PROBABILITY)]:
         raise SettingsError(f"gates.py: slices name {', '.join(taken)}, which is no feature; name columns of features")
     columns = [name for name in dict.fromkeys([spec.key, DATE, *slices, *names]) if name != HORIZON]
-    table = pa.concat_tables(_features(lake, horizon, days, columns) for horizon, days in made_of.features.items())
-    outcomes = lake.read_days(Dataset(Layer.RAW, spec.outcomes), made_of.outcomes)
+    table = pa.concat_tables(_features(lake, made_of, horizon, columns) for horizon in made_of.features)
+    outcomes = lake.read_days(Dataset(Layer.RAW, spec.outcomes), made_of.outcomes, manifests=made_of.manifests)
     rank, labels = _known(table, outcomes, spec, context.use_case.part("label").labels, cutoffs)
     order = np.lexsort((np.arange(len(rank)), table[DATE].to_numpy(), rank))
     order = order[: np.count_nonzero(rank < len(cutoffs))]
@@ -141,8 +146,9 @@ def _days(lake: Lake, dataset: Dataset, oldest: date, day: date) -> tuple[date, 
     return tuple(each for each in lake.days(dataset) if oldest <= each <= day)
 
 
-def _features(lake: Lake, horizon: str, days: Sequence[date], columns: Sequence[str]) -> pa.Table:
-    table = lake.read_days(Dataset(Layer.FEATURES, horizon), days, columns)
+def _features(lake: Lake, made_of: Ingredients, horizon: str, columns: Sequence[str]) -> pa.Table:
+    dataset, days = Dataset(Layer.FEATURES, horizon), made_of.features[horizon]
+    table = lake.read_days(dataset, days, columns, manifests=made_of.manifests)
     return table.append_column(HORIZON, pa.repeat(horizon, table.num_rows))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -16,7 +17,7 @@ from include.modelling.scoring import feature_partition, load_model, prediction_
 from include.registry.versions import Registry, Version
 from include.release.lookup import FILE as LOOKUP
 from include.step import Context, Result, StepArguments, main
-from include.storage.lake import Dataset, Lake, Layer, Manifest
+from include.storage.lake import Dataset, Lake, Layer, Manifest, Partition
 from include.use_case import Horizon, UseCase
 
 AS_OF = "as_of"
@@ -76,7 +77,9 @@ def _score(context: Context, horizon: Horizon, run_day: date, *, force: bool) ->
     lake, use_case = context.lake, context.use_case
     day = run_day + timedelta(days=horizon.day_offset)
     partition = prediction_partition(horizon, day)
-    inputs = _inputs(context, horizon, run_day, day)
+    made_from = _made_from(context, horizon, run_day, day)
+    inputs = {str(one): manifest.sha256 for one, manifest in made_from.items()}
+    inputs |= identity.lookup(use_case.spec) if use_case.has_part("lookup") else {}
     published = lake.manifest(partition)
     if published and not force:
         # What an older release did not note is no reason to predict again.
@@ -88,33 +91,31 @@ def _score(context: Context, horizon: Horizon, run_day: date, *, force: bool) ->
     version = Registry.open(context.settings, use_case.name).newest_before(day)
     if version is None:
         return None
-    files = _predict(lake, use_case, version, horizon, day)
+    files = _predict(context, made_from, version, horizon, day)
     inputs[f"models/{version.sha256}.onnx"] = version.sha256
     manifest = lake.publish(partition, files, inputs=inputs, force=force or published is not None)
     # Of two runs at once one publishes: the other reports what the winner published.
     return Scored(horizon, day, manifest, published_version(lake, horizon, day), made_now=True)
 
 
-def _inputs(context: Context, horizon: Horizon, run_day: date, day: date) -> dict[str, str]:
-    """What predictions are made from besides the model, as far as it is published."""
-    use_case = context.use_case
-    made_from = [
-        feature_partition(horizon, day),
-        Dataset(Layer.RAW, use_case.spec.examples).on(day),
-        DECISIONS.on(run_day),
-    ]
-    manifests = {str(one): context.lake.manifest(one) for one in made_from}
-    found = {name: manifest.sha256 for name, manifest in manifests.items() if manifest}
-    return found | (identity.lookup(use_case.spec) if use_case.has_part("lookup") else {})
+def _made_from(context: Context, horizon: Horizon, run_day: date, day: date) -> dict[Partition, Manifest]:
+    """The partitions that predictions are made from, as far as they are published."""
+    examples = Dataset(Layer.RAW, context.use_case.spec.examples).on(day)
+    asked = (feature_partition(horizon, day), examples, DECISIONS.on(run_day))
+    return {one: manifest for one in asked if (manifest := context.lake.manifest(one))}
 
 
 def _predict(
-    lake: Lake, use_case: UseCase, version: Version, horizon: Horizon, day: date
+    context: Context, made_from: Mapping[Partition, Manifest], version: Version, horizon: Horizon, day: date
 ) -> dict[str, pa.Table | bytes]:
     """One row for each scheduled example, in its order: key, carried columns, as_of, probability, model_version."""
-    spec = use_case.spec
-    examples = lake.read(Dataset(Layer.RAW, spec.examples).on(day), list(dict.fromkeys([spec.key, *spec.carried])))
-    features = _aligned(lake.read(feature_partition(horizon, day)), examples[spec.key], spec.key, horizon, day)
+    lake, use_case, spec = context.lake, context.use_case, context.use_case.spec
+
+    def read(partition: Partition, columns: list[str] | None = None) -> pa.Table:
+        return lake.read_as(made_from.get(partition) or lake.require(partition), partition, columns)
+
+    examples = read(Dataset(Layer.RAW, spec.examples).on(day), list(dict.fromkeys([spec.key, *spec.carried])))
+    features = _aligned(read(feature_partition(horizon, day)), examples[spec.key], spec.key, horizon, day)
     answers = probabilities(load_model(lake, version.sha256), features)
     predictions = (
         examples.append_column(AS_OF, features[AS_OF])

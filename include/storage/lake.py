@@ -222,10 +222,25 @@ class Lake:
         files = [file for file in manifest.files if file.name.endswith(".parquet")]
         return pa.concat_tables(self._table(partition, file, columns) for file in files)
 
-    def read_days(self, dataset: Dataset, days: Iterable[date], columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows of several days, in order of days; a day that is not published is an error."""
+    def read_days(
+        self,
+        dataset: Dataset,
+        days: Iterable[date],
+        columns: Sequence[str] | None = None,
+        *,
+        manifests: Mapping[Partition, Manifest] | None = None,
+    ) -> pa.Table:
+        """All rows of several days, in order of days; a day that is not published is an error.
+
+        With `manifests` they are the rows that those name, whatever was published since.
+        """
+
+        def read(day: date) -> pa.Table:
+            partition = dataset.on(day)
+            return self.read_as(manifests[partition] if manifests else self.require(partition), partition, columns)
+
         with ThreadPoolExecutor(READERS) as pool:
-            tables = list(pool.map(lambda day: self.read(dataset.on(day), columns), days))
+            tables = list(pool.map(read, days))
         try:
             return pa.concat_tables(tables, promote_options="default")
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:

@@ -57,3 +57,14 @@ def test_what_lost_its_raw_day_stays(context: Context) -> None:
     raw = Dataset(Layer.RAW, "sales").on(date(2026, 5, 3))
     context.lake.store.delete(f"{context.lake.prefix}/{raw}/_manifest.json")
     assert lacking(context.lake) == []
+
+
+def test_it_is_said_what_is_out_of_date_and_what_stays_so(context: Context, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    raw = Dataset(Layer.RAW, "sales").on(date(2026, 5, 3))
+    context.lake.store.delete(f"{context.lake.prefix}/{raw}/_manifest.json")
+    _work(SPEC, context.lake, DAY, "the code of tomorrow", set())
+    assert caplog.messages == [
+        "features: published partitions are out of date (another code: 5) and computed again",
+        "features: 7 partitions stay as other code made them, as raw data that they need are gone",
+    ]

@@ -115,6 +115,22 @@ def test_rows_inputs_and_labels_stay_together_through_the_sorting(tmp_path: Path
     assert dict(zip(examples.rows["kiosk_day"].to_pylist(), found, strict=True)) == read
 
 
+def test_what_is_published_meanwhile_is_not_learned_from(tmp_path: Path) -> None:
+    # Given what a run learns from, and a day that another run publishes again after that
+    context = learning.context(tmp_path, None)
+    learning.fill(context.lake)
+    made_of = ingredients(context.lake, context.use_case.spec, learning.LAST)
+    before = load(context, made_of, ("forecast",), (), [learning.LAST])
+    for dataset in (learning.FEATURES, learning.SALES):
+        table = context.lake.read(dataset.on(learning.LAST)).slice(5)
+        context.lake.publish(dataset.on(learning.LAST), {"rows.parquet": table}, force=True)
+
+    # Then it learns from what its hashes name
+    after = load(context, made_of, ("forecast",), (), [learning.LAST])
+    assert after.rows.equals(before.rows)
+    assert made_of.hashes != ingredients(context.lake, context.use_case.spec, learning.LAST).hashes
+
+
 def by_kiosk(folder: Path, labeller: Any) -> Context:
     """Ice cream whose key is the kiosk, which comes every day, and whose labels are given."""
     context = learning.context(folder, None)

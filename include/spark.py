@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -120,6 +121,7 @@ def spark_session(settings: Settings, name: str, *, rows: int = 0) -> Iterator[S
     if active := SparkSession.getActiveSession():
         yield active
         return
+    require_user_name()
     with tempfile.TemporaryDirectory(prefix="nightshift-java-", ignore_cleanup_errors=True) as folder:
         chosen = configuration(settings) | sized(rows)
         logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells of every connection it closes
@@ -153,6 +155,17 @@ def configuration(settings: Settings) -> dict[str, str]:
     if packages:
         chosen["spark.jars.packages"] = packages
     return chosen
+
+
+def require_user_name() -> None:
+    """Raise a `SettingsError` where the user has no name, as on OpenShift: Java finds no home, Hadoop no login."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise SettingsError(
+            f"spark: the user with uid {os.getuid()} has no name, and Hadoop logs in by name; "
+            "give it a line in /etc/passwd, or run as a user that has one (the images' user: 10001)"
+        ) from None
 
 
 def sized(rows: int) -> dict[str, str]:

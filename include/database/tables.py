@@ -9,6 +9,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
+from psycopg.errors import InsufficientPrivilege, UndefinedColumn, UndefinedTable
 from sqlalchemy import BigInteger, DateTime, Enum, Identity, Index, NullPool, create_engine, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Engine
@@ -16,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from include.database.address import sqlalchemy_url
-from include.errors import FaultError
+from include.errors import CodeError, FaultError, SettingsError
 from include.settings import Settings
 
 ATTEMPTS = 4
@@ -140,10 +141,14 @@ class Tables:
         try:
             yield
         except ProgrammingError as error:
-            raise FaultError(
-                f"PostgreSQL at {self.address}: {_first_line(error)}; "
-                "bring its tables up to date: python -m include.database.migrate upgrade"
-            ) from error
+            said = f"PostgreSQL at {self.address}: {_first_line(error)}"
+            if isinstance(error.orig, UndefinedTable | UndefinedColumn):
+                raise FaultError(
+                    f"{said}; bring its tables up to date: python -m include.database.migrate upgrade"
+                ) from error
+            if isinstance(error.orig, InsufficientPrivilege):
+                raise SettingsError(f"{said}; give the role of NIGHTSHIFT_DATABASE_URL this right") from error
+            raise CodeError(said) from error
         except DBAPIError as error:
             raise FaultError(f"PostgreSQL at {self.address}: {_first_line(error)}; is it up (`make up`)?") from error
 

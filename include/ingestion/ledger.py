@@ -27,6 +27,8 @@ SESSION: dict[str, Any] = {
     "keepalives_count": 2,
     "client_encoding": "utf8",
 }
+LONGEST_LIMIT = 2_147_483_647
+"""Milliseconds, as many as PostgreSQL can count: 24 days; a shift may be longer."""
 PART = 500
 """Messages that are read one by one when there is something odd among them."""
 REASON_LETTERS = 300
@@ -211,7 +213,7 @@ class Ledger:
 
     def _write(self, connection: psycopg.Connection[tuple[Any, ...]], batch: Batch, seconds: float) -> None:
         with connection.transaction(), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{max(int(seconds * 1000), 1)}ms"])
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [_milliseconds(seconds)])
             self._fence(cursor, batch)
             if batch.rows.count:
                 with cursor.copy(self._copy_in) as copy:
@@ -301,3 +303,8 @@ class Ledger:
 
 def _list(names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def _milliseconds(seconds: float) -> str:
+    """A time limit as PostgreSQL takes it: at least one millisecond (0 is none), at most what it can count."""
+    return f"{min(max(int(seconds * 1000), 1), LONGEST_LIMIT)}ms"

@@ -177,7 +177,7 @@ class Worker:
             try:
                 while not shift.over and not self.tally.drained:
                     self._turn(reader, shift, drain=drain)
-            except psycopg.ProgrammingError as error:
+            except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
                 raise FaultError(
                     f"{self.spec.name}: {_line(error)}; "
                     "bring the tables up to date: python -m include.database.migrate upgrade"

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field, field_validator
 
 from include.errors import SettingsError
 from include.ingestion.shift_plan import Span
+from include.names import none_of
 from include.step import StepArguments
 from include.storage.lake import Dataset, Layer, Partition
 from include.use_case import Horizon, UseCaseSpec
@@ -52,5 +53,5 @@ class IntradayArguments(StepArguments):
         try:
             return spec.horizon(self.horizon)
         except StopIteration:
-            known = ", ".join(horizon.name for horizon in spec.horizons)
-            raise SettingsError(f"--horizon {self.horizon!r} is none of {known}") from None
+            known = [horizon.name for horizon in spec.horizons]
+            raise SettingsError(f"--horizon {self.horizon!r} {none_of(self.horizon, known)}") from None

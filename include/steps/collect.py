@@ -16,6 +16,7 @@ from include.ingestion.brokers.broker import Broker, BrokerError, Producer, open
 from include.ingestion.collector import DAYS_AROUND, Lateness, Release, publish, releases, within
 from include.ingestion.shift import Shift
 from include.ingestion.topics import Topic, instant
+from include.names import none_of
 from include.sources.source import Source
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Lake, to_json
@@ -128,7 +129,7 @@ class Collector:
 def _topic(context: Context, arguments: Arguments) -> Topic:
     topics: dict[str, Topic] = context.use_case.part("topics").TOPICS
     if arguments.topic not in topics:
-        raise SettingsError(f"--topic {arguments.topic}: not one of {', '.join(topics)}")
+        raise SettingsError(f"--topic {arguments.topic} {none_of(arguments.topic, topics)}")
     return topics[arguments.topic]
 
 

@@ -72,6 +72,7 @@ def extract(context: Context, arguments: Arguments) -> Result:
     spec = context.use_case.spec
     source: Source = context.use_case.part("sources").source(context.settings)
     check_day(spec, source, arguments.date, datetime.now(UTC))
+    context.lake.store.sweep(context.lake.prefix)
     contracts: dict[str, Contract] = context.use_case.part("contracts").RAW
     check_references(contracts)
     identities = sorted_by(spec, contracts)

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 from include import identity
-from include.errors import SettingsError, SkippedError
+from include.errors import CodeError, SettingsError, SkippedError
 from include.modelling import portable
 from include.modelling.evaluation import calibration, groups
 from include.modelling.examples import HORIZON, PROBABILITY, ingredients
@@ -20,6 +20,7 @@ from include.modelling.plots import calibration_plot, importance_plot
 from include.modelling.portable import Origin
 from include.modelling.recipe import Gates, Recipe
 from include.modelling.training import Trained, by_slice, examples_for, plan, train_candidate
+from include.names import none_of
 from include.registry.experiments import log_run, logbook
 from include.registry.tracking import open_client
 from include.step import Context, Result, StepArguments, main
@@ -78,10 +79,18 @@ def chosen_recipe(context: Context, arguments: Arguments) -> Recipe:
     asked = [name.strip() for name in arguments.candidates.split(",") if name.strip()]
     for name in (arguments.candidate, *asked):
         if name not in recipes:
-            raise SettingsError(f"candidate {name!r} is not one of {', '.join(recipes)}; name one of these")
+            raise SettingsError(f"candidate {name!r} {none_of(name, recipes)}")
     if asked and arguments.candidate not in asked:
         raise SkippedError(f"{arguments.candidate} was not asked for (candidates: {', '.join(asked)})")
-    return recipes[arguments.candidate]
+    return _sound(context, recipes[arguments.candidate])
+
+
+def _sound(context: Context, recipe: Recipe) -> Recipe:
+    features = context.use_case.part("feature_contract").FEATURES.names
+    for wanted in recipe.inputs:
+        if wanted not in features:
+            raise CodeError(f"candidates.py: {recipe.name}: input {wanted!r} {none_of(wanted, features)}")
+    return recipe
 
 
 def _files(context: Context, trained: Trained, day: date) -> dict[str, bytes]:

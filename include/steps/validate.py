@@ -189,7 +189,7 @@ def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Sub
     seen |= subject.made_from(lake)
     # Replaced: whoever gets here has newer findings than what may lie there.
     lake.publish(subject.report, {REPORT: to_json(report.to_dict())}, inputs=seen, force=True)
-    older = f" and {rows} of {len(history)} older days that no run had looked at" if history else ""
+    older = f" and {rows} rows of {len(history)} older days that no run had looked at" if history else ""
     seconds = time.monotonic() - clock
     log.info(
         "validate: %s: %d rows%s, %d checks, %d findings, %.1f s",

@@ -15,6 +15,7 @@ from include.ingestion.shift import Shift
 from include.ingestion.timetable import load_timetable
 from include.ingestion.topics import Topic
 from include.ingestion.workers import Worker, WorkerSpec
+from include.names import none_of
 from include.step import Context, Result, StepArguments, main
 
 
@@ -55,7 +56,7 @@ def _spec(context: Context, arguments: Arguments) -> WorkerSpec:
     timetable = load_timetable(package)
     workers = {worker.name: worker for worker in timetable.workers} if timetable else {}
     if arguments.worker not in workers:
-        raise SettingsError(f"--worker {arguments.worker}: not one of {', '.join(workers)}")
+        raise SettingsError(f"--worker {arguments.worker} {none_of(arguments.worker, workers)}")
     planned = workers[arguments.worker]
     topics: dict[str, Topic] = context.use_case.part("topics").TOPICS
     if planned.topic not in topics or topics[planned.topic].table != planned.writes:

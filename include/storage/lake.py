@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.errors import DataError, LakeError
+from include.names import none_of
 from include.settings import Settings
 from include.storage.store import Store, open_store
 
@@ -142,8 +143,17 @@ class Lake:
         """The partition's manifest, or a `DataError` that says which step makes it."""
         manifest = self.manifest(partition)
         if manifest is None:
-            raise DataError(f"lake: {partition} is not published; run the step that makes {partition.dataset} first")
+            raise DataError(self._unpublished(partition))
         return manifest
+
+    def _unpublished(self, partition: Partition) -> str:
+        """What to say of a partition that is not there: of a dataset that never was, its name may be misspelt."""
+        dataset, layer = partition.dataset, partition.dataset.layer
+        start = len(f"{self.prefix}/{layer}/")
+        names = {name[start:].partition("/")[0] for name in self.store.names(f"{self.prefix}/{layer}")}
+        if names and dataset.name not in names:
+            return f"lake: {partition} is not published: {dataset.name!r} {none_of(dataset.name, sorted(names))}"
+        return f"lake: {partition} is not published; run the step that makes {dataset} first"
 
     def manifests(self, dataset: Dataset, days: Iterable[date]) -> dict[date, Manifest]:
         """The manifests of those of the days that are published, in order of days; read side by side."""
@@ -269,7 +279,10 @@ class Lake:
             return content.read(use_threads=False)
         there = set(content.schema_arrow.names)
         if lacking := [name for name in columns if name not in there]:
-            raise DataError(f"lake: {partition} has no column {', '.join(lacking)}; make it again with --force")
+            raise DataError(
+                f"lake: {partition}: column {lacking[0]!r} {none_of(lacking[0], sorted(there))}; "
+                "a column that is new comes with --force"
+            )
         return content.read(list(columns), use_threads=False).select(list(columns))
 
     def _checked(self, partition: Partition, file: File) -> bytes:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightshift")
 
 CONNECTIONS = 16
+PART = ".part-"
+"""How the name of a file begins that is still being written."""
+LEFTOVER_SECONDS = 86_400
+"""No writer takes this long: an unfinished file this old belongs to one that was killed."""
 ROUNDS = 3
 """How often the client's own four tries are repeated: a busy store turns many away."""
 PAUSE_SECONDS = 1.0
@@ -75,6 +79,9 @@ class Store(Protocol):
 
     def clear(self, prefix: str) -> None:
         """Remove every blob under a folder `prefix/`, whatever its name."""
+
+    def sweep(self, prefix: str) -> None:
+        """Remove what writers that were killed long ago left below a folder `prefix/`, unseen by readers."""
 
     def uri(self, name: str) -> str:
         """The blob's address, as any other program would open it."""
@@ -166,7 +173,7 @@ class FileStore:
             for folder, folders, files in os.walk(top, onerror=_raise):
                 folders.sort()
                 for file in sorted(files):
-                    if not file.startswith(".part-"):
+                    if not file.startswith(PART):
                         yield (Path(folder) / file).relative_to(self.root).as_posix()
 
     def modified(self, name: str) -> datetime:
@@ -187,13 +194,21 @@ class FileStore:
     def clear(self, prefix: str) -> None:
         shutil.rmtree(self.root / prefix, ignore_errors=True)
 
+    def sweep(self, prefix: str) -> None:
+        oldest = time.time() - LEFTOVER_SECONDS
+        for folder, _, files in os.walk(self.root / prefix):
+            for part in [Path(folder, file) for file in files if file.startswith(PART)]:
+                with suppress(OSError):  # it may be gone, or not be ours to remove
+                    if part.stat().st_mtime < oldest:
+                        part.unlink()
+
     def uri(self, name: str) -> str:
         return f"file://{quote(str(self.root / name), safe='/=')}"
 
     @staticmethod
     def _part(path: Path, content: bytes | Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.parent / f".part-{uuid.uuid4().hex}"
+        part = path.parent / f"{PART}{uuid.uuid4().hex}"
         try:
             with part.open("wb") as out:
                 if isinstance(content, bytes):
@@ -320,6 +335,9 @@ class S3Store:
     def clear(self, prefix: str) -> None:
         for name in self.names(prefix):
             self.delete(name)
+
+    def sweep(self, prefix: str) -> None:
+        pass  # what was not uploaded whole is no blob
 
     def uri(self, name: str) -> str:
         return f"s3://{self.bucket}/{self.prefix}{name}"

@@ -65,6 +65,13 @@ def test_a_path_that_went_is_a_fault(spark: SparkSession, tmp_path: Path) -> Non
     assert re.fullmatch(r"spark: .*Path does not exist: .*gone.parquet.*run the step again", str(told))
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become a user without a name")
+def test_a_user_without_a_name_is_told_so_before_java_starts() -> None:
+    code = "import os; from include.spark import require_user_name; os.setuid(54321); require_user_name()"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "SettingsError: spark: the user with uid 54321 has no name" in ended.stderr
+
+
 # What is left of it when the process is gone
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from include.database import migrate
 from include.database.address import libpq_url, sqlalchemy_url
 from include.database.tables import Base, Deployment, Reason, State, Tables
-from include.errors import FaultError
+from include.errors import CodeError, FaultError
 from include.ingestion import records
 from include.release.deployments import Deployments, Target
 from include.settings import Settings
@@ -224,6 +225,15 @@ def test_a_database_without_tables_says_how_to_make_them(database_url: str) -> N
     missing = r'relation "deployments" does not exist; .*include\.database\.migrate upgrade'
     with pytest.raises(FaultError, match=missing):
         history.current()
+
+
+def test_only_what_a_migration_mends_is_told_to_be_migrated(database_url: str) -> None:
+    tables = Tables.open(Settings(database_url=database_url))
+    with pytest.raises(FaultError, match="bring its tables up to date"), tables.session() as session:
+        session.execute(text("SELECT nonsense FROM pg_class"))
+    with pytest.raises(CodeError, match="syntax error") as wrong, tables.session() as session:
+        session.execute(text("SELEC 1"))
+    assert "migrate" not in str(wrong.value)
 
 
 # The history of deployments

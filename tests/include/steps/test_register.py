@@ -53,15 +53,11 @@ def test_an_experiment_that_was_deleted_in_mlflow_stops_no_night(made: Context) 
     learning.night(made, LAST)
     client = open_client(made.settings)
     client.delete_experiment(client.get_experiment_by_name("ice_cream").experiment_id)
-    # Then this night is registered, and the next one is trained into the same experiment
-    first = register(made, arguments())
-    learning.night(made, NEXT)
-    second = register(made, arguments(NEXT))
-    assert [first.facts["version"], second.facts["version"]] == ["1", "3"]  # 2 is the first night's backtest
+    # Then this night is registered all the same, and its run is there again
+    register(made, arguments())
     experiment = client.get_experiment_by_name("ice_cream")
     assert experiment.lifecycle_stage == "active"
-    runs = client.search_runs([experiment.experiment_id])
-    assert {run.data.tags["data_day"] for run in runs} == {LAST.isoformat(), NEXT.isoformat()}
+    assert {run.data.tags["data_day"] for run in client.search_runs([experiment.experiment_id])} == {LAST.isoformat()}
 
 
 def test_a_version_carries_what_decided_it(made: Context) -> None:

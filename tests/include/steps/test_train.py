@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from include.errors import DataError, FaultError, SettingsError, SkippedError
+from include.errors import CodeError, DataError, FaultError, SettingsError, SkippedError
 from include.registry import tracking
 from include.registry.tracking import open_client
 from include.settings import Settings
@@ -170,8 +170,15 @@ def test_a_candidate_that_was_not_asked_for_is_skipped(context: Context) -> None
 
 def test_an_unknown_candidate_is_named(context: Context) -> None:
     for wrong in ({"candidate": "forest"}, {"candidates": "forest"}):
-        with pytest.raises(SettingsError, match="candidate 'forest' is not one of hist_gradient_boosting, historical"):
+        with pytest.raises(SettingsError, match="candidate 'forest' is none of hist_gradient_boosting, historical"):
             train(context, arguments(**wrong))
+
+
+def test_an_input_that_is_no_feature_is_named_with_the_one_that_was_meant(tmp_path: Path, tracking_url: str) -> None:
+    misspelt = replace(learning.WEATHER, inputs=("forecats",))
+    made = learning.context(tmp_path, tracking_url, candidates=(misspelt,))
+    with pytest.raises(CodeError, match=r"input .forecats. is none of .*; did you mean forecast\?"):
+        train(made, arguments(candidate=misspelt.name))
 
 
 def test_too_few_days_are_refused_in_words(tmp_path: Path, tracking_url: str) -> None:
@@ -195,7 +202,7 @@ def test_a_missing_feature_column_is_named(context: Context) -> None:
     table = context.lake.read(learning.FEATURES.on(day)).drop_columns(["forecast"])
     context.lake.publish(learning.FEATURES.on(day), {"rows.parquet": table}, force=True)
 
-    with pytest.raises(DataError, match="features/morning/date=2026-05-09 has no column forecast"):
+    with pytest.raises(DataError, match="features/morning/date=2026-05-09: column 'forecast' is none of"):
         train(context, arguments())
 
 

@@ -29,11 +29,20 @@ def lake(store: Store) -> Lake:
     return Lake(store, "case")
 
 
+def test_a_dataset_that_never_was_is_taken_for_a_misspelt_one(lake: Lake) -> None:
+    lake.publish(FLIGHTS.on(DAY), {"rows.parquet": TABLE})
+    with pytest.raises(DataError, match=r"'flight' is none of flights; did you mean flights\?"):
+        lake.require(Dataset(Layer.RAW, "flight").on(DAY))
+    with pytest.raises(DataError, match="run the step that makes raw/flights first"):
+        lake.require(FLIGHTS.on(date(2013, 10, 2)))
+
+
 def test_what_is_published_is_read_back_in_its_order(lake: Lake) -> None:
     manifest = lake.publish(FLIGHTS.on(DAY), {"rows.parquet": TABLE, "note.txt": b"hello"}, inputs={"raw": "1"})
     assert lake.read(FLIGHTS.on(DAY)).equals(TABLE)
     assert lake.read(FLIGHTS.on(DAY), ["name"]).column_names == ["name"]
-    with pytest.raises(DataError, match=r"raw/flights/date=[-0-9]+ has no column gust; make it again with --force"):
+    wanted = r"raw/flights/date=[-0-9]+: column 'gust' is none of .*; a column that is new comes with --force"
+    with pytest.raises(DataError, match=wanted):
         lake.read(FLIGHTS.on(DAY), ["name", "gust"])
     assert lake.read_file(FLIGHTS.on(DAY), "note.txt") == b"hello"
     assert lake.manifest(FLIGHTS.on(DAY)) == manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import boto3
 import pytest
 
 from include.errors import DataError, ExitCode, LakeError, SettingsError
-from include.storage.store import FileStore, Store, open_store, passing_folder
+from include.storage.store import LEFTOVER_SECONDS, FileStore, Store, open_store, passing_folder
 
 
 def test_what_is_put_there_is_read_back(store: Store, tmp_path: Path) -> None:
@@ -78,6 +79,23 @@ def test_the_bytes_of_a_blob_are_counted(store: Store) -> None:
     assert store.size("a/one.txt") == 5
     with pytest.raises(FileNotFoundError):
         store.size("a/two.txt")
+
+
+def test_what_a_killed_writer_left_is_swept_after_a_day_and_nothing_else(tmp_path: Path) -> None:
+    # Given a writer that was killed a while ago, one that is at work, and blobs of any age
+    store = FileStore(tmp_path)
+    store.replace("case/a/whole", b"1")
+    old, fresh = tmp_path / "case" / "a" / ".part-old", tmp_path / "case" / ".part-fresh"
+    for file in (old, fresh):
+        file.write_bytes(b"half")
+    for file in (old, tmp_path / "case" / "a" / "whole"):
+        os.utime(file, (time.time() - LEFTOVER_SECONDS - 60,) * 2)
+    # When the folder is swept
+    store.sweep("case")
+    # Then only the old one is gone
+    assert not old.exists()
+    assert fresh.exists()
+    assert store.read("case/a/whole") == b"1"
 
 
 def test_what_is_not_there_is_a_file_not_found(store: Store) -> None:

@@ -116,7 +116,7 @@ def test_a_live_collector_that_has_just_begun_knows_all_flights_that_are_still_t
         ("work", ("--worker", "worker_9", "--deadline", at(60)), 78, "--worker worker_9 is none of worker_1, worker_2"),
         ("work", ("--worker", "worker_1", "--deadline", "2013-03-01T05:00:00+00:00"), 99, "the shift ended"),
         ("work", ("--worker", "worker_1", "--deadline", "2013-03-01T05:00:00"), 78, "--deadline"),
-        ("collect", ("--topic", "a9"), 78, "--topic a9 is none of a1, a2; did you mean a"),
+        ("collect", ("--topic", "a9"), 78, "--topic a9 is none of a1, a2; write one of these"),
         ("collect", ("--topic", "a1", "--live"), 78, "--live needs --deadline"),
         ("collect", ("--topic", "a1", "--late", "2"), 78, "--late"),
     ],

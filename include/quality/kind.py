@@ -7,6 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
+EXACT = 2**53
+"""Up to here every whole number is a float of its own."""
+
 
 class Kind(StrEnum):
     """A column's type, independent of any library."""
@@ -43,6 +46,6 @@ class Kind(StrEnum):
 
     def written(self, value: Any) -> str:
         """A value of Python's own in words; amounts without the decimals that they do not need."""
-        if self in (Kind.INTEGER, Kind.NUMBER) and value == int(value):
+        if self is Kind.INTEGER or (self is Kind.NUMBER and abs(value) < EXACT and value == int(value)):
             return str(int(value))
         return str(value)

@@ -11,8 +11,8 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
-KEPT = 10_000
-"""Verdicts that are kept: codes and names come again and again in records that are read one by one."""
+KEPT, SHORT = 10_000, 100
+"""Verdicts that are kept, of texts of so many letters: codes and names come again and again in single records."""
 
 
 def matches(values: pa.Array, pattern: str) -> pa.Array:
@@ -20,9 +20,17 @@ def matches(values: pa.Array, pattern: str) -> pa.Array:
     return pc.match_substring_regex(values, _whole(pattern))
 
 
-@lru_cache(KEPT)
 def fits(text: str, pattern: str) -> bool:
     """Whether one text matches the whole pattern."""
+    return _fits(text, pattern) if len(text) <= SHORT else _judged(text, pattern)
+
+
+@lru_cache(KEPT)
+def _fits(text: str, pattern: str) -> bool:
+    return _judged(text, pattern)
+
+
+def _judged(text: str, pattern: str) -> bool:
     return bool(matches(pa.array([text], pa.string()), pattern)[0].as_py())
 
 

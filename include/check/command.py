@@ -17,7 +17,6 @@ from include.use_case import DEFAULT_USE_CASES
 
 SPARK_ROWS = 20_000
 """So few rows are over before generated code pays."""
-SPARK_CONF = {"spark.sql.shuffle.partitions": "1", "spark.sql.adaptive.enabled": "false"}
 QUIET = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 """What PySpark logs of a failed query; the finding says it in a line."""
 
@@ -76,7 +75,5 @@ def _looked_at(verdict: Verdict) -> Verdict:
         return replace(verdict, leaks=(Finding(where, "source", f"{type(error).__name__}: {error}"),))
     labels = check_labels(context, sample)
     with spark_session(context.settings, f"{context.use_case.name} check", rows=SPARK_ROWS) as spark:
-        for key, value in SPARK_CONF.items():
-            spark.conf.set(key, value)
         proof = check_features(context, sample, spark)
     return replace(verdict, leaks=(*labels, *proof.findings), doubts=tuple(proof.doubts), looked_at=sample.origin)

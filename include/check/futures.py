@@ -22,6 +22,8 @@ from include.use_case import UseCaseSpec
 
 SHARE = 0.4
 """How many of the records are removed or doubled, and of the late values come next or never."""
+EMPTY = 0.2
+"""How many of the values that may be empty are."""
 SOON = 60_000_000  # microseconds after the cut: what a query that looks a little too far sees first
 LATER = 24 * 3_600_000_000
 TRIES = 20
@@ -134,14 +136,20 @@ def _values(records: Records, column: Column, mask: Mask, random: np.random.Gene
     """Other values that the contract allows for the rows under a mask."""
     given = records.table[column.name].filter(pa.array(mask)).to_pylist()
     seen = sorted(set(records.table[column.name].drop_null().to_pylist()))
-    if column.kind is Kind.FLAG:
-        return [not value for value in given]
-    if column.kind in (Kind.INTEGER, Kind.NUMBER):
-        return [_number(column, value, seen, random) for value in given]
     if column.kind is Kind.INSTANT:
         return [given[place] for place in random.permutation(len(given))]
     choices: Sequence[Any] = column.one_of or seen
-    return [_choice(column, value, choices, random) for value in given]
+    made = [_value(column, value, choices, random) for value in given]
+    empty = random.random(len(made)) < (0 if column.required else EMPTY)
+    return [None if none and old is not None else new for none, old, new in zip(empty, given, made, strict=True)]
+
+
+def _value(column: Column, old: Any, choices: Sequence[Any], random: np.random.Generator) -> Any:
+    if column.kind is Kind.FLAG and not column.one_of:
+        return not old
+    if column.kind in (Kind.INTEGER, Kind.NUMBER) and not column.one_of:
+        return _number(column, old, choices, random)
+    return _choice(column, old, choices, random)
 
 
 def _number(column: Column, old: float | None, seen: Sequence[float], random: np.random.Generator) -> Any:
@@ -149,7 +157,7 @@ def _number(column: Column, old: float | None, seen: Sequence[float], random: np
     high: Any = column.maximum if column.maximum is not None else (seen[-1] * 2 + 1 if seen else 100)
     for _ in range(TRIES):
         drawn = random.uniform(low, high)
-        new = round(drawn) if column.kind is Kind.INTEGER else round(drawn, 3)
+        new = round(drawn) if column.kind is Kind.INTEGER else drawn
         if low <= new <= high and new != old:
             return new
     return old

@@ -13,7 +13,7 @@ from include.check.futures import another_future, touches
 from include.check.records import Records, World, micros
 from include.check.sample import Sample
 from include.errors import DataError
-from include.modelling.labels import Labels
+from include.modelling.labels import ExampleIndex, Labels
 from include.step import Context
 from include.use_case import UseCaseSpec
 
@@ -29,18 +29,17 @@ def check_labels(context: Context, sample: Sample) -> list[Finding]:
     labeller = context.use_case.part("label").labels
     last = sample.day - timedelta(days=1)
     world: World = {spec.outcomes: sample.world[spec.outcomes]}
+    future = another_future(world, spec, micros(spec.day_end(last)), touches(world), SEED)
     try:
         known, other = (
-            _answer(labeller, records, spec, last)
-            for records in (
-                world[spec.outcomes],
-                another_future(world, spec, micros(spec.day_end(last)), touches(world), SEED)[spec.outcomes],
-            )
+            _answer(labeller, each[spec.outcomes], sample.world[spec.examples], spec, last) for each in (world, future)
         )
     except DataError as error:
         return [Finding(FILE, "labels", str(error).removeprefix(f"{FILE}: "))]
     except Exception as error:  # the use case's own code
         return [Finding(line_of(error, spec.package) or FILE, "labels", f"{type(error).__name__}: {error}")]
+    if not known:
+        return [Finding(FILE, "labels", f"answers none for the examples up to {last}; answer their own {spec.key}")]
     apart = sorted(key for key in known.keys() | other.keys() if known.get(key) != other.get(key))
     if not apart:
         return []
@@ -55,14 +54,10 @@ def check_labels(context: Context, sample: Sample) -> list[Finding]:
     ]
 
 
-def _answer(labeller: Any, records: Records, spec: UseCaseSpec, last: date) -> Answer:
-    """The labels of the examples up to a day, by key and day."""
-    labels = Labels.known(labeller, records.table, spec.day_end(last), spec.key)
-    keys = labels.keys.to_pylist()
-    if labels.days is not None:
-        days = labels.days
-    else:
-        of_key = dict(zip(records.table[spec.key].to_pylist(), records.days, strict=True))
-        days = np.array([of_key[key] for key in keys], dtype="datetime64[D]")
-    found = zip(keys, days, labels.values, strict=True)
-    return {(key, str(day)): float(value) for key, day, value in found if day <= np.datetime64(last)}
+def _answer(labeller: Any, outcomes: Records, examples: Records, spec: UseCaseSpec, last: date) -> Answer:
+    """The labels of the examples up to a day that are known when it is over, by key and day."""
+    labels = Labels.known(labeller, outcomes.table, spec.day_end(last), spec.key)
+    there, values = ExampleIndex(examples.table[spec.key], examples.days, spec.key).labelled(labels)
+    found = np.flatnonzero(there & (examples.days <= np.datetime64(last)))
+    keys = examples.table[spec.key].take(found).to_pylist()
+    return {(key, str(examples.days[place])): float(values[place]) for key, place in zip(keys, found, strict=True)}

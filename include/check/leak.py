@@ -37,6 +37,7 @@ SHOWN = 5
 SAME = 1e-9
 """Relative difference up to which two numbers are one: sums of floats depend on the order of their rows."""
 FILE = "features.py"
+SPARK_CONF = {"spark.sql.shuffle.partitions": "1", "spark.sql.adaptive.enabled": "false"}
 TWICE = "it depends on chance, or on the order of records; order by a key, and take no random numbers"
 
 Build = Callable[[World, Mapping[str, Sequence[date]]], pd.DataFrame]
@@ -73,10 +74,24 @@ def check_features(context: Context, sample: Sample, spark: SparkSession) -> Pro
     """Build the features of a sample in worlds with one past and other futures, and compare."""
     proof = Proof()
     try:
-        _Check(context.use_case, sample, _builder(context.use_case, spark), proof).run()
+        with _few_rows(spark):
+            _Check(context.use_case, sample, _builder(context.use_case, spark), proof).run()
     except BuildError as error:
         proof.findings.append(error.finding)
     return proof
+
+
+@contextmanager
+def _few_rows(spark: SparkSession) -> Iterator[None]:
+    """Set a session up for few rows, for as long as the block lasts."""
+    before = {key: spark.conf.get(key, "") for key in SPARK_CONF}
+    try:
+        for key, value in SPARK_CONF.items():
+            spark.conf.set(key, value)
+        yield
+    finally:
+        for key, value in before.items():
+            spark.conf.set(key, value)
 
 
 def _builder(use_case: UseCase, spark: SparkSession) -> Build:
@@ -120,6 +135,8 @@ class _Check:
     sample: Sample
     build: Build
     proof: Proof
+    _found: set[str] = field(default_factory=set)
+    """The columns that something has been found of."""
 
     @property
     def spec(self) -> UseCaseSpec:
@@ -141,7 +158,7 @@ class _Check:
             cuts.append((cut, alone))
             future = self._within(horizon, another_future(self.sample.world, self.spec, cut.at, self._touches, SEED))
             known = alone[moments <= cut.at]
-            if moved(known, future.loc[future.index.isin(known.index)]):
+            if set(moved(known, future.loc[future.index.isin(known.index)])) - self._found:
                 self._explain(cut, known, alone)
         if cuts:
             self._control(cuts)
@@ -164,55 +181,50 @@ class _Check:
         return rows[rows[DATE] == self.sample.day]
 
     def _explain(self, cut: Cut, known: pd.DataFrame, alone: pd.DataFrame) -> None:
-        """Find out what the features have seen: the future, days that their run does not have, or chance."""
+        """Find out what the features have seen: chance, the future, or days that their run does not have."""
         there = self._within(cut.horizon, self.sample.world)
         again = self._within(cut.horizon, shuffled(self.sample.world, SEED))
-        chance = moved(there, again)
-        for column, count in chance.items():
-            self._find(column, f"differs in {count} of {len(there)} rows when it is computed twice: {TWICE}")
-        leaked = self._leaks(cut, there.loc[there.index.isin(known.index)], set(chance))
+        for column, count in moved(there, again).items():
+            self._find([column], f"differs in {count} of {len(there)} rows when it is computed twice: {TWICE}")
+        self._leaks(cut, there.loc[there.index.isin(known.index)])
         for column, count in moved(alone, there).items():
-            if column not in leaked and column not in chance:
-                self._find(
-                    column,
-                    f"differs in {count} of {len(alone)} rows of {cut.horizon.name} when {self.sample.day} is computed "
-                    "alone, from what its run has, and when it is computed in a range; use no day but the "
-                    f"lookback_days={self.spec.lookback_days} before, and none that is published later",
-                )
+            self._find(
+                [column],
+                f"differs in {count} of {len(alone)} rows of {cut.horizon.name} when {self.sample.day} is computed "
+                "alone, from what its run has, and when it is computed in a range; use no day but the "
+                f"lookback_days={self.spec.lookback_days} before, and none that is published later",
+            )
 
-    def _leaks(self, cut: Cut, expected: pd.DataFrame, chance: set[str]) -> set[str]:
-        """The columns that move with the future; a finding for each part of the future that moves some."""
+    def _leaks(self, cut: Cut, expected: pd.DataFrame) -> None:
+        """A finding for each part of the future that moves features: values first, then rows that come or go."""
         until = time.monotonic() + SEARCH_SECONDS
 
-        def seen(how: Sequence[Touch]) -> dict[str, int]:
+        def seen(how: Sequence[Touch]) -> set[str]:
             rows = self._within(cut.horizon, another_future(self.sample.world, self.spec, cut.at, how, SEED))
-            found = moved(expected, rows.loc[rows.index.isin(expected.index)])
-            return {column: count for column, count in found.items() if column not in chance}
+            return set(moved(expected, rows.loc[rows.index.isin(expected.index)])) - self._found
 
-        def culprits(how: Sequence[Touch]) -> Iterator[tuple[Sequence[Touch], dict[str, int]]]:
-            found = seen(how)
-            if found and len(how) > 1 and time.monotonic() < until:
-                parts = [part for half in _halves(how) for part in culprits(half)]
-                yield from parts or [(how, found)]
-            elif found:
+        def culprits(how: Sequence[Touch], found: set[str]) -> Iterator[tuple[Sequence[Touch], set[str]]]:
+            if not found:
+                return
+            if len(how) == 1 or time.monotonic() > until:
                 yield how, found
+                return
+            parts = [part for half in _halves(how) for part in culprits(half, seen(half))]
+            yield from parts or [(how, found)]
 
-        seen_by: dict[tuple[str, ...], list[Touch]] = {}
-        for topic in self.sample.world:
-            values, rows = (
-                [touch for touch in self._touches if touch.topic == topic and bool(touch.column) is of_values]
-                for of_values in (True, False)
-            )
-            # Rows that come or go say nothing more of a topic whose values are seen.
-            for how, found in list(culprits(values)) or culprits(rows):
-                seen_by.setdefault(tuple(sorted(found)), []).extend(how)
-        for columns, how in seen_by.items():
-            self._find(
-                _few(columns),
-                f"knows the future: moves with {_few(list(map(str, how)))}, which became known after as_of ({cut}); "
-                "use only what is known by then, or say in spec.py when it is (Topic's known_at, late)",
-            )
-        return {column for columns in seen_by for column in columns}
+        for of_values in (True, False):
+            seen_by: dict[tuple[str, ...], list[Touch]] = {}
+            how = [touch for touch in self._touches if bool(touch.column) is of_values]
+            for part, found in culprits(how, seen(how)):
+                seen_by.setdefault(tuple(sorted(found)), []).extend(part)
+            for columns, parts in seen_by.items():
+                self._find(
+                    columns,
+                    f"knows the future: moves with {_few(list(map(str, parts)))}, which became known after as_of "
+                    f"({cut}); use only what is known by then, or say in spec.py when it is (Topic's known_at, late)",
+                    again=True,
+                )
+            self._found.update(column for columns in seen_by for column in columns)
 
     def _control(self, cuts: Sequence[tuple[Cut, pd.DataFrame]]) -> None:
         """Change what was known: inputs that do not move, or a topic without a future to change, prove nothing."""
@@ -233,8 +245,12 @@ class _Check:
         inputs = {name for recipe in self.use_case.part("candidates").CANDIDATES for name in recipe.inputs}
         return not inputs.isdisjoint(moved(after, rows.loc[rows.index.isin(after.index)]))
 
-    def _find(self, column: str, problem: str) -> None:
-        self.proof.findings.append(Finding(FILE, column, problem))
+    def _find(self, columns: Sequence[str], problem: str, *, again: bool = False) -> None:
+        """Note a finding; of a column one is enough, unless it says another thing that moves it."""
+        if again or not self._found.issuperset(columns):
+            self.proof.findings.append(Finding(FILE, _few(columns), problem))
+        if not again:
+            self._found.update(columns)
 
 
 def _halves(how: Sequence[Touch]) -> tuple[Sequence[Touch], Sequence[Touch]]:

@@ -10,8 +10,9 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
+from include.check.made_up import MadeUp
 from include.check.records import Records, World
-from include.errors import DataError
+from include.errors import DataError, FaultError
 from include.quality.breaches import describe
 from include.quality.conform import conform
 from include.quality.contract import Contract
@@ -27,8 +28,11 @@ DAY = timedelta(days=1)
 WHOLE_DAYS = 9
 """The newest days are all there; of a longer lookback its first ones, and some between."""
 DAYS_BETWEEN = 16
-ROWS = 3_000
-"""Of a topic about so many records at most, cut by the key so that plans keep their outcomes."""
+NEAR_ROWS, FAR_ROWS = 4_000, 1_500
+"""So many records of a topic at most, of the days around the one that is looked at and of those before; what is cut is
+cut by the key, so that plans keep their outcomes."""
+AROUND = 2
+"""Days before the one that is looked at whose records follow each other closely enough to be kept together."""
 
 
 @dataclass(frozen=True)
@@ -41,33 +45,51 @@ class Sample:
 
 
 def read_sample(context: Context) -> Sample:
-    """The sample of a use case, read from its lake or its source.
+    """The sample of a use case, from its lake or its source; made up where neither has two days or can be reached.
 
-    Raises `DataError` when neither has two days in a row, and whatever the source raises.
+    Raises `DataError` for data that break their contract, and whatever the source's own code raises.
     """
-    spec = context.use_case.spec
     contracts: Mapping[str, Contract] = context.use_case.part("contracts").RAW
+    sample = _published(context, contracts)
+    if sample is not None:
+        return sample
+    try:
+        sample = _delivered(context, contracts)
+    except FaultError as error:
+        return _made_up(context.use_case.spec, contracts, str(error))
+    return sample or _made_up(context.use_case.spec, contracts, "the source has no two days in a row")
+
+
+def _published(context: Context, contracts: Mapping[str, Contract]) -> Sample | None:
+    spec = context.use_case.spec
     published = {topic.name: set(context.lake.days(Dataset(Layer.RAW, topic.name))) for topic in spec.topics}
     common = set.intersection(*published.values())
     last = max((day for day in common if day - DAY in common), default=None)
-    if last is not None:
+    if last is None:
+        return None
 
-        def lake(topic: Topic, day: date) -> pa.Table | None:
-            there = day in published[topic.name]
-            return context.lake.read(Dataset(Layer.RAW, topic.name).on(day)) if there else None
+    def read(topic: Topic, day: date) -> pa.Table | None:
+        there = day in published[topic.name]
+        return context.lake.read(Dataset(Layer.RAW, topic.name).on(day)) if there else None
 
-        return Sample(_world(spec, contracts, last - DAY, lake), last - DAY, f"the lake, {last - DAY}")
+    return Sample(_world(spec, contracts, last - DAY, read), last - DAY, f"the lake, {last - DAY}")
+
+
+def _delivered(context: Context, contracts: Mapping[str, Contract]) -> Sample | None:
+    spec = context.use_case.spec
     source: Source = context.use_case.part("sources").source(context.settings)
     yesterday = datetime.now(spec.zone).date() - DAY
     first, last = max(spec.first_day, source.first_day), min(spec.last_day, source.last_day, yesterday)
     if last - DAY < first:
-        raise DataError(f"source: has {first} to {last} only; two days in a row are needed, give it more")
+        return None
 
-    def delivered(topic: Topic, day: date) -> pa.Table | None:
+    def read(topic: Topic, day: date) -> pa.Table | None:
         if not first <= day <= last + timedelta(days=topic.day_offset):
             return None
         contract, where = contracts[topic.name], f"source: {topic.name} of {day}"
         records = source.read(topic.name, day)
+        if not records.num_columns:
+            return None
         result = conform(records, contract, where)
         if result.bad.num_rows > contract.max_quarantined * records.num_rows:
             raise DataError(
@@ -75,7 +97,12 @@ def read_sample(context: Context) -> Sample:
             )
         return result.good
 
-    return Sample(_world(spec, contracts, last - DAY, delivered), last - DAY, f"the source, {last - DAY}")
+    return Sample(_world(spec, contracts, last - DAY, read), last - DAY, f"the source, {last - DAY}")
+
+
+def _made_up(spec: UseCaseSpec, contracts: Mapping[str, Contract], why: str) -> Sample:
+    day = min(spec.last_day, spec.first_day + timedelta(days=spec.lookback_days) + DAY)
+    return Sample(_world(spec, contracts, day, MadeUp(spec, contracts).read), day, f"made-up records of {day} ({why})")
 
 
 def _world(spec: UseCaseSpec, contracts: Mapping[str, Contract], day: date, read: Read) -> World:
@@ -87,7 +114,7 @@ def _records(spec: UseCaseSpec, topic: Topic, contract: Contract, day: date, rea
     whole = [table.select(contract.names).cast(contract.schema) for table in tables.values()]
     days = np.repeat(np.array(list(tables), dtype="datetime64[D]"), [table.num_rows for table in whole])
     records = Records(topic, contract, pa.concat_tables([contract.schema.empty_table(), *whole]), days)
-    return _thinned(records, spec.key)
+    return _thinned(records, spec.key, day)
 
 
 def _days(spec: UseCaseSpec, topic: Topic, day: date) -> list[date]:
@@ -100,11 +127,16 @@ def _days(spec: UseCaseSpec, topic: Topic, day: date) -> list[date]:
     return sorted({*days[:3], *kept, *days[-WHOLE_DAYS:]})
 
 
-def _thinned(records: Records, key: str) -> Records:
-    parts = -(-records.table.num_rows // ROWS)
-    if parts <= 1 or key not in records.table.column_names:
+def _thinned(records: Records, key: str, day: date) -> Records:
+    if key not in records.table.column_names:
         return records
-    return records.where(np.array([part == 0 for part in _parts(records.table[key].to_pylist(), parts)]))
+    near = records.days > np.datetime64(day - timedelta(days=AROUND))
+    kept = np.ones(len(near), dtype=bool)
+    keys = np.array(records.table[key].to_pylist(), dtype=object)
+    for side, rows in ((near, NEAR_ROWS), (~near, FAR_ROWS)):
+        if (parts := -(-int(side.sum()) // rows)) > 1:
+            kept[side] = [part == 0 for part in _parts(keys[side], parts)]
+    return records.where(kept)
 
 
 def _parts(keys: Iterable[object], parts: int) -> Iterable[int]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
 from include.check.leak import Proof, check_features
+from include.check.made_up import MadeUp
 from include.check.sample import read_sample
 from include.settings import Settings
 from include.step import open_context
-from tests.use_case_copy import ICE_CREAM, Edits, copied
+from include.steps.extract import Arguments, extract
+from include.use_case import load_use_case
+from tests.use_case_copy import FLIGHT_DELAY, ICE_CREAM, Edits, copied
 
 pytestmark = pytest.mark.spark
 
@@ -28,8 +32,57 @@ def checked(package: str, lake: Path) -> Proof:
     return check_features(context, read_sample(context), SparkSession.getActiveSession())
 
 
-def test_an_honest_use_case_has_no_finding_and_no_doubt(spark: SparkSession, tmp_path: Path) -> None:
-    assert checked(ICE_CREAM, tmp_path) == Proof()
+@pytest.mark.parametrize("package", [ICE_CREAM, FLIGHT_DELAY])
+def test_an_honest_use_case_has_no_finding_and_no_doubt(spark: SparkSession, tmp_path: Path, package: str) -> None:
+    assert checked(package, tmp_path) == Proof()
+
+
+def with_weather(known: str) -> Edits:
+    """Ice cream with a topic of weather: each observation is known an hour later, once at half past midnight."""
+    days = [date(2026, 5, 1) + timedelta(days=n) for n in range(61)]
+    rows = [
+        f"{day}-{hour},{day},{day}T{hour}:30:00+02:00,{day + timedelta(days=late)}T{known_at}:30:00+02:00,{hour}.5"
+        for day in days
+        for hour, known_at, late in (("12", "13", 0), ("23", "00", 1))
+    ]
+    contract = """RAW = {
+    "weather": Contract(
+        "weather",
+        columns=(
+            Column("reading", Kind.TEXT),
+            Column("date", Kind.DATE),
+            Column("observed_at", Kind.INSTANT),
+            Column("known_at", Kind.INSTANT),
+            Column("temperature", Kind.NUMBER, minimum=-20, maximum=50),
+        ),
+        key=("reading",),
+        order=("reading",),
+    ),"""
+    feature = f"""seen = raw["weather"].selectExpr("observed_at", "known_at", "temperature")
+    newest = days.join(seen, F.expr("{known} <= as_of")).groupBy("date")
+    newest = newest.agg(F.expr("max_by(temperature, observed_at) as temperature"))
+    plans = plans.join(newest, "date", "left").withColumn("forecast", F.expr("forecast + coalesce(temperature, 0)"))
+    {LAST}"""
+    files = '{"weather": Files("weather.csv", date_column="date"), "plans": Files'
+    return {
+        "data/weather.csv": "\n".join(["reading,date,observed_at,known_at,temperature", *rows]),
+        "spec.py": ('Topic("sales"))', 'Topic("sales"), Topic("weather", known_at="known_at"))'),
+        "contracts.py": ("RAW = {", contract),
+        "sources.py": ('{"plans": Files', files),
+        "features.py": (LAST, feature),
+    }
+
+
+def test_weather_that_was_known_is_no_leak(spark: SparkSession, tmp_path: Path) -> None:
+    with copied(tmp_path, with_weather("known_at")) as package:
+        assert checked(package, tmp_path / "lake") == Proof()
+
+
+def test_weather_that_was_observed_but_not_known_yet_is_a_leak(spark: SparkSession, tmp_path: Path) -> None:
+    with copied(tmp_path, with_weather("observed_at")) as package:
+        proof = checked(package, tmp_path / "lake")
+    assert [finding.field for finding in proof.findings] == ["forecast"]
+    assert "moves with weather.temperature, which became known after as_of" in proof.findings[0].problem
 
 
 @pytest.mark.parametrize(
@@ -86,3 +139,35 @@ def test_a_failing_build_is_a_finding_at_its_line(spark: SparkSession, tmp_path:
         proof = checked(package, tmp_path / "lake")
     assert proof.findings[0].where.startswith("features.py:")
     assert "sold_out_rat" in proof.findings[0].problem
+
+
+@pytest.mark.parametrize("topic", ["plans", "sales"])
+def test_made_up_records_keep_their_contract_and_are_the_same_again(topic: str) -> None:
+    use_case = load_use_case(ICE_CREAM)
+    made_up = MadeUp(use_case.spec, use_case.part("contracts").RAW)
+    day = date(2026, 6, 1)
+    rows = made_up.read(use_case.spec.topic(topic), day)
+    assert rows.num_rows > 1 and set(rows["date"].to_pylist()) == {day}
+    assert made_up.read(use_case.spec.topic(topic), day) == rows
+
+
+def test_a_leak_is_found_on_made_up_records_where_the_source_is_away(spark: SparkSession, tmp_path: Path) -> None:
+    away = 'raise FaultError("source: the server is away")\n    return TabularSource('
+    imports = "from include.errors import FaultError\nfrom pathlib"
+    with copied(tmp_path, {"sources.py": ("from pathlib", imports), "features.py": (WEEK, "F.lit(True)")}) as package:
+        module = tmp_path / package / "sources.py"
+        module.write_text(module.read_text().replace("return TabularSource(", away))
+        context = open_context(package, Settings(lake=str(tmp_path / "lake")))
+        sample = read_sample(context)
+        proof = check_features(context, sample, spark)
+    assert sample.origin.startswith("made-up records of") and "the server is away" in sample.origin
+    assert [finding.field for finding in proof.findings] == ["sold_out_rate"]
+    assert proof.doubts == []
+
+
+def test_the_lake_is_looked_at_where_it_has_days(spark: SparkSession, tmp_path: Path) -> None:
+    context = open_context(ICE_CREAM, Settings(lake=str(tmp_path)))
+    extract(context, Arguments(use_case=ICE_CREAM, date=date(2026, 6, 15)))
+    sample = read_sample(context)
+    assert sample.origin == "the lake, 2026-06-14"
+    assert check_features(context, sample, spark) == Proof()

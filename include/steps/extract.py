@@ -10,17 +10,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-import numpy as np
 import pyarrow as pa
 
 from include.errors import DataError, SettingsError
-from include.quality.breaches import Breach, Rule, counts, describe, examples
+from include.quality.breaches import counts, describe
 from include.quality.conform import conform
 from include.quality.contract import Contract, check_references
 from include.quality.data_day import Calendar, DataDay
 from include.quality.outdated import Outdated, sorted_by, tell_kept
-from include.quality.quarantine import quarantine
-from include.sources.source import DatedRows, Extensible, Source, Undated
+from include.quality.undated import set_apart
+from include.sources.source import Extensible, Source
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Lake, Layer, Partition, days_between
 from include.use_case import Topic, UseCaseSpec
@@ -28,9 +27,6 @@ from include.use_case import Topic, UseCaseSpec
 WRITERS = 8
 """Threads that publish: they mostly wait for the disk or the bucket."""
 PROGRESS_SECONDS = 3.0
-
-NO_DAY = date.min
-"""The day under which quarantine keeps rows that name none: once, and not with every day that is read."""
 
 log = logging.getLogger("nightshift")
 
@@ -81,7 +77,7 @@ def extract(context: Context, arguments: Arguments) -> Result:
     own = {Dataset(Layer.RAW, topic.name).on(_own_day(topic, arguments.date)) for topic in spec.topics}
     if wanted:
         log.info("extract: %d partitions to read, %s … %s", len(wanted), wanted[0].day, wanted[-1].day)
-    undated = _undated(context.lake, source, contracts, wanted, own)
+    undated = set_apart(context.lake, source, contracts, wanted, own, renewed=plan.renewed)
     every = _extract_all(context, source, contracts, identities, plan)
     tell_kept((one.partition, one.kept) for one in every if one.kept)
     done = [one for one in every if not one.kept]
@@ -134,56 +130,6 @@ def _plan(
         renewed = {partition for partition in outdated.differences if partition.day >= first}
     wanted = sorted(missing | forced | renewed, key=lambda partition: (partition.day, str(partition)))
     return Plan(wanted, frozenset(forced), frozenset(renewed - missing - forced))
-
-
-def _undated(
-    lake: Lake, source: Source, contracts: dict[str, Contract], wanted: list[Partition], own: set[Partition]
-) -> Counter[str]:
-    """Set apart the rows of each topic to be read that name no day; how many there are by the rule that they break.
-
-    Any of them may be of the day that the run is for, so it stops when they would be too many of that day's rows.
-    """
-    found = Counter[str]()
-    if not isinstance(source, DatedRows):
-        return found
-    for topic in sorted({partition.dataset.name for partition in wanted}):
-        undated = source.undated(topic)
-        if undated is None or not _keep_undated(lake, topic, undated):
-            continue
-        found[f"{Rule.TYPE} {undated.column}"] += undated.rows.num_rows
-        for partition in (partition for partition in own & set(wanted) if partition.dataset.name == topic):
-            rows = source.read(topic, partition.day).num_rows
-            if undated.rows.num_rows > contracts[topic].max_quarantined * (rows + undated.rows.num_rows):
-                raise DataError(
-                    f"{_told(undated)}; they may be of {partition.day}, which has {rows} rows beside them, and more "
-                    f"than {contracts[topic].max_quarantined:.0%} would be bad: mend the source (a day is written "
-                    "YYYY-MM-DD; instants need a calendar in Files), see "
-                    f"{lake.uri(Dataset(Layer.QUARANTINE, topic).on(NO_DAY))}"
-                )
-        log.warning("extract: %s; kept in %s", _told(undated), Dataset(Layer.QUARANTINE, topic).on(NO_DAY))
-    return found
-
-
-def _keep_undated(lake: Lake, topic: str, undated: Undated) -> bool:
-    """Put rows without a day into quarantine, in place of those that were without one before; whether there are any."""
-    kept = Dataset(Layer.QUARANTINE, topic).on(NO_DAY)
-    if undated.rows.num_rows or lake.manifest(kept):
-        breach = _dayless(undated)
-        lake.publish(kept, {"rows.parquet": quarantine(undated.rows, breach.rows, [breach])}, force=True)
-    return bool(undated.rows.num_rows)
-
-
-def _dayless(undated: Undated) -> Breach:
-    rows = np.ones(undated.rows.num_rows, dtype=bool)
-    return Breach(Rule.TYPE, undated.column, rows, f"{undated.column} names no day")
-
-
-def _told(undated: Undated) -> str:
-    breach = _dayless(undated)
-    return (
-        f"source: {undated.where}: rule {breach.rule}, column {breach.column}: {undated.rows.num_rows} of {undated.of} "
-        f"rows ({breach.reason}), such as {', '.join(examples(breach, undated.rows))}"
-    )
 
 
 def _extract_all(

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.errors import DataError
+from include.quality.undated import NO_DAY
 from include.sources.row_days import row_days
 from include.sources.source import DatedRows
 from include.sources.tabular import Files, TabularSource
 from include.step import Context
-from include.steps.extract import NO_DAY, Arguments, extract
+from include.steps.extract import Arguments, extract
 from include.storage.lake import Dataset, Layer, days_between
 from tests.small_case import DAY, FIRST, SPEC, small_context
 
@@ -144,7 +145,8 @@ def test_a_mended_file_clears_what_was_kept(tmp_path: Path) -> None:
     assert case.lake.require(QUARANTINE.on(NO_DAY)).rows == 0
 
 
-NEW_YORK = replace(SPEC, timezone="America/New_York", day_starts=time(3))
+LATE = replace(SPEC, cron="59 23 * * *")
+NEW_YORK = replace(LATE, timezone="America/New_York", day_starts=time(3))
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.string()])
@@ -161,6 +163,16 @@ def test_instants_are_cut_by_the_calendar_of_the_use_case(tmp_path: Path, kind: 
     assert undated.rows["n"].to_pylist() == [3]
 
 
+def test_a_file_that_is_gone_keeps_what_is_only_to_be_renewed(tmp_path: Path) -> None:
+    # Given raw rows that another contract sorted, and a source that has its file no more
+    run(context(tmp_path, [str(DAY)] * 20))
+    case = context(tmp_path, [str(DAY)] * 20, max_quarantined=0.2)
+    (tmp_path / "sales.csv").unlink()
+    # Then they stay
+    assert run(case)["quarantined"] == 0
+    assert case.lake.require(RAW.on(DAY)).rows == 20
+
+
 ZONES = ["UTC", "America/New_York", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Australia/Lord_Howe", "Europe/Rome"]
 NEAR_A_CHANGE = st.datetimes(datetime(2026, 3, 27), datetime(2026, 4, 8)) | st.datetimes(
     datetime(1, 1, 6), datetime(9998, 1, 1)
@@ -170,10 +182,10 @@ NEAR_A_CHANGE = st.datetimes(datetime(2026, 3, 27), datetime(2026, 4, 8)) | st.d
 @given(
     moments=st.lists(st.none() | NEAR_A_CHANGE, min_size=1, max_size=5),
     zone=st.sampled_from(ZONES),
-    starts=st.times(),
+    starts=st.times(max_value=time(23)),
 )
 def test_an_instant_lies_in_the_day_that_it_is_given(moments: list[datetime | None], zone: str, starts: time) -> None:
-    calendar = replace(SPEC, timezone=zone, day_starts=starts)
+    calendar = replace(LATE, timezone=zone, day_starts=starts)
     table = pa.table({"at": pa.array(moments, pa.timestamp("us", "UTC"))})
     for moment, day in zip(moments, row_days(table, "at", calendar, "test").to_pylist(), strict=True):
         if moment is None:

@@ -77,6 +77,9 @@ JARS = Path(pyspark.__file__).parent / "jars"
 
 LOGGING = Path(__file__).parents[1] / "spark_jobs" / "log4j2.properties"
 
+UTF_8 = {"LC_ALL": "C.UTF-8"}
+"""Java encodes the names of files as its locale does: in plain C it finds none with a letter beyond ASCII."""
+
 LOCAL_ENVIRONMENT = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
 LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 """A session within one machine opens no port to others and needs no resolvable host name."""
@@ -224,7 +227,7 @@ def _start(master: str, name: str, chosen: Mapping[str, str], java_home: Path) -
     builder = SparkSession.builder.appName(name).master(master)
     for key, value in chosen.items():
         builder = builder.config(key, value)
-    needed = {"JAVA_HOME": str(java_home)} | (LOCAL_ENVIRONMENT if master.startswith("local") else {})
+    needed = {"JAVA_HOME": str(java_home)} | UTF_8 | (LOCAL_ENVIRONMENT if master.startswith("local") else {})
     before = {variable: os.environ.get(variable) for variable in needed}
     os.environ.update(needed)
     try:

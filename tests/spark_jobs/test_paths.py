@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from datetime import date, timedelta
@@ -42,6 +45,18 @@ def test_features_are_the_same_in_a_folder_of_any_name(spark: SparkSession, expe
         assert [path.name for path in Path(folder).iterdir()] == [name], "a stray folder"
 
 
+def test_a_plain_locale_finds_a_folder_with_other_letters(tmp_path: Path) -> None:
+    root = tmp_path / "Größe 日本"
+    extract(context_of(root), ExtractArguments(use_case=SPEC.package, date=DAY))
+    command = [sys.executable, "-m", "spark_jobs.features", f"--use-case={SPEC.package}", f"--date={DAY}"]
+
+    environment = os.environ | {"LC_ALL": "C", "NIGHTSHIFT_LAKE": str(root)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.returncode == 0, done.stdout
+    assert context_of(root).lake.require(Dataset(Layer.FEATURES, "morning").on(DAY)).rows > 0
+
+
 @pytest.fixture(scope="module")
 def expected(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What is made in a folder of a plain name."""
@@ -50,10 +65,14 @@ def expected(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> b
 
 def made(root: Path) -> bytes:
     """The manifest of a day's features, computed on a lake in the folder."""
-    spec = replace(SPEC, history_days=0)
-    context = Context(Settings(lake=str(root)), UseCase(spec), Lake.open(Settings(lake=str(root)), spec.name))
+    context = context_of(root)
     extract(context, ExtractArguments(use_case=SPEC.package, date=DAY))
     features(context, Arguments(use_case=SPEC.package, date=DAY))
     manifest = context.lake.require(Dataset(Layer.FEATURES, "morning").on(DAY + timedelta(days=1)))
     assert manifest.rows == context.lake.require(Dataset(Layer.RAW, "plans").on(DAY + timedelta(days=1))).rows > 0
     return manifest.to_json()
+
+
+def context_of(root: Path) -> Context:
+    spec = replace(SPEC, history_days=0)
+    return Context(Settings(lake=str(root)), UseCase(spec), Lake.open(Settings(lake=str(root)), spec.name))

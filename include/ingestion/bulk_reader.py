@@ -20,6 +20,7 @@ import pyarrow.json as pj
 from include.ingestion.rules import MOMENT, Rule
 from include.quality.breaches import broken
 from include.quality.contract import Column, Kind
+from include.quality.reading import LONGEST_NUMBER
 
 READ_AS = {Kind.INTEGER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.FLAG: pa.bool_()}
 """Everything else is read as text, and stays it."""
@@ -52,7 +53,7 @@ class BulkReader:
     def read(self, values: Sequence[bytes]) -> pa.Table | None:
         """The records, their columns as messages write them; None unless every message is beyond doubt."""
         content = b"\n".join(values)
-        if max(map(len, values)) > self.longest or not _plain(content):
+        if max(map(len, values)) > min(self.longest, LONGEST_NUMBER) or not _plain(content):
             return None
         try:
             records = pj.read_json(

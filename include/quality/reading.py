@@ -27,6 +27,8 @@ DATE = rf"^{DAY}(?:[Tt ]00:00(?::00(?:\.0+)?)?)?$"
 TIME = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d)(?:[.,](?P<fraction>\d{1,6})0*)?)?"
 ZONE = r"(?:[Zz]|UTC|GMT|(?P<sign>[+-])(?P<hours>[01]\d|2[0-3])(?::?(?P<minutes>[0-5]\d)(?::?(?P<seconds>[0-5]\d))?)?)"
 INSTANT = rf"^{DAY}[Tt ]{TIME} ?{ZONE}$"
+LONGEST_NUMBER = 4_000
+"""Letters of a number: no reader of JSON takes many more."""
 MICROSECONDS = 1_000_000
 SECONDS_A_DAY = 86_400
 FIRST_DAY, LAST_DAY = -719_162, 2_932_896
@@ -220,7 +222,10 @@ def _written(given: pa.Array) -> pa.Array | None:
     """Numbers as decimal texts: texts as they are, decimals in all their digits; None for anything else."""
     if pa.types.is_decimal(given.type):
         return given.cast(pa.string())
-    return _trimmed(given) if _is_text(given.type) else None
+    if not _is_text(given.type):
+        return None
+    texts = _trimmed(given)
+    return pc.if_else(pc.less_equal(pc.binary_length(texts), LONGEST_NUMBER), texts, "")
 
 
 def _trimmed(given: pa.Array) -> pa.Array:

@@ -223,6 +223,13 @@ def test_a_day_and_a_moment_mean_the_same_whatever_their_type_as_text_and_in_a_m
         assert of_parquet(column, value, kind) == wanted
 
 
+@pytest.mark.parametrize("kind", [Kind.INTEGER, Kind.NUMBER, Kind.FLAG])
+@pytest.mark.parametrize("text", [f"1{'0' * 5_000}e-5000", "9" * 5_000, "1e99999999999999999999", "-1e-99999999999"])
+def test_a_number_without_measure_is_the_same_to_all(kind: Kind, text: str) -> None:
+    column = Column("x", kind)
+    assert of_message(column, text) == of_csv(column, text) == of_parquet(column, text)
+
+
 @pytest.mark.parametrize("literal", ["[]", "{}", '["a"]', "[1]", "[null]"])
 @pytest.mark.parametrize("kind", Kind)
 def test_what_is_no_single_value_is_none_of_any_kind(kind: Kind, literal: str) -> None:

@@ -134,6 +134,7 @@ class FileStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._seen = _identity(root)
 
     def read(self, name: str) -> bytes:
         path = self.root / name
@@ -149,6 +150,16 @@ class FileStore:
             part = self._part(path, content)
             part.replace(path)
             _sync_folder(path.parent)
+
+    def _require_same_folder(self) -> None:
+        """Refuse to write where the folder was, while its mount is away: it would be hidden when the mount is back."""
+        present = _identity(self.root)
+        if self._seen is not None and present != self._seen and (present is None or not any(self.root.iterdir())):
+            raise LakeError(
+                f"lake: {self.root} was there and is {'gone' if present is None else 'empty now'}; "
+                "bring its mount back, then run the step again"
+            )
+        self._seen = present
 
     def create(self, name: str, content: bytes) -> bool:
         path = self.root / name
@@ -205,9 +216,10 @@ class FileStore:
     def uri(self, name: str) -> str:
         return f"file://{quote(str(self.root / name), safe='/=')}"
 
-    @staticmethod
-    def _part(path: Path, content: bytes | Path) -> Path:
+    def _part(self, path: Path, content: bytes | Path) -> Path:
+        self._require_same_folder()
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._seen = self._seen or _identity(self.root)
         part = path.parent / f"{PART}{uuid.uuid4().hex}"
         try:
             with part.open("wb") as out:
@@ -222,6 +234,14 @@ class FileStore:
             _drop(part)
             raise
         return part
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _drop(part: Path) -> None:

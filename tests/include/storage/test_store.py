@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 import urllib.parse
 import urllib.request
@@ -96,6 +97,41 @@ def test_what_a_killed_writer_left_is_swept_after_a_day_and_nothing_else(tmp_pat
     assert not old.exists()
     assert fresh.exists()
     assert store.read("case/a/whole") == b"1"
+
+
+@pytest.mark.parametrize("mount_point", [True, False])
+def test_nothing_is_written_where_a_folder_was_while_its_mount_is_away(tmp_path: Path, mount_point: bool) -> None:
+    # Given a folder that goes, and leaves an empty mount point or nothing
+    root, elsewhere = tmp_path / "lake", tmp_path / "elsewhere"
+    store = FileStore(root)
+    store.replace("a", b"1")
+    root.rename(elsewhere)
+    if mount_point:
+        root.mkdir()
+    # Then writing is a fault that says so, and nothing is written
+    for write in (store.replace, store.create):
+        with pytest.raises(LakeError, match=r"/lake was there and is (gone|empty now); bring its mount back"):
+            write("case/b", b"2")
+    assert root.exists() == mount_point
+    assert not (root / "case").exists()
+    # When it is back
+    if mount_point:
+        root.rmdir()
+    elsewhere.rename(root)
+    # Then work goes on
+    assert store.create("case/b", b"2")
+    assert store.read("a") == b"1"
+
+
+def test_a_folder_that_was_mounted_again_is_the_same_lake(tmp_path: Path) -> None:
+    # Given a lake that comes back by another device or inode, with what is in it
+    store = FileStore(tmp_path / "lake")
+    store.replace("a", b"1")
+    shutil.copytree(tmp_path / "lake", tmp_path / "copy")
+    (tmp_path / "lake").rename(tmp_path / "old")
+    (tmp_path / "copy").rename(tmp_path / "lake")
+    store.replace("b", b"2")
+    assert store.read("a") == b"1"
 
 
 def test_what_is_not_there_is_a_file_not_found(store: Store) -> None:

@@ -49,7 +49,7 @@ def _run(parsed: argparse.Namespace, settings: ServingSettings, log: Log) -> int
     try:
         tally.clear(settings.state / tally.FOLDER)
     except OSError as error:
-        return _give_up(f"serving cannot write to {settings.state} ({error.strerror}); see SERVING_STATE")
+        logger.error("serving cannot write to %s (%s); see SERVING_STATE", settings.state, error.strerror)  # noqa: TRY400
     if settings.workers > 1:
         return Parent(settings, opened).run()
     return _serve(settings, opened, log, child=False)

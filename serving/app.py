@@ -18,7 +18,6 @@ from serving.answer import Shield
 from serving.chain.chain import Chain
 from serving.errors import ServingError
 from serving.head import Head
-from serving.processes.roster import enlisted
 from serving.release import deployments
 from serving.release.service import Service
 from serving.settings import ServingSettings
@@ -52,15 +51,13 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # Enlisted before it reads what is served: then no change of it can be missed.
-        with enlisted(settings.state):
-            for part in (telemetry, chain, service):
-                await part.start()
-            yield
-            for part in (service, chain, telemetry):
-                await part.stop()
-            # Not later: uvicorn ends the process by the signal that it was told to end by.
-            await asyncio.to_thread(log.stop)
+        for part in (telemetry, chain, service):
+            await part.start()
+        yield
+        for part in (service, chain, telemetry):
+            await part.stop()
+        # Not later: uvicorn ends the process by the signal that it was told to end by.
+        await asyncio.to_thread(log.stop)
 
     hot = predict.route(service, telemetry, settings.queue)
 

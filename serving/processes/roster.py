@@ -4,29 +4,49 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 FOLDER = "workers"
 
 
-@contextmanager
-def enlisted(state: Path) -> Iterator[None]:
-    """This process is a worker of the server with that state folder, until the block or the process ends.
+class Member:
+    """This process, as a worker of the server with that state folder, from `join` on until it leaves or ends.
 
-    Begin it before reading what is to be served, and accept requests only after that: then whoever changes what is
-    served and asks `live` afterwards either sees this worker, or this worker has read the change.
+    Join before reading what is to be served, and accept requests only after that: then whoever changes what is served
+    and asks `live` afterwards either sees this worker, or this worker has read the change.
     """
-    path = state / FOLDER / str(os.getpid())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
+
+    def __init__(self, state: Path) -> None:
+        self._path = state / FOLDER / str(os.getpid())
+        self._handle: int | None = None
+
+    def join(self) -> bool:
+        """Enlist; whether that was needed. `OSError` when it cannot be written."""
+        if self._handle is not None:
+            return False
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
+        self._handle = handle
+        return True
+
+    def leave(self) -> None:
+        """Be a worker no more."""
+        if self._handle is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        self.join()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
 
 
 def live(state: Path) -> set[int]:

@@ -31,6 +31,7 @@ from serving.errors import (
 )
 from serving.models.fetch import fetch
 from serving.models.model import PortableModel
+from serving.processes.roster import Member
 from serving.release.conductor import Conductor
 from serving.release.deployments import Event, History, Record
 from serving.release.recent import Recent
@@ -86,6 +87,7 @@ class Service:
         self.settings = settings
         self.folder = StateFolder(settings.state, settings.acknowledge_seconds)
         self.history = History(self.folder)
+        self._member = Member(settings.state)
         self.worker = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._lock = RLock()
         self._served: Served | None = None
@@ -185,15 +187,16 @@ class Service:
         if leads is not None:
             self._abort(leads, "its worker was stopped")
         self.folder.forget()
+        self._member.leave()
 
     def restore(self) -> None:
         """Serve again what `current.json` names; if that cannot be, stay not ready, say why, and try again later."""
-        try:
-            self.folder.forget()
-            self.refresh()
-            self._recover()
-        except (OSError, StateError) as error:  # a full disk keeps nobody from an answer
-            log.error("%s cannot be written (%s); this worker serves all the same", self.folder.path, error)  # noqa: TRY400
+        # Enlisted before it reads what is served: then no change of it can be missed.
+        for step in (self._member.join, self.folder.forget, self.refresh, self._recover):
+            try:
+                step()
+            except (OSError, StateError) as error:  # a full disk keeps nobody from an answer
+                log.error("%s cannot be written (%s); this worker serves all the same", self.folder.path, error)  # noqa: TRY400
         if self._served is None:
             log.warning("not ready: %s", self._why_not)
 
@@ -465,6 +468,8 @@ class Service:
                     self._tell(trial)
                     self._recover()
                     told = started
+                if self._member.join():  # it could not before, so what changed meanwhile may have been missed
+                    self._stamp = None
                 wrong = ""
             except Exception as error:
                 worked, trial = 0.0, None

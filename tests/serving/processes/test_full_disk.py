@@ -87,6 +87,27 @@ def test_a_worker_that_dies_while_the_disk_is_full_is_replaced_and_the_next_one_
     until(lambda: all(f"worker {victim} ended (SIGKILL); another one is started" in said.text for victim in before))
 
 
+def test_workers_that_cannot_even_enlist_serve_and_do_so_as_soon_as_they_can(
+    server: ServingProcess, tmp_path: Path
+) -> None:
+    # Given a folder in which no file can be made, and workers that all die
+    folder, before = server.state / roster.FOLDER, roster.live(server.state)
+    folder.rename(tmp_path / "away")
+    folder.touch()
+    for victim in before:
+        os.kill(victim, signal.SIGKILL)
+
+    # Then the next ones serve what was served
+    until(lambda: server.said.text.count("this worker serves all the same") >= 2)  # type: ignore[attr-defined]
+    until(lambda: server.predict(ROW).status_code == 200)
+
+    # And when there is room again, they take part in the next deployment
+    folder.unlink()
+    until(lambda: len(roster.live(server.state)) == 2)
+    assert server.deploy(*write(tmp_path, portable_bytes(bias=0.2)), "8").status_code == 200
+    assert {server.predict(ROW).json()["model_version"] for _ in range(20)} == {"8"}
+
+
 def test_a_deployment_on_a_full_disk_is_refused_and_works_once_there_is_room(
     server: ServingProcess, tmp_path: Path
 ) -> None:

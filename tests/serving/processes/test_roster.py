@@ -14,8 +14,8 @@ from tests.serving_process import ROOT
 WORKER = """
 import sys, time
 from pathlib import Path
-from serving.processes.roster import enlisted
-with enlisted(Path(sys.argv[1])):
+from serving.processes.roster import Member
+with Member(Path(sys.argv[1])):
     print("here", flush=True)
     time.sleep(60)
 """
@@ -37,7 +37,7 @@ def test_a_server_that_never_ran_has_no_workers(tmp_path: Path) -> None:
 
 
 def test_workers_live_until_they_end_or_are_killed(tmp_path: Path, worker: subprocess.Popen[str]) -> None:
-    with roster.enlisted(tmp_path):
+    with roster.Member(tmp_path):
         assert roster.live(tmp_path) == {os.getpid(), worker.pid}
     assert roster.live(tmp_path) == {worker.pid}
 
@@ -53,5 +53,5 @@ def test_a_file_that_a_killed_worker_left_does_not_keep_the_next_one_out(tmp_pat
     left.touch()
 
     assert roster.live(tmp_path) == set()
-    with roster.enlisted(tmp_path):
+    with roster.Member(tmp_path):
         assert roster.live(tmp_path) == {os.getpid()}

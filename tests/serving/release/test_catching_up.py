@@ -94,8 +94,8 @@ def test_a_model_that_was_withdrawn_meanwhile_is_not_served_when_its_store_is_ba
 
     serving.reset()
     seven.come_back()
-    before = len(serving.log.read_text())
     serving.stop()
+    before = len(serving.log.read_text())
     serving.start()
 
     assert serving.get("/readyz").json()["detail"] == "no model is served: nothing was deployed yet"

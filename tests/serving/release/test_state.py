@@ -51,7 +51,7 @@ def test_nobody_is_waited_for_where_nobody_works(folder: StateFolder) -> None:
 
 def test_a_worker_that_takes_a_change_over_is_waited_for(folder: StateFolder) -> None:
     serial = folder.write(A_ROLLOUT)
-    with roster.enlisted(folder.path):
+    with roster.Member(folder.path):
         # Given a worker that has said nothing, then something of an older change
         for report in (None, Report("1-a", serial - 1)):
             if report is not None:
@@ -68,7 +68,7 @@ def test_a_worker_that_takes_a_change_over_is_waited_for(folder: StateFolder) ->
 
 def test_what_dead_workers_said_is_forgotten(folder: StateFolder) -> None:
     left = folder.path / roster.FOLDER / "999999999.json"
-    with roster.enlisted(folder.path):
+    with roster.Member(folder.path):
         left.write_text("{}")
         folder.report(Report("1-a", 1))
 
@@ -79,7 +79,7 @@ def test_what_dead_workers_said_is_forgotten(folder: StateFolder) -> None:
 
 
 def test_another_worker_with_the_process_id_of_a_dead_one_is_not_taken_for_it(folder: StateFolder) -> None:
-    with roster.enlisted(folder.path):
+    with roster.Member(folder.path):
         folder.report(Report("1-new", 1))
 
         assert not folder.alive("1-old")

@@ -7,6 +7,7 @@ import logging
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from pydantic import AwareDatetime, Field
 
@@ -96,30 +97,50 @@ class Collector:
         with closing(self.broker.producer(self.topic.name)) as producer:
             while not shift.over:
                 now = datetime.now(UTC)
-                since = datetime.fromisoformat(self.published_through())
-                # A wall clock that was put back has nothing new to tell until it is past what was published.
-                if since < now:
-                    try:
-                        count += self.span(producer, since, now)
-                    except BrokerError as error:
-                        log.warning("collect: %s", error)
-                        shift.wait(breaker.failed())
-                        continue
-                    breaker.succeeded()
-                    self._note(now)
+                try:
+                    count += self._tick(producer, now)
+                except BrokerError as error:
+                    log.warning("collect: %s", error)
+                    shift.wait(breaker.failed())
+                    continue
+                breaker.succeeded()
                 shift.wait(TICK_SECONDS)
         return count
 
     def published_through(self) -> str:
         """The instant up to which live records are published."""
-        try:
-            return str(json.loads(self.lake.get(self._note_name))["published_through"])
-        except FileNotFoundError:
-            return instant(datetime.now(UTC) - FIRST_LOOK)
+        return str(self._noted().get("published_through") or instant(datetime.now(UTC) - FIRST_LOOK))
 
-    def _note(self, through: datetime) -> None:
+    def _tick(self, producer: Producer, now: datetime) -> int:
+        """Publish what has become known since the last time, to the log that had it, or from further back."""
+        log_id, noted = producer.log_id(), self._noted().get("log")
+        since = datetime.fromisoformat(self.published_through())
+        if noted is not None and log_id != noted:
+            # What was published went to a log that is not this one. What comes twice is stored once.
+            since = min(since, now - FIRST_LOOK)
+        # A wall clock that was put back has nothing new to tell until it is past what was published.
+        if since >= now:
+            return 0
+        count = self.span(producer, since, now)
+        log_id = log_id or producer.log_id()
+        if noted not in (None, log_id):
+            log.warning(
+                "collect: topic %s is another log than before (it is %s, it was %s); published again from %s",
+                self.topic.name,
+                log_id,
+                noted,
+                instant(since),
+            )
         # After the broker's answer: a collector that is killed between the two publishes a little again.
-        self.lake.put(self._note_name, to_json({"published_through": instant(through)}))
+        self.lake.put(self._note_name, to_json({"published_through": instant(now), "log": log_id}))
+        return count
+
+    def _noted(self) -> dict[str, Any]:
+        try:
+            noted: dict[str, Any] = json.loads(self.lake.get(self._note_name))
+        except FileNotFoundError:
+            return {}
+        return noted
 
     @property
     def _note_name(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -88,6 +89,28 @@ def test_a_live_collector_brings_a_day_of_2013_to_today_and_goes_on_where_it_was
     assert timedelta(0) <= datetime.now(UTC) - row[0] <= timedelta(hours=2)
 
 
+def test_a_live_collector_that_meets_another_log_publishes_the_last_two_days_to_it(
+    database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a collector that has published live to a landing folder
+    def live(folder: str) -> int:
+        context = _context(database, tmp_path, landing=folder)
+        soon = datetime.now(UTC) + timedelta(seconds=0.5)
+        given = collect.Arguments(use_case=PACKAGE, date=soon.date(), topic="a1", late=0, live=True, deadline=soon)
+        return collect.collect(context, given).rows["a1"]
+
+    assert live("first") >= 120
+    # When NIGHTSHIFT_BROKER names another, whose workers have seen nothing of it
+    again = live("second")
+    # Then it is given what a first collector publishes, once, and that is told
+    assert again >= 120
+    assert "collect: topic a1 is another log than before" in caplog.text
+    assert live("second") <= 3
+    # And so it is for a topic that was removed
+    shutil.rmtree(tmp_path / "second" / "topics")
+    assert live("second") >= 120
+
+
 def test_a_live_collector_that_has_just_begun_knows_all_flights_that_are_still_to_depart_today(
     database: str, tmp_path: Path
 ) -> None:
@@ -135,9 +158,9 @@ def test_a_shift_without_a_database_ends_as_a_fault_that_says_nothing_is_lost(tm
         work.work(context, work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon))
 
 
-def _context(database: str, folder: Path, **about: Any) -> Context:
+def _context(database: str, folder: Path, landing: str = "landing", **about: Any) -> Context:
     settings = Settings(
-        lake=str(folder / "lake"), broker=str(folder / "landing"), database_url=SecretStr(database), **about
+        lake=str(folder / "lake"), broker=str(folder / landing), database_url=SecretStr(database), **about
     )
     return open_context(PACKAGE, settings)
 

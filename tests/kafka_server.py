@@ -19,6 +19,7 @@ from tests.postgres_server import free_port
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 CLASSPATH = Path(__file__).resolve().parents[1] / ".nightshift" / "kafka.classpath"
 HEAP = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+BEGINNINGS = 3
 USER, PASSWORD = "worker", "correct horse"
 
 
@@ -52,7 +53,7 @@ class KafkaServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, self.sasl_port, self.tls_port, self.controller_port = (free_port() for _ in range(4))
+        self._choose_ports()
         self.authority = Authority(folder / "certificates")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -70,6 +71,23 @@ class KafkaServer:
     def encrypted_address(self) -> str:
         """The listener that asks for a user and a certificate, by TLS."""
         return f"kafka://127.0.0.1:{self.tls_port}"
+
+    def _choose_ports(self) -> None:
+        self.port, self.sasl_port, self.tls_port, self.controller_port = (free_port() for _ in range(4))
+
+    def begin(self) -> None:
+        """Start the broker for the first time; somebody else may take a port that was free just now."""
+        for _ in range(BEGINNINGS):
+            self.prepare()
+            try:
+                self.start()
+            except AssertionError:
+                self.kill()
+                shutil.rmtree(self.folder / "log", ignore_errors=True)
+                self._choose_ports()
+            else:
+                return
+        raise AssertionError(f"the broker does not start: see {self.folder / 'kafka.log'}")
 
     def prepare(self) -> None:
         """Write the settings and format the log."""

@@ -140,11 +140,25 @@ class Lake:
             ) from None
 
     def require(self, partition: Partition) -> Manifest:
-        """The partition's manifest, or a `DataError` that says which step makes it."""
+        """The partition's manifest, or a `DataError` that says which step makes it.
+
+        Where nothing at all is published the lake may be away, as a mount may be: a `LakeError`.
+        """
         manifest = self.manifest(partition)
         if manifest is None:
+            if self._bare():
+                where = self.store.uri(self.prefix)
+                raise LakeError(
+                    f"lake: {partition} is not published, and nothing else is at {where}; "
+                    f"mount it or correct NIGHTSHIFT_LAKE, or run the step that makes {partition.dataset} first"
+                )
             raise DataError(self._unpublished(partition))
         return manifest
+
+    def _bare(self) -> bool:
+        """Whether no partition is published."""
+        names = (name for layer in Layer for name in self.store.names(f"{self.prefix}/{layer}"))
+        return not any(PurePosixPath(name).name == MANIFEST for name in names)
 
     def _unpublished(self, partition: Partition) -> str:
         """What to say of a partition that is not there: of a dataset that never was, its name may be misspelt."""

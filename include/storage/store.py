@@ -139,10 +139,19 @@ class FileStore:
     def read(self, name: str) -> bytes:
         path = self.root / name
         with _reported("read", str(path)):
-            return path.read_bytes()
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                self._require_same_folder()
+                raise
 
     def exists(self, name: str) -> bool:
-        return (self.root / name).is_file()
+        path = self.root / name
+        with _reported("read", str(path)):
+            if path.is_file():
+                return True
+            self._require_same_folder()
+            return False
 
     def replace(self, name: str, content: bytes | Path) -> None:
         path = self.root / name
@@ -152,20 +161,21 @@ class FileStore:
             _sync_folder(path.parent)
 
     def _require_same_folder(self) -> None:
-        """Refuse to write where the folder was, while its mount is away: it would be hidden when the mount is back."""
-        present = _identity(self.root)
-        if self._seen is not None and present != self._seen and (present is None or not any(self.root.iterdir())):
+        """Refuse the place where the folder was, while its mount is away: nothing is missing then that is not there,
+        and what is written would be hidden when the mount is back."""
+        seen, present = self._seen, _identity(self.root)  # in this order: another thread may make it just now
+        if seen is not None and present != seen and (present is None or not any(self.root.iterdir())):
             raise LakeError(
                 f"lake: {self.root} was there and is {'gone' if present is None else 'empty now'}; "
                 "bring its mount back, then run the step again"
             )
-        self._seen = present
+        self._seen = present or self._seen
 
     def create(self, name: str, content: bytes) -> bool:
         path = self.root / name
-        if path.exists():
-            return False
         with _reported("write", str(path)):
+            if path.exists():
+                return False
             part = self._part(path, content)
             try:
                 path.hardlink_to(part)
@@ -178,9 +188,10 @@ class FileStore:
 
     def names(self, prefix: str) -> Iterator[str]:
         top = self.root / prefix
-        if not top.is_dir():
-            return
         with _reported("list", str(top)):
+            if not top.is_dir():
+                self._require_same_folder()
+                return
             for folder, folders, files in os.walk(top, onerror=_raise):
                 folders.sort()
                 for file in sorted(files):

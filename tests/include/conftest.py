@@ -54,7 +54,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def killable_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     require_kafka()
     server = KafkaServer(tmp_path_factory.mktemp("kafka"))
-    server.prepare()
+    server.begin()
     yield server
     server.kill()
 

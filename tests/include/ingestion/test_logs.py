@@ -195,6 +195,7 @@ def test_a_topic_with_offsets_that_is_away_is_waited_for_and_a_fault(
     site.publish("a2", parts[0])
     work()
     aside = (tmp_path / "landing").rename(tmp_path / "aside")
+    moved(site, tmp_path / "landing")  # as another process opens it
     # When the shift drains it, then it ends at its deadline with what it waited for
     worker = work(seconds=1)
     assert not worker.tally.drained

@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import tempfile
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,9 @@ def test_files_without_a_manifest_are_no_partition(lake: Lake, monkeypatch: pyte
     # Then nobody sees a partition
     assert lake.manifest(FLIGHTS.on(DAY)) is None
     assert lake.days(FLIGHTS) == []
+    with pytest.raises(LakeError, match="raw/flights/date=2013-10-01 is not published, and nothing else is at"):
+        lake.read(FLIGHTS.on(DAY))
+    lake.publish(FLIGHTS.on(DAY + timedelta(days=1)), {"rows.parquet": TABLE})
     with pytest.raises(DataError, match="raw/flights/date=2013-10-01 is not published; run the step that makes"):
         lake.read(FLIGHTS.on(DAY))
     # And the retry publishes it whole
@@ -207,3 +210,29 @@ def test_processes_that_publish_one_partition_at_once_agree_on_one_winner(tmp_pa
     for day in days_between(date(2013, 1, 1), date(2013, 1, 20)):
         assert {answer for each, answer in said if each == day} == {lake.require(FLIGHTS.on(day)).sha256}
         assert len(set(lake.read(FLIGHTS.on(day))["by"].to_pylist())) == 1
+
+
+@pytest.mark.parametrize("instead", ["nothing", "an empty folder"])
+def test_a_lake_that_is_away_is_a_fault_and_is_not_made_again_in_its_place(tmp_path: Path, instead: str) -> None:
+    # Given a lake in a folder that may be away, as a mount may be
+    lake = Lake(FileStore(tmp_path / "lake"), "sales")
+    lake.publish(FLIGHTS.on(DAY), {"rows.parquet": TABLE})
+    aside = (tmp_path / "lake").rename(tmp_path / "aside")
+    if instead == "an empty folder":
+        (tmp_path / "lake").mkdir()
+    # When it is away, then nothing is unpublished, and nothing is written where it was
+    for act in (
+        lambda: lake.manifest(FLIGHTS.on(DAY)),
+        lambda: lake.days(FLIGHTS),
+        lambda: lake.publish(FLIGHTS.on(DAY + timedelta(days=1)), {"rows.parquet": TABLE}),
+        lambda: lake.get("runs/a.json"),
+        lambda: lake.put("runs/a.json", b"{}"),
+    ):
+        with pytest.raises(LakeError, match=r"lake was there and is (gone|empty now); bring its mount back"):
+            act()
+    assert list(tmp_path.glob("lake/*")) == []
+    # And after its return all is as it was
+    if instead == "an empty folder":
+        (tmp_path / "lake").rmdir()
+    aside.rename(tmp_path / "lake")
+    assert lake.days(FLIGHTS) == [DAY]

@@ -93,6 +93,7 @@ class KafkaLog:
 
     def __init__(self, connection: Mapping[str, Any], topic: str) -> None:
         self.topic = topic
+        self._has_ids = False
         self._admin = AdminClient({**connection, **QUIET, "allow.auto.create.topics": False})
 
     def partitions(self) -> list[int] | None:
@@ -104,7 +105,7 @@ class KafkaLog:
         partitions, has_controller = self._described()
         if partitions is None:
             return None
-        if not has_controller:
+        if not has_controller and not self._has_ids:
             return self._cluster_id()
         answer = self._admin.describe_topics(TopicCollection([self.topic]), request_timeout=ANSWER_SECONDS)
         try:
@@ -115,7 +116,8 @@ class KafkaLog:
             if error.args[0].code() == KafkaError._UNSUPPORTED_FEATURE:
                 return self._cluster_id()
             raise _broker_error(self.topic, error) from error
-        return str(topic_id) if str(topic_id) != NO_ID else self._cluster_id()
+        self._has_ids = str(topic_id) != NO_ID
+        return str(topic_id) if self._has_ids else self._cluster_id()
 
     def _described(self) -> tuple[list[int] | None, bool]:
         """The partitions, and whether there is a controller to ask more of."""
@@ -123,7 +125,7 @@ class KafkaLog:
             cluster = self._admin.list_topics(self.topic, timeout=ANSWER_SECONDS)
         found = cluster.topics[self.topic]
         if found.error is None:
-            return sorted(found.partitions), cluster.controller_id >= 0
+            return sorted(found.partitions), cluster.controller_id in cluster.brokers
         if found.error.code() in UNKNOWN:
             return None, True
         raise BrokerError(f"kafka: topic {self.topic}: {found.error.str()}")

@@ -128,7 +128,7 @@ class Processes:
         """
         process = self._recorded(name)
         left = _session(process) if process is not None else []
-        if process is not None and left:
+        if process is not None:
             _signal(process, left)
             if not _wait_gone(process, grace):
                 for pid in _session(process):
@@ -180,7 +180,11 @@ def start_ticks(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()  # the program's name before it may contain spaces and brackets
-    return None if fields[0] in "ZX" else int(fields[19])
+    if fields[0] not in "ZX":
+        return int(fields[19])
+    if child:  # it died after it was asked: unless it is waited for, PostgreSQL takes its dead server for a running one
+        child.wait()
+    return None
 
 
 def last_line(log: str | Path) -> str:
@@ -237,7 +241,7 @@ def _kill(pid: int, signum: int) -> None:
 
 def _wait_gone(process: Process, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while _session(process):
+    while process.alive or _session(process):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

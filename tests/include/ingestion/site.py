@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import time
 from collections import Counter
@@ -217,6 +218,7 @@ def consumer(worker: str) -> str:
 
 
 def _shift(spec: WorkerSpec, url: str, broker: Broker, seconds: float, drain: bool, answer: Connection) -> None:
+    gc.freeze()  # Kafka's clients do not outlive a fork: the parent's must not be taken apart here
     worker = Worker(spec, Ledger(url, consumer(spec.name), TOPICS[spec.topic]), broker)
     try:
         answer.send(worker.work(Shift.until(datetime.now(UTC) + timedelta(seconds=seconds)), drain=drain))

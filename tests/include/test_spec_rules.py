@@ -56,7 +56,7 @@ def test_a_cron_that_is_taken_is_one_that_airflow_takes_and_runs_once_a_day_at_m
         ("candidates", ("a", 1), "holds more than texts"),
         ("history_days", True, "is a bool; write a int"),
         ("lookback_days", -1, "write a number of days, 0 to 36500"),
-        ("holdout_days", 40, "leaves none of history_days=40"),
+        ("holdout_days", 0, "write a number of days, 1 to 36500"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_its_field(field: str, value: Any, said: str) -> None:

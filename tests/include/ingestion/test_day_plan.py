@@ -105,6 +105,6 @@ def test_a_use_case_of_another_kind_of_cron_is_told_so(timetable: Timetable) -> 
 
     from include.errors import SettingsError
 
-    spec = replace(load_use_case(SPEC.package).spec, cron="*/5 * * * *")
+    spec = replace(load_use_case(SPEC.package).spec, cron="15 1 * * mon")
     with pytest.raises(SettingsError, match="MINUTE HOUR"):
         day_plan(spec, timetable, DAYS[0])

@@ -16,7 +16,7 @@ from include.errors import DataError, SettingsError, SkippedError
 from include.settings import Settings
 from include.step import Result
 from include.steps.score_intraday import Arguments, score_intraday
-from include.storage.lake import Layer
+from include.storage.lake import Dataset, Layer
 from serving.models.model import PortableModel
 from tests.factory import DAY, USE_CASE, Factory, features, schedule
 from tests.serving_process import ServingProcess
@@ -139,6 +139,7 @@ def test_without_a_version_there_is_nothing_to_do(factory: Factory) -> None:
 
 def test_without_features_it_says_which_step_comes_first(factory: Factory) -> None:
     factory.version(BEFORE)
+    factory.lake.publish(Dataset(Layer.RAW, "schedule").on(DAY), {"rows.parquet": schedule(DAY, ROWS)})
     with pytest.raises(DataError, match="features/intraday/two_hours/at=20131001T1035Z"):
         run(factory)
 

@@ -33,6 +33,8 @@ PUBLISHERS = 8
 ROWS_PER_TASK = 50_000
 """Raw rows to a shuffle task: its joins hold about 2 KB a row in memory, and two tasks share a driver of 1 GiB."""
 PROGRESS_SECONDS = 5.0
+NO_PATTERNS = ("__globPaths__", "false")
+"""Spark's own option: a path is one file. Escaped patterns would do, but Hadoop cannot read them beside a colon."""
 DATE = "date"
 NO_PART = -(2**31)
 """The partition of a row whose horizon or date there is not."""
@@ -253,7 +255,9 @@ def _write(context: Context, work: Work, staged: Mapping[str, Sequence[str]], ta
 
 def _read(spark: SparkSession, contract: Contract, paths: Sequence[str]) -> DataFrame:
     schema = ", ".join(f"`{column.name}` {SQL_TYPES[column.kind]}" for column in contract.columns)
-    return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
+    if not paths:
+        return spark.createDataFrame([], schema)
+    return spark.read.option(*NO_PATTERNS).schema(schema).parquet(*paths)
 
 
 def _publish(context: Context, work: Work, scratch: Scratch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import io
-import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -77,7 +76,7 @@ class Scratch:
                 pq.write_table(rows, out, compression="snappy", use_dictionary=False, row_group_size=GROUP_ROWS)
                 name = f"{self.name}/raw/{topic}/{number:04}.parquet"
                 self.lake.store.replace(name, out.getvalue())
-                paths.append(_read_path(self.lake.store.uri(name)))
+                paths.append(_spark_path(self.lake.store.uri(name)))
         return paths
 
     @property
@@ -150,8 +149,3 @@ def _spark_path(uri: str) -> str:
     """An address as Hadoop takes it: not percent-encoded."""
     scheme, _, rest = uri.partition("://")
     return f"{scheme}://{unquote(rest) if scheme == 'file' else rest}"
-
-
-def _read_path(uri: str) -> str:
-    """An address to read from: Hadoop would take some characters of it for a pattern, but for a backslash before."""
-    return re.sub(r"([\[\]{}*?\\])", r"\\\1", _spark_path(uri))

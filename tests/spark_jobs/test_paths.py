@@ -34,6 +34,8 @@ NAMES = st.text("ab[]{}()*?!^$,;:%#&+=~@'\"\\ -_é日", min_size=1, max_size=8).
 @given(NAMES)
 @example("[team]")
 @example("{a,b}")
+@example("?:")
+@example(":?")
 @example("*")
 @example("a?b")
 @example("50% of #1 + 2%20")

@@ -360,7 +360,8 @@ def test_what_a_caller_sends_becomes_no_line_and_no_command_in_the_log(server: S
             connection.sendall(one)
             connection.shutdown(socket.SHUT_WR)
             everything(connection)
-    until(lambda: server.log.read_bytes()[before:].count(b"/healthz") >= 1)
+    httpx.get(f"{server.url}/healthz", headers={"x-request-id": "the-last-one"})
+    until(lambda: b"the-last-one" in server.log.read_bytes()[before:])
 
     written = server.log.read_bytes()[before:].decode()
     assert not [character for character in written if character != "\n" and not character.isprintable()]

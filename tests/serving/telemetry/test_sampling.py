@@ -38,7 +38,7 @@ def offer(sampler: Sampler, times: int = 1) -> None:
 def lines(lake: Path) -> list[dict[str, Any]]:
     return [
         json.loads(line)
-        for path in sorted(lake.glob("samples/*/date=*/*.jsonl.gz"))
+        for path in sorted(lake.glob("samples/*/date=*/[!.]*.jsonl.gz"))  # not what is still written
         for line in gzip.decompress(path.read_bytes()).splitlines()
     ]
 

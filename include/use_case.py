@@ -156,6 +156,11 @@ class UseCase:
         return importlib.util.find_spec(f"{self.spec.package}.{module}") is not None
 
 
+def packages(named: str) -> list[str]:
+    """The dotted packages in a text that separates them by commas."""
+    return [name.strip() for name in named.split(",") if name.strip()]
+
+
 def first_package(named: str) -> str:
     """The use case that stands first among dotted packages separated by commas: the one that commands are for."""
     return named.split(",", maxsplit=1)[0].strip()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from include.errors import SettingsError
 from include.ingestion.timetable import Timetable, load_timetable
-from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case
+from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case, packages
 
 USE_CASES = "NIGHTSHIFT_USE_CASES"
 REPLAY = ("AIRFLOW_VAR_NIGHTSHIFT_REPLAY", "NIGHTSHIFT_REPLAY")
@@ -36,9 +36,8 @@ def broken_use_cases(environment: Mapping[str, str] = os.environ) -> list[Settin
 
 def _loaded(environment: Mapping[str, str]) -> Iterator[UseCaseSpec | SettingsError]:
     """Each use case named, or why there is none."""
-    packages = [name.strip() for name in (environment.get(USE_CASES) or DEFAULT_USE_CASES).split(",") if name.strip()]
     names: dict[str, str] = {}
-    for package in dict.fromkeys(packages):
+    for package in dict.fromkeys(packages(environment.get(USE_CASES) or DEFAULT_USE_CASES)):
         try:
             spec = load_use_case(package).spec
         except SettingsError as error:

@@ -13,7 +13,7 @@ from include.check.finding import Finding, line_of
 from include.check.package import check_package
 from include.check.verdict import Verdict
 from include.errors import DataError, ExitCode, StepError
-from include.use_case import DEFAULT_USE_CASES
+from include.use_case import DEFAULT_USE_CASES, packages
 
 SPARK_ROWS = 20_000
 """So few rows are over before generated code pays."""
@@ -28,17 +28,16 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     parser.add_argument("--use-case", default="", help="dotted packages, separated by commas; NIGHTSHIFT_USE_CASES")
     parser.add_argument("--static", action="store_true", help="the package only, without its data and Spark")
     given = parser.parse_args(argv)
-    packages = [name.strip() for name in (given.use_case or named).split(",") if name.strip()]
     codes = []
-    for verdict in check(packages, static=given.static):
+    for verdict in check(packages(given.use_case or named), static=given.static):
         print("\n".join(verdict.lines()), flush=True)
         codes.append(verdict.exit_code)
     return max(codes, default=ExitCode.DONE)
 
 
-def check(packages: Sequence[str], *, static: bool) -> Iterator[Verdict]:
+def check(named: Sequence[str], *, static: bool) -> Iterator[Verdict]:
     """A verdict for each package, in order; Spark is started for those only that have no mistake of their own."""
-    for package in packages:
+    for package in named:
         clock = time.monotonic()
         verdict = static_verdict(package)
         if not verdict.mistakes and not static:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from include.errors import SettingsError
 from include.settings import PREFIX
-from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case
+from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case, packages
 
 REPLAY = f"{PREFIX}REPLAY"
 
@@ -16,13 +16,13 @@ def replay_unless_decided(environment: MutableMapping[str, str], variables: Mapp
     """Switch replay on where nobody has said otherwise: a night is promised every night, and samples end."""
     decided = environment.get(REPLAY) or variables.get(REPLAY.lower())
     named = environment.get(f"{PREFIX}USE_CASES") or DEFAULT_USE_CASES
-    if not decided and any(spec.replays for spec in _specs(named)):
+    if not decided and any(spec.replays for spec in specs(named)):
         environment[REPLAY] = "true"
 
 
 def nights(use_cases: str, *, replay: bool, now: datetime) -> Iterator[str]:
     """A line for each use case: when its nights are due, and up to which day there are any."""
-    for spec in _specs(use_cases):
+    for spec in specs(use_cases):
         due = f"{spec.name}: due by {spec.cron!r} in {spec.timezone}"
         ended = spec.day_end(spec.last_day) <= now
         if spec.replays and replay:
@@ -35,8 +35,9 @@ def nights(use_cases: str, *, replay: bool, now: datetime) -> Iterator[str]:
             yield f"{due}, up to {spec.last_day}"
 
 
-def _specs(use_cases: str) -> Iterator[UseCaseSpec]:
-    for package in filter(None, (package.strip() for package in use_cases.split(","))):
+def specs(use_cases: str) -> Iterator[UseCaseSpec]:
+    """The use cases named; one that cannot be loaded is told in a line and left out."""
+    for package in packages(use_cases):
         try:
             yield load_use_case(package).spec
         except SettingsError as error:

@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 
 from include.errors import ExitCode, FaultError
 from include.local.database import session
+from include.local.nights import specs
 from include.local.processes import Process
 from include.local.services import STOP_ORDER, Services
 from include.masking import masked
 from include.settings import PREFIX, is_secret
-from include.use_case import load_use_case
 
 LAST_RUNS = """
 SELECT dag_id, conf ->> 'date', data_interval_start, state, start_date, end_date, run_type
@@ -68,17 +68,12 @@ def _last_runs(services: Services) -> list[str]:
             rows = connection.execute(LAST_RUNS).fetchall()
     except FaultError:
         return []
-    zones = _zones(services.stack.use_cases)
+    zones = {f"{spec.name}_nightly_training": spec.zone for spec in specs(services.stack.use_cases)}
     return [
         f"{dag} {asked or _day(begin, zones.get(dag))}: {state}, {kind}, {local(start) if start else 'not started'}"
         + (f", {(end - start).total_seconds():.0f} s" if start and end else "")
         for dag, asked, begin, state, start, end, kind in rows
     ]
-
-
-def _zones(use_cases: str) -> dict[str, ZoneInfo]:
-    specs = [load_use_case(package.strip()).spec for package in use_cases.split(",") if package.strip()]
-    return {f"{spec.name}_nightly_training": spec.zone for spec in specs}
 
 
 def _day(interval_start: datetime | None, zone: ZoneInfo | None) -> str:

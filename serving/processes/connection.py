@@ -98,6 +98,7 @@ class Connection(HttpToolsProtocol):
         self._within = True
         self._ahead = memoryview(b"")
         self._head = 0
+        self._unsure = 0
         self._fed = 0
         self._in_head = False
         self._mixed = False
@@ -158,7 +159,10 @@ class Connection(HttpToolsProtocol):
         self._fed, self._mixed = len(data), False
         super().data_received(data)
         if self._in_head and not self._over:
-            self._head = self._head_size() if self._mixed else self._head + len(data)
+            if self._mixed:  # the last header that came may be large, and is not parsed before it ends
+                self._head, self._unsure = self._head_size(), len(data)
+            else:
+                self._head += len(data)
             if self._head > self._settings.head_bytes:
                 self._refuse(TOO_LARGE)
 
@@ -169,13 +173,14 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
-        self._head, self._in_head = 0, True
+        self._head, self._unsure, self._in_head = 0, 0, True
         if self._within:
             self._deadline = self.loop.time() + self._settings.head_seconds
 
     def on_headers_complete(self) -> None:
         """A head is there; `HeadTooLargeError`, which ends the parsing, for one that came at once and is too large."""
-        if self._head + self._fed > self._settings.head_bytes and self._head_size() > self._settings.head_bytes:
+        largest = self._head + self._unsure + self._fed
+        if largest > self._settings.head_bytes and self._head_size() > self._settings.head_bytes:
             self._refuse(TOO_LARGE)
             raise HeadTooLargeError
         super().on_headers_complete()

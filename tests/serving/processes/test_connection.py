@@ -249,8 +249,24 @@ def test_a_large_head_behind_a_request_does_not_cost_that_its_answer(connection:
 
     answer = everything(connection)
 
+    # The refusal has no place before the answer that is due; it may follow it.
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.count(b"HTTP/1.1 200 ") == 1
+
+
+def test_a_large_head_that_begins_together_with_a_request_is_refused(connection: socket.socket) -> None:
+    # Given the first half of a large head in the same packet as the request before it
+    connection.sendall(PREDICT + b"GET /healthz HTTP/1.1\r\nx-large: " + b"y" * 20_000)
+    found = b""
+    while not found.endswith(b"]}"):
+        found += connection.recv(65_536)
+
+    # When the second half comes
+    connection.sendall(b"y" * 20_000 + b"\r\n\r\n")
+
+    # Then it is as large as if it had come at once
+    assert found.startswith(b"HTTP/1.1 200 ")
+    assert everything(connection).startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_large_body_is_not_taken_for_a_large_head(connection: socket.socket) -> None:

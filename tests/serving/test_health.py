@@ -14,6 +14,7 @@ from serving.models.model import PortableModel
 from serving.settings import ServingSettings
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import TOKEN, ServingProcess
+from tests.waiting import received
 
 
 def test_a_server_is_ready_only_while_its_version_answers_a_self_test(
@@ -46,10 +47,7 @@ def test_a_server_is_ready_only_while_its_version_answers_a_self_test(
 
 def _ask(connection: socket.socket) -> bytes:
     connection.sendall(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")
-    answer = b""
-    while not answer.endswith(b"}"):
-        answer += connection.recv(65_536)
-    return answer
+    return received(connection, lambda came: came.endswith(b"}"))
 
 
 def test_a_server_that_is_being_stopped_is_not_ready_but_answers(tmp_path: Path) -> None:

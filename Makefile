@@ -13,34 +13,34 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
 
 check-date: # before anything is installed; after that the command itself says it, as it knows what runs
-	@[ -e $(STAMP) ] || python3 -m include.local.days '$(DATE)'
+	@[ -e $(STAMP) ] || python3 -m local.days '$(DATE)'
 
 # Done again only when the lock changes; nothing after it needs the network.
 $(STAMP): requirements.lock
-	@python3 include/local/install.py
+	@python3 local/install.py
 
 install: $(STAMP) ## install everything into .venv
 
 run: check-date $(STAMP) ## run one night through Airflow: make run DATE=2013-10-01
-	@$(PYTHON) -m include.local run --date '$(DATE)' $(if $(FORCE),--force)
+	@$(PYTHON) -m local run --date '$(DATE)' $(if $(FORCE),--force)
 
 up: $(STAMP) ## start Airflow, MLflow and serving, and print where they are
-	@$(PYTHON) -m include.local up
+	@$(PYTHON) -m local up
 
 down: $(STAMP) ## stop what up and run started
-	@$(PYTHON) -m include.local down
+	@$(PYTHON) -m local down
 
 status: $(STAMP) ## what runs, what is served and since when
-	@$(PYTHON) -m include.local status
+	@$(PYTHON) -m local status
 
 rollback: $(STAMP) ## put the previously served model back
-	@$(PYTHON) -m include.local rollback $(if $(VERSION),--version '$(VERSION)')
+	@$(PYTHON) -m local rollback $(if $(VERSION),--version '$(VERSION)')
 
 backfill: $(STAMP) ## run a range of data days: make backfill FROM=2013-09-01 TO=2013-09-07
-	@$(PYTHON) -m include.local backfill --first '$(FROM)' --last '$(TO)' $(if $(FORCE),--force)
+	@$(PYTHON) -m local backfill --first '$(FROM)' --last '$(TO)' $(if $(FORCE),--force)
 
 airflow: $(STAMP) ## Airflow's own command line: make airflow ARGS="backfill create --help"
-	@$(PYTHON) -m include.local airflow $(ARGS)
+	@$(PYTHON) -m local airflow $(ARGS)
 
 check: $(STAMP) ## find an adapter's mistakes, and features that know the future: make check USE_CASE=…
 	@$(PYTHON) -m include.check $(if $(USE_CASE),--use-case '$(USE_CASE)')
@@ -88,5 +88,5 @@ lock: ## resolve the versions again (needs uv)
 	$(UV_COMPILE) -c requirements.lock --group serving -o docker/serving/requirements.txt
 
 clean: ## stop everything, then delete .venv and all state (.nightshift)
-	@if [ -e $(STAMP) ]; then $(PYTHON) -m include.local down; fi
+	@if [ -e $(STAMP) ]; then $(PYTHON) -m local down; fi
 	@rm -rf .venv .nightshift .mypy_cache .ruff_cache .pytest_cache

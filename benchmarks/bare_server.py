@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 import uvicorn
 
-from serving.models.card import InputKind, ModelInput
-from serving.models.model import PortableModel
+from formats.model_card import InputKind, ModelInput
+from formats.portable_model import PortableModel
 
 
 class Bare:

@@ -32,11 +32,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.flight_model import FlightModel, flights, train
 from benchmarks.page import write_section
+from formats.portable_model import PortableModel
 from include.modelling.inputs import encode
 from include.modelling.scoring import probabilities
 from include.storage.lake import Dataset, Lake, Layer
 from include.storage.store import FileStore
-from serving.models.model import PortableModel
 
 DAY = date(2013, 10, 1)
 FEATURES = Dataset(Layer.FEATURES, "bench").on(DAY)

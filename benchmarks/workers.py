@@ -44,14 +44,14 @@ from include.ingestion.partitions import DailyPartitions
 from include.ingestion.shift import Shift
 from include.ingestion.topics import EVENT_TIME, Record
 from include.ingestion.workers import Worker, WorkerSpec
-from include.local.postgres import Postgres
-from include.local.processes import Processes
 from include.settings import Settings
 from include.storage.lake import days_between
 from include.storage.store import FileStore
 from include.use_cases.flight_delay.sources import sample
 from include.use_cases.flight_delay.spec import SPEC
 from include.use_cases.flight_delay.topics import A2, events
+from local.postgres import Postgres
+from local.processes import Processes
 
 BACKLOG = 1_000_000
 COMPARED = 100_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from serving.release.rollout import InService, Rollout
-from serving.release.service import Deployment, Service
+from serving.rollout.rollout import InService, Rollout
+from serving.rollout.service import Deployment, Service
 
 BEGUN = 202
 

@@ -11,15 +11,15 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp
 
+from formats.errors import ServingError
 from serving import admin, answer, health, openapi, predict
 from serving.access.access import Access, Credentials
 from serving.access.limits import Limits
 from serving.answer import Shield
 from serving.chain.chain import Chain
-from serving.errors import ServingError
 from serving.head import Head
-from serving.release import deployments
-from serving.release.service import Service
+from serving.rollout import deployments
+from serving.rollout.service import Service
 from serving.settings import ServingSettings
 from serving.shortcut import Shortcut
 from serving.telemetry import metrics

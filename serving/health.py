@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from formats.errors import ServingError
 from serving.access.caller import is_known
-from serving.errors import DrainingError, NotReadyError, ServingError
-from serving.release.rollout import InService
-from serving.release.service import Service
+from serving.errors import DrainingError, NotReadyError
+from serving.rollout.rollout import InService
+from serving.rollout.service import Service
 
 
 class Alive(BaseModel):

@@ -13,12 +13,12 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from formats.model_card import InputKind, ModelInput
+from formats.request_rows import MAX_ROWS, RowReader
 from serving.access.access import ADMIN, PROBES
 from serving.errors import NotReadyError
-from serving.models.card import InputKind, ModelInput
-from serving.models.rows import MAX_ROWS, RowReader
 from serving.predict import PATH, PredictAnswer
-from serving.release.service import Service
+from serving.rollout.service import Service
 from serving.settings import ServingSettings
 
 _COMPONENTS = "#/components/schemas/{name}"

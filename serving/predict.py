@@ -15,11 +15,11 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from formats.portable_model import PortableModel
 from serving.answer import send_json
 from serving.errors import OverloadError
-from serving.models.model import PortableModel
-from serving.release.served import Answers, Served
-from serving.release.service import Service
+from serving.rollout.served import Answers, Served
+from serving.rollout.service import Service
 from serving.telemetry.metrics import Shed, Telemetry
 
 PATH = "/v1/predict"

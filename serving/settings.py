@@ -9,7 +9,7 @@ from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serving.access.caller import Algorithm
-from serving.models.fetch import MODEL_BYTES
+from serving.model_file import MODEL_BYTES
 
 
 class ServingSettings(BaseSettings):

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from formats.manifest import Manifest
 from include import identity
 from include.errors import DataError
 from include.quality.contract import Contract, Kind
 from include.step import Context, Result, StepArguments, main
-from include.storage.lake import Dataset, Lake, Layer, Manifest, Partition, days_between
+from include.storage.lake import Dataset, Lake, Layer, Partition, days_between
 from include.use_case import Horizon, UseCaseSpec
 from spark_jobs.scratch import PART, READ_ONCE, Scratch, in_batches
 

@@ -21,7 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.storage.lake import READERS, Lake, Manifest, Partition
+from formats.manifest import Manifest
+from include.storage.lake import READERS, Lake, Partition
 from include.storage.store import passing_folder
 
 FOLDER = "_scratch/features"

@@ -53,7 +53,7 @@ class Checkout:
     def started(self, *words: str) -> subprocess.Popen[str]:
         """The same, under way."""
         return subprocess.Popen(
-            [sys.executable, "-m", "include.local", *words],
+            [sys.executable, "-m", "local", *words],
             cwd=self.root,
             env=dict(self.environment),
             stdout=subprocess.PIPE,

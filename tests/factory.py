@@ -14,9 +14,9 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from include.database.tables import Tables
+from include.deployment.deployments import Deployments
+from include.model_registry.versions import Alias, Draft, Registry, Role, Version
 from include.modelling.recipe import Estimator, Recipe
-from include.registry.versions import Alias, Draft, Registry, Role, Version
-from include.release.deployments import Deployments
 from include.settings import Settings
 from include.step import Context
 from include.storage.lake import Dataset, Lake, Layer

@@ -15,9 +15,9 @@ import psycopg
 
 from include.database.migrate import upgrade
 from include.errors import FaultError
-from include.local.postgres import Postgres
-from include.local.processes import Processes
-from include.local.roles import TABLES
+from local.postgres import Postgres
+from local.processes import Processes
+from local.roles import TABLES
 
 TEMPLATE = "nightshift"
 QUICK = "fsync = off\nshared_buffers = 32MB\nmax_wal_size = 256MB\n"

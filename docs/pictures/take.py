@@ -22,11 +22,11 @@ from typing import Any
 from urllib.parse import quote
 
 from include.errors import FaultError, SettingsError, StepError
-from include.local.airflow import USER, Airflow
-from include.local.http import ask
-from include.local.services import open_services
-from include.local.stack import load_stack
 from include.use_case import load_use_case
+from local.airflow import USER, Airflow
+from local.http import ask
+from local.services import open_services
+from local.stack import load_stack
 
 FOLDER = Path(__file__).parent
 WIDTH, HEIGHT = 1400, 620

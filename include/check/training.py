@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from formats.rollout_plan import Plan
 from include.check.finding import Finding
 from include.check.parts import Parts
+from include.deployment.lookup import Lookup
 from include.modelling.recipe import Estimator, Gates, Recipe
 from include.quality.contract import Column, Contract, Kind
-from include.release.lookup import Lookup
 from include.use_case import UseCase, UseCaseSpec
-from serving.release.rollout import Plan
 
 CANDIDATES, GATES, LOOKUP = "candidates.py", "gates.py", "lookup.py"
 NUMBERS = (Kind.NUMBER, Kind.INTEGER, Kind.FLAG)

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from formats.manifest import Manifest
 from include.errors import DataError, SettingsError
 from include.modelling.inputs import Input, InputKind, Matrix, encode
 from include.modelling.labels import DATE, LABEL, ExampleIndex, Labeller, Labels
 from include.step import Context
-from include.storage.lake import READERS, Dataset, Lake, Layer, Manifest, Partition
+from include.storage.lake import READERS, Dataset, Lake, Layer, Partition
 from include.use_case import UseCaseSpec
 
 HORIZON = "horizon"

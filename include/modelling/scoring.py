@@ -12,14 +12,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from formats.errors import AnswerError, ModelError
+from formats.model_card import InputKind, ModelInput
+from formats.portable_model import PortableModel
 from include.errors import DataError, LakeError
 from include.modelling.inputs import Input, encode, floats
 from include.modelling.inputs import InputKind as Kind
 from include.storage.lake import Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
-from serving.errors import AnswerError, ModelError
-from serving.models.card import InputKind, ModelInput
-from serving.models.model import PortableModel
 
 ROWS_AT_ONCE = 65_536
 """Rows encoded together: enough that no time is lost between batches, few enough that memory stays level."""

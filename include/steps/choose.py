@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from include import identity
 from include.errors import DataError
 from include.identity import GATES
+from include.model_registry.versions import Registry, Version
 from include.modelling.decisions import DECISIONS
 from include.modelling.examples import Ingredients, ingredients
 from include.modelling.judgement import Contender, Judgement, Trial, judge
 from include.modelling.recipe import Gates, Recipe
 from include.modelling.training import backtest_holdout, holdout_columns
-from include.registry.versions import Registry, Version
 from include.step import Context, Result, StepArguments, main
 from include.steps.train import candidate_identity
 from include.storage.lake import Dataset, Layer, Partition, to_json

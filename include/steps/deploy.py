@@ -8,16 +8,16 @@ from __future__ import annotations
 import logging
 from datetime import date
 
+from formats.rollout_plan import Plan
 from include.database.tables import Reason, State
+from include.deployment.deployments import Deployments, Target
+from include.deployment.reversal import RejectedError, roll_out, tell_registry
+from include.deployment.sampled_rows import sampled_rows
+from include.deployment.serving_api import Served, ServingApi
 from include.errors import DataError
-from include.registry.versions import Registry
-from include.release.deployments import Deployments, Target
-from include.release.reversal import RejectedError, roll_out, tell_registry
-from include.release.sampled_rows import sampled_rows
-from include.release.serving_api import Served, ServingApi
+from include.model_registry.versions import Registry
 from include.settings import Settings
 from include.step import Context, Result, StepArguments, main
-from serving.release.rollout import Plan
 
 log = logging.getLogger("nightshift")
 

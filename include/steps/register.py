@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from formats.manifest import Manifest
 from include.errors import DataError
 from include.identity import partitions
+from include.model_registry.experiments import code_revision, digest, log_run, logbook
+from include.model_registry.versions import Alias, Draft, Registry, Role, Version
 from include.modelling.recipe import Recipe
-from include.registry.experiments import code_revision, digest, log_run, logbook
-from include.registry.versions import Alias, Draft, Registry, Role, Version
 from include.step import Context, Result, StepArguments, main
 from include.steps.choose import read_decision
-from include.storage.lake import Dataset, Layer, Manifest, Partition
+from include.storage.lake import Dataset, Layer, Partition
 
 log = logging.getLogger("nightshift")
 

@@ -8,10 +8,10 @@ from typing import Annotated
 from pydantic import StringConstraints
 
 from include.database.tables import Deployment, Reason, State
+from include.deployment.deployments import Deployments, Target
+from include.deployment.reversal import put_into_service, tell_registry
+from include.deployment.serving_api import ServingApi
 from include.errors import SettingsError
-from include.release.deployments import Deployments, Target
-from include.release.reversal import put_into_service, tell_registry
-from include.release.serving_api import ServingApi
 from include.step import Context, Result, StepArguments, main
 
 log = logging.getLogger("nightshift")

@@ -10,14 +10,15 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from formats.manifest import Manifest
 from include import identity
+from include.deployment.lookup import FILE as LOOKUP
 from include.errors import DataError
+from include.model_registry.versions import Registry, Version
 from include.modelling.decisions import DECISIONS
 from include.modelling.scoring import feature_partition, load_model, prediction_partition, probabilities
-from include.registry.versions import Registry, Version
-from include.release.lookup import FILE as LOOKUP
 from include.step import Context, Result, StepArguments, main
-from include.storage.lake import Dataset, Lake, Layer, Manifest, Partition
+from include.storage.lake import Dataset, Lake, Layer, Partition
 from include.use_case import Horizon, UseCase
 
 AS_OF = "as_of"

@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from formats.manifest import Manifest
 from include import identity
 from include.errors import SkippedError
+from include.model_registry.versions import Registry
 from include.modelling.intraday import IntradayArguments
 from include.modelling.scoring import load_model, probabilities
-from include.registry.versions import Registry
 from include.step import Context, Result, main
 from include.steps.score import AS_OF, FILE, MODEL_VERSION, PROBABILITY, lookup_file
-from include.storage.lake import Layer, Manifest
+from include.storage.lake import Layer
 
 log = logging.getLogger("nightshift")
 

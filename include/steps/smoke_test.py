@@ -11,19 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from formats.portable_model import PortableModel
 from include.database.tables import Deployment, Reason, State
+from include.deployment.deployments import Deployments, Target
+from include.deployment.reversal import put_into_service, tell_registry
+from include.deployment.sampled_rows import evenly
+from include.deployment.serving_api import ServingApi
 from include.errors import DataError, FaultError, StepError
 from include.modelling.scoring import feature_partition, load_model, prediction_partition, probabilities, raw_rows
-from include.release.deployments import Deployments, Target
-from include.release.reversal import put_into_service, tell_registry
-from include.release.sampled_rows import evenly
-from include.release.serving_api import ServingApi
 from include.settings import Settings
 from include.step import Context, Result, StepArguments, main
 from include.steps.score import MODEL_VERSION, PROBABILITY
 from include.storage.lake import Lake
 from include.use_case import Horizon
-from serving.models.model import PortableModel
 
 SAMPLE_ROWS = 50
 TOLERANCE = 1e-6

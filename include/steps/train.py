@@ -12,6 +12,8 @@ from typing import Any
 
 from include import identity
 from include.errors import CodeError, SettingsError, SkippedError
+from include.model_registry.experiments import log_run, logbook
+from include.model_registry.tracking import open_client
 from include.modelling import portable
 from include.modelling.evaluation import calibration, groups
 from include.modelling.examples import HORIZON, PROBABILITY, ingredients
@@ -21,8 +23,6 @@ from include.modelling.portable import Origin
 from include.modelling.recipe import Gates, Recipe
 from include.modelling.training import Trained, by_slice, examples_for, plan, train_candidate
 from include.names import none_of
-from include.registry.experiments import log_run, logbook
-from include.registry.tracking import open_client
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Layer, Partition, parquet_bytes, to_json
 

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from formats.manifest import Manifest
 from include import identity
 from include.errors import DataError
 from include.quality.breaches import Breach, examples, judge, of_another_day
@@ -26,7 +27,7 @@ from include.quality.data_day import Calendar, DataDay
 from include.quality.findings import MISSING, Check, Finding, Report, Severity
 from include.quality.reading import read_as
 from include.step import Context, Result, StepArguments, main
-from include.storage.lake import Dataset, Lake, Layer, Manifest, Partition, to_json
+from include.storage.lake import Dataset, Lake, Layer, Partition, to_json
 from include.use_case import UseCase
 
 if TYPE_CHECKING:

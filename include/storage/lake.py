@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from formats.manifest import MANIFEST, File, Manifest
 from include.errors import DataError, LakeError
 from include.names import none_of
 from include.settings import Settings
 from include.storage.store import Store, open_store
 
-MANIFEST = "_manifest.json"
 READERS = 4
 """Threads that read side by side where many small objects are wanted; more of them than cores only disturb decoding."""
 
@@ -62,56 +62,6 @@ class Partition:
 
     def __str__(self) -> str:
         return f"{self.dataset}/date={self.day.isoformat()}"
-
-
-@dataclass(frozen=True)
-class File:
-    """One file of a partition; `rows` is 0 for files that are no tables."""
-
-    name: str
-    size: int
-    rows: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a published partition consists of, and what it was made from.
-
-    `inputs` maps a partition (or any other ingredient) to its content hash.
-    """
-
-    partition: str
-    files: tuple[File, ...]
-    inputs: Mapping[str, str]
-
-    @property
-    def rows(self) -> int:
-        """Rows over all files."""
-        return sum(file.rows for file in self.files)
-
-    @property
-    def sha256(self) -> str:
-        """A hash of the partition's content: its files' names and hashes, in order."""
-        content = "".join(f"{file.name}:{file.sha256}\n" for file in self.files)
-        return hashlib.sha256(content.encode()).hexdigest()
-
-    def to_json(self) -> bytes:
-        """The manifest as canonical JSON: equal manifests are equal bytes."""
-        body = {
-            "partition": self.partition,
-            "rows": self.rows,
-            "sha256": self.sha256,
-            "files": [vars(file) for file in self.files],
-            "inputs": dict(sorted(self.inputs.items())),
-        }
-        return (json.dumps(body, indent=1) + "\n").encode()
-
-    @classmethod
-    def from_json(cls, content: bytes) -> Manifest:
-        """A manifest from `to_json`'s bytes."""
-        body = json.loads(content)
-        return cls(body["partition"], tuple(File(**file) for file in body["files"]), body["inputs"])
 
 
 class Lake:

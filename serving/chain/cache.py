@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Generic, TypeVar
 
-from serving.errors import NotFoundError, NotYetError, ServingError
+from formats.errors import ServingError
+from serving.errors import NotFoundError, NotYetError
 from serving.telemetry.metrics import Lookup, Outcome, Telemetry
 
 V = TypeVar("V")

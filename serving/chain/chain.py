@@ -8,6 +8,7 @@ import httpx
 from fastapi import APIRouter, FastAPI
 from pydantic import HttpUrl
 
+from formats.errors import ServingError
 from serving import answer
 from serving.chain import airports, flights, forecast, location, prediction, sensor
 from serving.chain.forecast import Forecasts, Upstreams
@@ -15,7 +16,6 @@ from serving.chain.pace import Pace
 from serving.chain.prediction import Prediction
 from serving.chain.published import Location, Published, Reading
 from serving.chain.upstream import Upstream
-from serving.errors import ServingError
 from serving.settings import ServingSettings
 from serving.telemetry.metrics import Telemetry
 

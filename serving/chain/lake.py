@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlparse
 
+from formats.manifest import MANIFEST
 from serving.errors import FetchError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
-
-MANIFEST = "_manifest.json"
 
 
 class Lake(Protocol):

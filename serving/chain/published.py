@@ -18,8 +18,10 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field
 
+from formats.errors import ServingError
+from formats.manifest import Manifest
 from serving.chain.lake import Lake, open_lake
-from serving.errors import FetchError, NotFoundError, NotYetError, ServingError
+from serving.errors import FetchError, NotFoundError, NotYetError
 from serving.settings import ServingSettings
 
 PREDICTIONS = "predictions"
@@ -97,16 +99,6 @@ class Snapshot:
         readings = self.readings.get(location, ())
         place = bisect_left(readings, known_at, key=lambda one: one.known_at) if known_at else len(readings)
         return readings[place] if place < len(readings) and readings[place].known_at == known_at else None
-
-
-class _File(msgspec.Struct):
-    name: str
-    size: int
-    sha256: str
-
-
-class _Manifest(msgspec.Struct):
-    files: list[_File]
 
 
 class _Columns(msgspec.Struct):
@@ -260,7 +252,7 @@ class Published:
 def _read(lake: Lake, name: str, tag: str) -> _Part:
     """A partition's lookup; `FetchError` when it is not what its manifest says."""
     try:
-        manifest = msgspec.json.decode(lake.read(name, MANIFEST_BYTES), type=_Manifest)
+        manifest = msgspec.json.decode(lake.read(name, MANIFEST_BYTES), type=Manifest)
         file = next((file for file in manifest.files if _is_lookup(file.name)), None)
         if file is None:
             return _Part(tag)

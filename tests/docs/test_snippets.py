@@ -166,7 +166,7 @@ def test_the_readme_lists_every_setting() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_is_named_is_there(page: Path) -> None:
-    folders = "include|plugins|dags|spark_jobs|serving|tests|infra|docker|benchmarks"
+    folders = "include|formats|local|plugins|dags|spark_jobs|serving|tests|infra|docker|benchmarks"
     named = re.findall(rf"`((?:{folders})/[\w./]+)`", page.read_text(encoding="utf-8"))
     assert not [name for name in named if not (ROOT / name).exists()]
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.models.model import PortableModel
+from formats.portable_model import PortableModel
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ROOT, TOKEN, ServingProcess
 from tests.waiting import until

@@ -69,7 +69,7 @@ from pathlib import Path
 import serving
 assert "onnxruntime" not in sys.modules
 assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
-from serving.models.model import PortableModel
+from formats.portable_model import PortableModel
 PortableModel.open(Path.home() / "model.onnx").self_test()
 """
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from formats.errors import ModelError
+from formats.portable_model import PortableModel
 from serving.app import create_app
-from serving.errors import ModelError
-from serving.models.model import PortableModel
 from serving.settings import ServingSettings
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import TOKEN, ServingProcess

@@ -14,10 +14,10 @@ from hypothesis.errors import Unsatisfiable
 from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 
+from formats.errors import RowError
+from formats.model_card import ModelInput
+from formats.request_rows import RowReader
 from serving.app import create_app
-from serving.errors import RowError
-from serving.models.card import ModelInput
-from serving.models.rows import RowReader
 from serving.openapi import build, example
 from serving.settings import ServingSettings
 from tests.portable_files import INPUTS, portable_bytes, write

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from formats.portable_model import PortableModel
 from include.modelling import portable
 from include.modelling.estimators import Model, fit
 from include.modelling.examples import Examples, ingredients, load
@@ -29,7 +30,6 @@ from include.storage.lake import Lake
 from include.use_cases.flight_delay.candidates import CANDIDATES
 from include.use_cases.flight_delay.gates import GATES
 from include.use_cases.flight_delay.spec import SPEC
-from serving.models.model import PortableModel
 from spark_jobs.features import Arguments, features
 from tests import flight_data
 from tests.spark_jobs.test_features import context_of

@@ -16,9 +16,9 @@ from sqlalchemy import text
 from include.database import migrate
 from include.database.address import libpq_url, sqlalchemy_url
 from include.database.tables import Base, Deployment, Reason, State, Tables
+from include.deployment.deployments import Deployments, Target
 from include.errors import CodeError, FaultError
 from include.ingestion import records
-from include.release.deployments import Deployments, Target
 from include.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]

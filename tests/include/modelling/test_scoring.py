@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from formats.portable_model import PortableModel
 from include.errors import DataError, LakeError
 from include.modelling import portable, scoring
 from include.modelling.estimators import fit
@@ -18,7 +19,6 @@ from include.modelling.recipe import Estimator, Recipe
 from include.modelling.scoring import load_model, probabilities, raw_columns, raw_rows
 from include.storage.lake import Lake
 from include.storage.store import FileStore
-from serving.models.model import PortableModel
 from tests.portable_files import portable_bytes
 
 INPUTS = (

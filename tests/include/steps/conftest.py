@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without a version: making one takes seconds, copying it none."""
-    from include.registry.versions import Registry
+    from include.model_registry.versions import Registry
     from include.settings import Settings
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"

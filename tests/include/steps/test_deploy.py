@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from formats.rollout_plan import Plan
 from include.database.tables import Reason, State
+from include.deployment.deployments import Target
+from include.deployment.reversal import put_into_service
+from include.deployment.serving_api import ServingApi
 from include.errors import DataError, FaultError, SettingsError
-from include.release.deployments import Target
-from include.release.reversal import put_into_service
-from include.release.serving_api import ServingApi
 from include.step import Context, Result
 from include.steps.deploy import Arguments, deploy
-from serving.release.rollout import Plan
 from tests.factory import DAY, ROWS, USE_CASE, Factory
 from tests.portable_files import portable_bytes
 from tests.serving_process import free_port
@@ -360,7 +360,7 @@ def test_a_version_taken_out_is_not_deployed_again_though_the_registry_does_not_
 def test_a_server_that_is_down_is_one_line_after_bounded_retries(
     factory: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("include.release.serving_api.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("include.deployment.serving_api.PAUSE_SECONDS", 0.01)
     factory.version(DAY)
     factory.server.stop(signal.SIGKILL)
 
@@ -373,7 +373,7 @@ def test_a_server_that_is_down_is_one_line_after_bounded_retries(
 def test_a_server_that_comes_back_in_time_is_waited_for(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     factory.version(DAY)
     factory.server.stop()
-    monkeypatch.setattr("include.release.serving_api.time", SimpleNamespace(sleep=lambda _: factory.server.start()))
+    monkeypatch.setattr("include.deployment.serving_api.time", SimpleNamespace(sleep=lambda _: factory.server.start()))
 
     assert run(factory).facts["deployed"] is True
 

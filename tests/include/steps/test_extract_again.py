@@ -11,12 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from formats.manifest import Manifest
 from include import identity
 from include.errors import DataError
 from include.quality.contract import Column, Kind
 from include.step import Context, Result
 from include.steps.extract import Arguments, extract
-from include.storage.lake import Dataset, Layer, Manifest
+from include.storage.lake import Dataset, Layer
 from tests.small_case import DAY, SALES, Tables, changed, sales, small_context
 
 RAW = Dataset(Layer.RAW, "sales")

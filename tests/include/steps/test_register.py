@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from include.errors import DataError, FaultError
+from include.model_registry.tracking import open_client
+from include.model_registry.versions import Alias, Registry, Role
 from include.modelling.recipe import Gates
-from include.registry.tracking import open_client
-from include.registry.versions import Alias, Registry, Role
 from include.step import Context
 from include.steps.choose import read_decision
 from include.steps.register import Arguments, register
@@ -250,7 +250,7 @@ def test_two_runs_at_once_register_once(made: Context, database_url: str, tmp_pa
 def test_a_killed_writer_does_not_keep_the_lock(made: Context, database_url: str, tmp_path: Path) -> None:
     # Given a process that was killed while it held the registry's lock
     code = (
-        "import sys, time; from unittest.mock import Mock; from include.registry.versions import Registry;"
+        "import sys, time; from unittest.mock import Mock; from include.model_registry.versions import Registry;"
         "from include.settings import Settings; s = Settings(tracking_url='x', database_url=sys.argv[1])\n"
         "with Registry(Mock(), 'ice_cream', s).locked():\n    print('held', flush=True); time.sleep(60)"
     )

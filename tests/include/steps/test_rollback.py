@@ -11,10 +11,10 @@ import pytest
 from pydantic import SecretStr
 
 from include.database.tables import Reason
+from include.deployment.deployments import Deployments
+from include.deployment.reversal import RejectedError
 from include.errors import FaultError, SettingsError
-from include.registry.versions import Version
-from include.release.deployments import Deployments
-from include.release.reversal import RejectedError
+from include.model_registry.versions import Version
 from include.step import Context
 from include.steps.deploy import Arguments as DeployArguments
 from include.steps.deploy import deploy
@@ -147,7 +147,7 @@ def test_a_model_file_that_is_gone_leaves_what_is_served(factory: Factory) -> No
 
 def test_a_registry_that_is_down_does_not_stop_a_rollback(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given an MLflow that does not answer
-    monkeypatch.setattr("include.registry.tracking.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("include.model_registry.tracking.PAUSE_SECONDS", 0.01)
     nights(factory, 2)
     down = SecretStr(f"http://127.0.0.1:{free_port()}")
     settings = factory.settings.model_copy(update={"tracking_url": down})

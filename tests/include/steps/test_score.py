@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from formats.portable_model import PortableModel
 from include.errors import DataError, LakeError
 from include.modelling.decisions import DECISIONS
 from include.steps.score import Arguments, score
 from include.storage.lake import Dataset, Layer
-from serving.models.model import PortableModel
 from tests.factory import DAY, ROWS, USE_CASE, Factory, features, flight_id, schedule
 
 NIGHTLY = Dataset(Layer.PREDICTIONS, "nightly")

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 
+from formats.portable_model import PortableModel
 from include.errors import DataError, SettingsError, SkippedError
 from include.settings import Settings
 from include.step import Result
 from include.steps.score_intraday import Arguments, score_intraday
 from include.storage.lake import Dataset, Layer
-from serving.models.model import PortableModel
 from tests.factory import DAY, USE_CASE, Factory, features, schedule
 from tests.serving_process import ServingProcess
 

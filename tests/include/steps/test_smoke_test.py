@@ -180,7 +180,7 @@ def test_a_server_that_forgot_its_model_gets_the_previous(factory: Factory) -> N
 def test_a_server_that_is_down_is_a_fault_and_puts_nothing_back(
     factory: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("include.release.serving_api.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("include.deployment.serving_api.PAUSE_SECONDS", 0.01)
     night(factory)
     factory.server.stop()
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from include.errors import CodeError, DataError, FaultError, SettingsError, SkippedError
-from include.registry import tracking
-from include.registry.tracking import open_client
+from include.model_registry import tracking
+from include.model_registry.tracking import open_client
 from include.settings import Settings
 from include.step import Context
 from include.steps.train import Arguments, train

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from formats.manifest import MANIFEST, Manifest
 from include.errors import DataError, LakeError
-from include.storage.lake import MANIFEST, Dataset, Lake, Layer, Manifest, days_between
+from include.storage.lake import Dataset, Lake, Layer, days_between
 from include.storage.store import FileStore, Store
 
 FLIGHTS = Dataset(Layer.RAW, "flights")

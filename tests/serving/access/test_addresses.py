@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serving.access.caller import Scope
 from serving.access.keys import KeyFile
-from serving.release.rollout import without_addresses
+from serving.rollout.rollout import without_addresses
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import TOKEN, ServingProcess
 from tests.waiting import until

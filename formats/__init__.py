@@ -1,0 +1,1 @@
+"""What the pipeline writes and serving reads, or the other way round. It imports neither side."""

@@ -1,0 +1,204 @@
+"""What MLflow keeps of a candidate: one run a night, with everything needed to judge the model later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.model_registry.tracking import reported
+from include.modelling.recipe import Recipe
+from include.settings import PREFIX, Settings
+from include.step import Context
+from include.storage.lake import to_json
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger("nightshift")
+
+RUN_KEY = "run_key"
+_LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "onnx", "onnxruntime", "mlflow")
+_METRICS_AT_ONCE = 1_000  # what MLflow takes in one call
+
+
+@dataclass(frozen=True)
+class DatasetUsed:
+    """A dataset that a model learned from: its address, its days, and one hash over its partitions."""
+
+    name: str
+    uri: str
+    days: int
+    first: str
+    last: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Logbook:
+    """All that is written down of one candidate's night. `run_key` names night, candidate, recipe, data and figures."""
+
+    use_case: str
+    run_key: str
+    day: str
+    recipe: Recipe
+    metrics: Mapping[str, float]
+    datasets: tuple[DatasetUsed, ...]
+    files: Mapping[str, bytes]
+
+
+def logbook(
+    context: Context, hashes: Mapping[str, str], recipe: Recipe, files: Mapping[str, bytes], day: date
+) -> Logbook:
+    """The book of a candidate's night, from the partitions it learned from (with hashes) and the files it published."""
+    # A changed judging window or estimator gives other figures from the same data: that is another run.
+    report = hashlib.sha256(files["report.json"]).hexdigest()
+    return Logbook(
+        use_case=context.use_case.name,
+        run_key=f"{day}/{recipe.name}/{recipe.fingerprint}/{digest({**hashes, 'report': report})[:16]}",
+        day=day.isoformat(),
+        recipe=recipe,
+        metrics=_metrics(json.loads(files["report.json"])),
+        datasets=tuple(_datasets(context, hashes)),
+        files={**files, "manifests.json": to_json(hashes)},
+    )
+
+
+def digest(hashes: Mapping[str, str]) -> str:
+    """One hash over many named ones."""
+    listing = "".join(f"{name}={value}\n" for name, value in sorted(hashes.items()))
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def log_run(client: MlflowClient, settings: Settings, book: Logbook) -> str:
+    """Write a candidate's night into its MLflow run and answer the run's id.
+
+    The run is found again by its key, so that a retry completes it instead of making another. Raises `FaultError` when
+    MLflow does not answer.
+    """
+    with reported(settings.require("tracking_url")):
+        experiment = _experiment(client, settings, book.use_case)
+        run = _run(client, experiment, book)
+        if run.info.status != "FINISHED":
+            _fill(client, run.info.run_id, book)
+        return str(run.info.run_id)
+
+
+def _experiment(client: MlflowClient, settings: Settings, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    if found := client.get_experiment_by_name(name):
+        return _restored(client, found)
+    try:
+        return str(client.create_experiment(name, artifact_location=artifact_root(settings.artifacts, name)))
+    except MlflowException:
+        # Candidates train side by side: another may have made it in between.
+        if found := client.get_experiment_by_name(name):
+            return str(found.experiment_id)
+        raise
+
+
+def _restored(client: MlflowClient, found: Any) -> str:
+    """The experiment's id; one that was deleted is taken back, for MLflow keeps its name and takes no run for it."""
+    if found.lifecycle_stage == "deleted":
+        log.warning("MLflow's experiment %s was deleted; it is restored, with its runs", found.name)
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def artifact_root(artifacts: str, use_case: str) -> str:
+    """Where a use case's plots and files go: `artifacts` as an absolute address, below it the use case's folder."""
+    root = artifacts if "://" in artifacts or artifacts.startswith("mlflow-artifacts:") else _folder(artifacts)
+    return f"{root.rstrip('/')}/{use_case}"
+
+
+def _folder(path: str) -> str:
+    return Path(path).absolute().as_uri()
+
+
+def _run(client: MlflowClient, experiment: str, book: Logbook) -> Any:
+    found = client.search_runs([experiment], f"tags.{RUN_KEY} = '{book.run_key}'", max_results=1)
+    if found:
+        return found[0]
+    tags = {
+        RUN_KEY: book.run_key,
+        "data_day": book.day,
+        "candidate": book.recipe.name,
+        "recipe_fingerprint": book.recipe.fingerprint,
+        "mlflow.source.name": "include.steps.train",
+        "code_revision": code_revision(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in _LIBRARIES},
+    }
+    return client.create_run(experiment, run_name=f"{book.day} {book.recipe.name}", tags=tags)
+
+
+def _fill(client: MlflowClient, run_id: str, book: Logbook) -> None:
+    from mlflow.entities import Metric, Param
+
+    recipe = book.recipe
+    settings = {"estimator": recipe.estimator, "seed": recipe.seed, "inputs": len(recipe.inputs), **recipe.parameters}
+    params = [Param(name, str(value)) for name, value in settings.items()]
+    metrics = [Metric(name, value, 0, 0) for name, value in book.metrics.items()]
+    client.log_batch(run_id, metrics=metrics[:_METRICS_AT_ONCE], params=params)
+    client.log_inputs(run_id, datasets=[_dataset_input(dataset) for dataset in book.datasets])
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in book.files.items():
+            Path(folder, name).write_bytes(content)
+        client.log_artifacts(run_id, folder)
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _dataset_input(dataset: DatasetUsed) -> Any:
+    from mlflow.entities import Dataset, DatasetInput
+
+    profile = {"days": dataset.days, "first": dataset.first, "last": dataset.last}
+    source = json.dumps({"uri": dataset.uri})
+    # MLflow takes 36 characters of a digest; the whole hashes lie in manifests.json beside the plots.
+    entity = Dataset(dataset.name, dataset.digest[:32], "lake", source, profile=json.dumps(profile))
+    return DatasetInput(entity, tags=[])
+
+
+def code_revision() -> str:
+    """The revision that runs: `NIGHTSHIFT_CODE_REVISION`, else the checkout's commit, else `unknown`."""
+    if named := os.environ.get(f"{PREFIX}CODE_REVISION"):
+        return named
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
+    here = Path(__file__).parent
+    answer = subprocess.run([git, "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "unknown"
+
+
+def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    named = {
+        f"{horizon}/{name}": value for horizon, scores in report["scores"].items() for name, value in scores.items()
+    }
+    for number, fold in enumerate(report["folds"], start=1):
+        named |= {f"fold_{number}/{horizon}/auc": scores["auc"] for horizon, scores in fold["scores"].items()}
+    for name, scores in report["slices"].items():
+        named |= {f"slices/{name}/{metric}": scores[metric] for metric in ("auc", "brier", "bias", "rows")}
+    return named | {"rows": report["rows"]}
+
+
+def _datasets(context: Context, hashes: Mapping[str, str]) -> Iterator[DatasetUsed]:
+    lake = context.lake
+    for dataset, names in groupby(sorted(hashes), key=lambda name: name.partition("/date=")[0]):
+        used = {name: hashes[name] for name in names}
+        days = [name.partition("/date=")[2] for name in used]
+        yield DatasetUsed(
+            dataset, lake.store.uri(f"{lake.prefix}/{dataset}"), len(days), days[0], days[-1], digest(used)
+        )

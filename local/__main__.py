@@ -1,0 +1,5 @@
+"""`python -m local up|run|down|status|rollback|backfill|airflow`."""
+
+from local.command import main
+
+main()

@@ -1,0 +1,148 @@
+"""What a person types: `make up`, `run`, `down`, `status`, `rollback`, `backfill`, `airflow`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+from include.errors import ExitCode, StepError
+from include.loopback import reach_directly
+from include.masking import masked
+from include.settings import refuse_unknown_variables
+from include.use_case import first_package, load_use_case
+from local.backfill import backfill
+from local.clearing import Clearing
+from local.following import follow
+from local.nights import nights, replay_unless_decided
+from local.processes import Processes
+from local.run import run
+from local.services import Services, locked, open_services, stop_all
+from local.settings_file import read_settings_file
+from local.stack import REPOSITORY, load_stack
+from local.status import status
+
+STATE = load_stack({}).state
+
+
+def up(services: Services) -> int:
+    """Start the long-lived things, and say where they are and how to log in."""
+    with services.locked():
+        services.require_ports(interfaces=True)
+        services.start_databases()
+        services.start_serving()
+        services.start_interfaces()
+    airflow = services.airflow
+    print(f"\nAirflow  {airflow.url}  (user admin, password {airflow.password})")
+    print(f"MLflow   {services.mlflow.url}  ({services.mlflow.login})")
+    for line in nights(services.stack.use_cases, replay=services.settings.replay, now=datetime.now(UTC)):
+        print(f"nightly  {line}")
+    print(f"serving  {services.serving.url}/openapi.json  (what is served: {services.serving.url}/v1/model)")
+    return ExitCode.DONE
+
+
+def down() -> int:
+    """Stop what this checkout started, and nothing else."""
+    with locked(STATE):
+        for name, left in Processes(STATE / "processes").left_behind().items():
+            print(f"{name} was killed: ending what it left behind ({', '.join(map(str, left))})")
+        stopped = stop_all(STATE)
+    print("\n".join(f"stopped {process.name} (process {process.pid})" for process in stopped) or "nothing was running")
+    return ExitCode.DONE
+
+
+def rollback(services: Services, version: str = "") -> int:
+    """Put the previously served model back, by running the rollback step here and now."""
+    with services.locked():
+        services.require_ports()
+        services.start_databases()
+        services.start_serving()
+    package = first_package(services.stack.use_cases)
+    today = load_use_case(package).spec.last_day
+    argv = [sys.executable, "-m", "include.steps.rollback", "--use-case", package, "--date", today.isoformat()]
+    argv += ["--version", version] if version else []
+    return subprocess.run(argv, env=services.step_environment(), cwd=services.stack.root, check=False).returncode
+
+
+def airflow(services: Services, argv: list[str]) -> int:
+    """Run Airflow's own command line against this stack: `make airflow ARGS="backfill create …"`."""
+    with services.locked():
+        services.start_databases()
+    clearing = Clearing.begun(services.airflow.database_url, argv)
+    command = [sys.executable, "-m", "airflow", *argv]
+    environment = services.airflow.environment()
+    code = subprocess.run(command, env=environment, cwd=services.stack.root, check=False).returncode
+    if clearing and code == 0:
+        print(clearing.told())
+    return code
+
+
+def main() -> None:
+    """Run one command; an error is one line, and its exit code says whose fault it is."""
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("down", help=down.__doc__)
+    for name, does in (("up", up), ("status", status)):
+        commands.add_parser(name, help=does.__doc__).set_defaults(does=lambda services, _, does=does: does(services))
+    back = commands.add_parser("rollback", help=rollback.__doc__)
+    back.add_argument("--version", default="", help="the version to put back; the previous one if not given")
+    back.set_defaults(does=lambda services, given: rollback(services, given.version))
+    night = commands.add_parser("run", help=run.__doc__)
+    night.add_argument("--date", default="", help="the data day, YYYY-MM-DD")
+    night.add_argument("--force", action="store_true", help="publish again what is published")
+    night.set_defaults(does=lambda services, given: run(services, given.date, force=given.force))
+    past = commands.add_parser("backfill", help=backfill.__doc__)
+    past.add_argument("--first", default="", help="the first data day, YYYY-MM-DD")
+    past.add_argument("--last", default="", help="the last data day, YYYY-MM-DD")
+    past.add_argument("--force", action="store_true", help="run days again that have succeeded")
+    past.set_defaults(does=lambda services, given: backfill(services, given.first, given.last, force=given.force))
+    own = commands.add_parser("airflow", help=airflow.__doc__)
+    own.add_argument("argv", nargs=argparse.REMAINDER)
+    own.set_defaults(does=lambda services, given: airflow(services, given.argv))
+    arguments = parser.parse_args()
+    # Whatever the locale: what our files and our children say is UTF-8, and a terminal that lacks a sign shows another.
+    os.environ["PYTHONUTF8"] = "1"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    for signum in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal must leave nothing behind either
+        signal.signal(signum, signal.default_int_handler)
+    try:
+        os.chdir(REPOSITORY)
+        code = down() if arguments.command == "down" else arguments.does(_services(arguments.command), arguments)
+    except StepError as error:
+        print(masked(f"nightshift: {error}"), file=sys.stderr)
+        code = error.exit_code
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.DONE
+    except KeyboardInterrupt:
+        print("nightshift: interrupted; `make status` says what is still running", file=sys.stderr)
+        code = 130
+    raise SystemExit(int(code))
+
+
+def _services(command: str) -> Services:
+    """The stack as it runs, and as this shell describes it where nothing runs."""
+    refuse_unknown_variables(os.environ)
+    settings_file = read_settings_file(REPOSITORY / "airflow_settings.yaml")
+    running = Processes(STATE / "processes").all()
+    followed = follow(os.environ, running, settings_file.effective)
+    if command == "status":
+        print("".join(masked(f"note     {line}\n") for line in followed.differing), end="")
+    else:
+        followed.require_same()
+        if followed.taken and command != "airflow":
+            print(f"  as the running stack was started: {', '.join(sorted(followed.taken))} (`make status` shows them)")
+    for name in set(os.environ) - set(followed.environment):
+        del os.environ[name]
+    os.environ.update(followed.environment)
+    if command == "up":
+        replay_unless_decided(os.environ, settings_file.variables)
+    stack = load_stack()
+    reach_directly(stack.reachable_host)
+    return open_services(stack)

@@ -1,0 +1,97 @@
+"""`make run`: one night, from nothing to a served answer."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from include.deployment.serving_api import ServingApi
+from include.errors import ExitCode
+from include.step_specs import NIGHTLY
+from include.storage.lake import Dataset, Lake, Layer
+from include.use_case import UseCaseSpec, first_package, load_use_case
+from local.days import data_day
+from local.journal import Journal, Task
+from local.night import Night, Tail, TestedNight, begin
+from local.progress import follow
+from local.services import Services
+from local.summary import Summary, airflow_share
+
+
+def run(services: Services, date: str, use_case: str = "", *, force: bool = False) -> int:
+    """Run the nightly DAG of a use case for a data day, show it, and sum it up."""
+    package = use_case or first_package(services.stack.use_cases)
+    spec = load_use_case(package).spec
+    day = data_day(date, spec, replay=services.settings.replay, now=datetime.now(UTC))
+    console = Console(highlight=False)
+    lake = Lake.open(services.settings, spec.name)
+    if not has_night(lake, spec) and (code := refused(package, console)) is not ExitCode.DONE:
+        return code
+    with services.locked():
+        services.require_ports()
+        services.start_databases()
+        services.start_serving()
+    journal = Journal(
+        services.airflow.database_url,
+        f"{spec.name}_nightly_training",
+        tuple(step.name for step in NIGHTLY),
+        spec.candidates,
+        lake,
+    )
+    console.print(f"\n[bold]{journal.dag_id}[/], data day {day}")
+    with alone(services, console):
+        night = begin(services.airflow, journal, spec, day, force=force)
+        tasks = follow(night, console)
+        wall = (datetime.now(UTC) - night.started).total_seconds()
+    if not night.succeeded():
+        _lament(console, night, tasks, wall)
+        return 1
+    token = (services.stack.secrets / "serving-token").read_text(encoding="utf-8")
+    Summary(lake, spec, day, ServingApi(services.settings.serving_url, token, spec.name)).print(console, tasks, wall)
+    return ExitCode.DONE
+
+
+def has_night(lake: Lake, spec: UseCaseSpec) -> bool:
+    """Whether a night of the use case has come to its end: a package that has is not looked at before each run."""
+    return any(lake.days(Dataset(Layer.PREDICTIONS, horizon.name)) for horizon in spec.horizons)
+
+
+def refused(package: str, console: Console) -> ExitCode:
+    """Print the mistakes of a package that a night would run into, if it has some."""
+    from include.check.command import static_verdict  # only now: most runs are not the first
+
+    verdict = static_verdict(package)
+    if verdict.exit_code is not ExitCode.DONE:
+        console.print("\n".join(verdict.lines()), markup=False, soft_wrap=True)
+    return verdict.exit_code
+
+
+@contextmanager
+def alone(services: Services, console: Console) -> Iterator[None]:
+    """One `make run` at a time: a second one waits, then finds done what the first one did."""
+    with (services.stack.state / "run.lock").open("w", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print("another `make run` is under way; waiting for it to end")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _lament(console: Console, night: Night, tasks: list[Task], wall: float) -> None:
+    """Which step failed, its own one line, and where its log is."""
+    failed = [task for task in tasks if task.state == "failed"]
+    for task in failed:
+        why = task.report.get("error") or next(reversed(Tail(night.log).lines()), "it left no word")
+        console.print(f"\n[red]✘ {task.name} failed:[/] ", end="")
+        console.print(why, markup=False, soft_wrap=True)
+    if not failed:
+        console.print("\n[red]✘ the run failed before any step did[/]")
+        if isinstance(night, TestedNight):
+            console.print(night.last_words(), markup=False, soft_wrap=True)
+    console.print(f"  {airflow_share(tasks, wall)}")
+    console.print(f"  log: {night.log}", soft_wrap=True)

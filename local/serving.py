@@ -1,0 +1,82 @@
+"""The serving API on this machine: its process, and the questions the stack asks it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from include.errors import FaultError
+from include.use_case import first_package, load_use_case
+from local.http import ask, is_up
+from local.ports import require_free
+from local.processes import Process, Processes
+from local.stack import Stack
+
+SERVER = "serving"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The server that answers predictions, and keeps what it serves in a folder of its own."""
+
+    stack: Stack
+    token: str
+    url: str
+    s3_endpoint: str | None
+    lake: str
+    processes: Processes
+
+    def require_port(self) -> None:
+        """Refuse when something else listens where the server is to."""
+        if not self.processes.running(SERVER):
+            port = self.stack.serving_port
+            require_free(self.stack.host, port, service="serving", variable="NIGHTSHIFT_SERVING_PORT")
+
+    def start(self) -> Process:
+        """Start the server; it is not yet ready when this returns."""
+        if running := self.processes.running(SERVER):
+            return running
+        self.require_port()
+        port = self.stack.serving_port
+        package = first_package(self.stack.use_cases)
+        looked_up = {"SERVING_LAKE": self.lake, "SERVING_USE_CASE": load_use_case(package).name}
+        given = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
+        environment = (
+            looked_up
+            | given
+            | {
+                "SERVING_HOST": self.stack.host,
+                "SERVING_PORT": str(port),
+                "SERVING_TOKEN": self.token,
+                "SERVING_STATE": str(self.stack.state / "serving"),
+                "PYTHONPATH": str(self.stack.root),
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
+        if self.s3_endpoint:
+            environment["SERVING_S3_ENDPOINT"] = self.s3_endpoint
+        return self.processes.start(
+            SERVER,
+            [sys.executable, "-m", "serving"],
+            environment=environment,
+            folder=self.stack.root,
+            log=self.stack.logs / f"{SERVER}.log",
+        )
+
+    def healthy(self) -> bool:
+        """Whether the server answers at all."""
+        return is_up(f"{self.url}/healthz")
+
+    def model(self) -> dict[str, Any] | None:
+        """What is served: version, sha256, uri, use case and since when; None if nothing is, or no server answers."""
+        try:
+            return dict(ask(f"{self.url}/v1/model", seconds=5))
+        except FaultError:
+            return None
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The server's answer for rows of features."""
+        return dict(ask(f"{self.url}/v1/predict", method="POST", body={"rows": list(rows)}, seconds=10))

@@ -1,1 +1,0 @@
-"""The portable model file: fetched, read, asked."""

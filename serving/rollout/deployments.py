@@ -1,0 +1,168 @@
+"""What was served when, by whom and with which figures: a bounded file, and the answers made of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serving.access.caller import is_known
+from serving.rollout.rollout import InService, Rollout, without_addresses
+from serving.rollout.state import StateFolder
+
+FILE = "deployments.jsonl"
+KEPT = 1000
+"""So many events are kept at least, and at most twice as many: about 1 MB."""
+
+
+class Event(StrEnum):
+    """What happened."""
+
+    DEPLOYED = "deployed"
+    """It serves from now on, at once: no rollout was asked for, or nothing served before."""
+    PROMOTED = "promoted"
+    """It serves from now on, after a rollout."""
+    ROLLED_BACK = "rolled_back"
+    """A rollout did not hold its limits; `instead_of` serves on."""
+    ABORTED = "aborted"
+    """A rollout was cut short; `instead_of` serves on, or what was put into service at once."""
+    WITHDRAWN = "withdrawn"
+    """It was taken out, and nothing serves from now on."""
+
+
+class Record(BaseModel):
+    """One event, at an instant in UTC."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    at: datetime
+    event: Event
+    version: str
+    sha256: str
+    uri: str
+    use_case: str
+    by: str = ""
+    instead_of: str | None = None
+    rollout: str | None = None
+    reason: str = ""
+    metrics: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        entry: InService,
+        event: Event,
+        at: datetime,
+        *,
+        rollout: Rollout | None = None,
+        by: str | None = None,
+        reason: str = "",
+        metrics: Mapping[str, Any] | None = None,
+    ) -> Record:
+        """An event of a version."""
+        return cls(
+            at=at,
+            event=event,
+            version=entry.version,
+            sha256=entry.sha256,
+            uri=entry.uri,
+            use_case=entry.use_case,
+            by=entry.by if by is None else by,
+            instead_of=rollout.instead_of if rollout else None,
+            rollout=rollout.id if rollout else None,
+            reason=reason,
+            metrics=dict(metrics or {}),
+        )
+
+    def told(self, known: bool) -> Record:
+        """What is told of it; where model files lie only to a caller who is known."""
+        if known:
+            return self
+        return self.model_copy(update={"uri": "", "reason": without_addresses(self.reason, self.uri)})
+
+
+class History:
+    """The events in `deployments.jsonl`, oldest first; whoever adds one holds the state folder's lock."""
+
+    def __init__(self, folder: StateFolder) -> None:
+        self._folder = folder
+        self._path: Path = folder.path / FILE
+
+    def records(self) -> list[Record]:
+        """Every event that is kept, oldest first; a line that was torn by a crash is left out."""
+        try:
+            lines = self._path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        return [record for line in lines if (record := _record(line)) is not None]
+
+    def add(self, record: Record) -> None:
+        """Keep an event, so that it survives a power cut; the oldest ones go when there are too many."""
+        line = record.model_dump_json().encode() + b"\n"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab+") as file:
+            file.write(line if _is_whole(file) else b"\n" + line)
+            file.flush()
+            os.fsync(file.fileno())
+        kept = self.records()
+        if len(kept) > 2 * KEPT:
+            newest = b"".join(one.model_dump_json().encode() + b"\n" for one in kept[-KEPT:])
+            self._folder.replace(FILE, newest)
+
+
+def _is_whole(file: Any) -> bool:
+    """Whether the last line of a file ended before whoever wrote it did."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return bool(file.read(1) == b"\n")
+
+
+def _record(line: bytes) -> Record | None:
+    try:
+        return Record.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+class Deployments(BaseModel):
+    """What was served when, newest first."""
+
+    deployments: list[Record]
+
+
+class Current(BaseModel):
+    """What is served now, and the last rollout: under way, or how it ended."""
+
+    serving: InService | None
+    rollout: Rollout | None
+
+
+def router(folder: StateFolder, history: History) -> APIRouter:
+    """`GET /v1/deployments` and `GET /v1/deployments/current`: the same from every worker."""
+    routes = APIRouter(tags=["deployments"])
+
+    @routes.get("/v1/deployments", summary="What was served when")
+    def deployments(request: Request, limit: Annotated[int, Query(ge=1, le=2 * KEPT)] = 100) -> Deployments:
+        """The newest events, by whom, why and with which figures; addresses only for who shows a credential."""
+        newest = history.records()[: -limit - 1 : -1]
+        return Deployments(deployments=[record.told(is_known(request.scope)) for record in newest])
+
+    @routes.get("/v1/deployments/current", summary="What is served now, and the last rollout")
+    def current(request: Request) -> Current:
+        """Who waits for a rollout asks until its phase is promoted, rolled_back or aborted."""
+        known = is_known(request.scope)
+        try:
+            serving = folder.current()
+        except (OSError, ValidationError):
+            serving = None
+        rollout = folder.change().rollout
+        return Current(serving=serving and serving.told(known), rollout=rollout and rollout.told(known))
+
+    return routes

@@ -1,0 +1,27 @@
+"""A model in service, or on trial: what answers one request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from formats.portable_model import PortableModel
+from serving.rollout.rollout import InService
+
+Answers = NDArray[np.float64]
+Probabilities = Sequence[float] | Answers
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model and the name it goes by; requests hold one while they run, so a swap never mixes two.
+
+    `instead` is the proven version that answers where this one, still on trial, fails.
+    """
+
+    entry: InService
+    model: PortableModel
+    instead: Served | None = None

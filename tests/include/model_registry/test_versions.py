@@ -1,0 +1,115 @@
+"""The registry without a lock between its writers, and what a rejected version still is."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.model_registry.versions import Alias, Draft, Registry, Role
+from include.modelling.recipe import Estimator, Recipe
+from include.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without a version."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    Registry.open(Settings(tracking_url=f"sqlite:///{path}"), "flight_delay").versions()
+    return path
+
+
+@pytest.fixture
+def registry(tmp_path: Path, database: Path) -> Registry:
+    """A registry without versions."""
+    path = shutil.copy(database, tmp_path / "mlflow.db")
+    return Registry.open(Settings(tracking_url=f"sqlite:///{path}"), "flight_delay")
+
+
+def draft(registry: Registry, through: date, **changed: Any) -> Draft:
+    run = registry.client.create_run("0").info.run_id
+    values: dict[str, Any] = {
+        "run_key": f"{through}/trees/{changed.get('sha256', 'ab')}",
+        "night": through,
+        "trained_through": through,
+        "candidate": "trees",
+        "recipe": Recipe("trees", Estimator.HIST_GRADIENT_BOOSTING, ("hour",), {"max_iter": 5}),
+        "role": Role.NIGHTLY,
+        "approved": True,
+        "model_uri": "file:///lake/models/ab.onnx",
+        "sha256": "ab",
+        "mlflow_run": run,
+    }
+    return Draft(**values | changed)
+
+
+def test_an_empty_registry_has_nobody(registry: Registry) -> None:
+    assert registry.versions() == []
+    assert registry.champion() is None
+    assert registry.newest_before(date(2014, 1, 1)) is None
+
+
+def test_a_version_comes_back_as_it_was_registered(registry: Registry) -> None:
+    given = draft(registry, date(2013, 9, 30))
+
+    version = registry.register(given)
+
+    assert registry.versions() == [version]
+    assert version.recipe == given.recipe
+    assert (version.version, version.trained_through, version.approved) == ("1", date(2013, 9, 30), True)
+
+
+def test_of_two_writers_without_a_lock_both_end_with_the_same_version(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given another run that registers the same model between our look and our write
+    given = draft(registry, date(2013, 9, 30))
+    create = registry.client.create_model_version
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(registry.client, "create_model_version", create)
+        create(*arguments, **named)
+        return create(*arguments, **named)
+
+    monkeypatch.setattr(registry.client, "create_model_version", late)
+
+    # When we register
+    version = registry.register(given)
+
+    # Then the one of them that came first is the only one
+    assert registry.versions() == [version]
+    assert version.version == "1"
+
+
+def test_a_version_that_has_seen_the_day_does_not_predict_it(registry: Registry) -> None:
+    seen = registry.register(draft(registry, date(2013, 9, 30)))
+    older = registry.register(draft(registry, date(2013, 9, 16), role=Role.BACKTEST))
+
+    assert registry.newest_before(date(2013, 10, 1)) == seen
+    assert registry.newest_before(date(2013, 9, 30)) == older
+    assert registry.newest_before(date(2013, 9, 16)) is None
+
+
+def test_unapproved_and_rejected_versions_predict_nothing(registry: Registry) -> None:
+    good = registry.register(draft(registry, date(2013, 9, 28)))
+    registry.register(draft(registry, date(2013, 9, 30), approved=False))
+    bad = registry.register(draft(registry, date(2013, 9, 29)))
+    registry.set_alias(Alias.CHAMPION, bad)
+
+    registry.reject(bad, "wrong answers")
+
+    assert registry.newest_before(date(2013, 10, 1)) == good
+    assert registry.champion() is not None
+    assert registry.champion().rejected == "wrong answers"  # type: ignore[union-attr]
+
+
+def test_more_versions_than_fit_a_page_are_all_found(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.model_registry.versions._PAGE", 2)
+    days = [date(2013, 9, day) for day in range(1, 6)]
+    for day in days:
+        registry.register(draft(registry, day))
+
+    assert [version.trained_through for version in registry.versions()] == days

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from formats.rollout_plan import Plan
 from include.check.finding import Finding
 from include.check.parts import Parts
-from include.deployment.lookup import Lookup
 from include.modelling.recipe import Estimator, Gates, Recipe
+from include.predictions.lookup import Lookup
 from include.quality.contract import Column, Contract, Kind
 from include.use_case import UseCase, UseCaseSpec
 

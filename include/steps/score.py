@@ -10,9 +10,9 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from formats.lookup import FILE as LOOKUP
 from formats.manifest import Manifest
 from include import identity
-from include.deployment.lookup import FILE as LOOKUP
 from include.errors import DataError
 from include.model_registry.versions import Registry, Version
 from include.modelling.decisions import DECISIONS

@@ -19,6 +19,7 @@ import msgspec
 from pydantic import Field
 
 from formats.errors import ServingError
+from formats.lookup import is_lookup
 from formats.manifest import Manifest
 from serving.chain.lake import Lake, open_lake
 from serving.errors import FetchError, NotFoundError, NotYetError
@@ -26,7 +27,6 @@ from serving.settings import ServingSettings
 
 PREDICTIONS = "predictions"
 INTRADAY = "intraday"
-LOOKUP = "lookup-"
 MANIFEST_BYTES = 2**20
 LOOKUP_BYTES = 64 * 2**20
 """A day of 1,000 flights has 150 kB."""
@@ -253,7 +253,7 @@ def _read(lake: Lake, name: str, tag: str) -> _Part:
     """A partition's lookup; `FetchError` when it is not what its manifest says."""
     try:
         manifest = msgspec.json.decode(lake.read(name, MANIFEST_BYTES), type=Manifest)
-        file = next((file for file in manifest.files if _is_lookup(file.name)), None)
+        file = next((file for file in manifest.files if is_lookup(file.name)), None)
         if file is None:
             return _Part(tag)
         content = lake.read(f"{PurePosixPath(name).parent}/{file.name}", min(file.size, LOOKUP_BYTES))
@@ -263,10 +263,6 @@ def _read(lake: Lake, name: str, tag: str) -> _Part:
         return _Part(tag, _flights(lookup.predictions, _horizon(name)), _locations(lookup.locations), _readings(lookup))
     except (msgspec.MsgspecError, ValueError, KeyError) as error:
         raise FetchError(f"the lookup cannot be understood: {error}; publish it again with --force") from None
-
-
-def _is_lookup(name: str) -> bool:
-    return name.startswith(LOOKUP) and name.endswith(".json") and "/" not in name
 
 
 def _flights(columns: _Columns, horizon: str) -> list[FlightDelay]:

@@ -1,8 +1,7 @@
 """Some of what was asked and answered, kept in the lake for drift and quality.
 
-A sample is a line of JSON in `samples/<use case>/date=YYYY-MM-DD/<time>-<random>.jsonl.gz`, and its date is that of the
-answer in UTC. A segment appears whole, by a rename or one PUT, when it is large or old enough or its day is over.
-Nothing here is waited for by a request: what cannot be kept is dropped and counted.
+A segment of samples (formats/sample.py) appears whole, by a rename or one PUT, when it is large or old enough or its
+day is over. No request waits for anything here: what cannot be kept is dropped and counted.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from random import random
 from typing import Any, Protocol
-from urllib.parse import quote, unquote, urlparse
+from urllib.parse import unquote, urlparse
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from formats.sample import SUFFIX, Sample, day_folder
 from serving.errors import FetchError
 
 QUEUE_BYTES = 8 * 2**20
@@ -39,21 +39,6 @@ RETRY_SECONDS = 5.0
 DRAIN_SECONDS = 5.0
 
 log = logging.getLogger("serving")
-
-
-class Sample(msgspec.Struct, gc=False):
-    """One row that was asked, and its answer: the record of a segment.
-
-    `at` is when it was answered (UTC), `row` its place in the request from 0, `inputs` the raw values as sent, except
-    that true and false are 1 and 0, as they are to the model: a column of mixed kinds is hard to read.
-    """
-
-    at: datetime
-    version: str
-    request_id: str
-    row: int
-    inputs: dict[str, Any]
-    probability: float
 
 
 class Rows(msgspec.Struct):
@@ -163,8 +148,7 @@ class Segment:
     def name(self) -> str:
         """A name that no other segment has, in order of time."""
         now = datetime.now(UTC)
-        folder = f"samples/{quote(self.use_case, safe='')}/date={self.day.isoformat()}"
-        return f"{folder}/{now:%H%M%S%f}-{secrets.token_hex(4)}.jsonl.gz"
+        return f"{day_folder(self.use_case, self.day)}/{now:%H%M%S%f}-{secrets.token_hex(4)}{SUFFIX}"
 
     def content(self) -> bytes:
         """The lines, compressed."""

@@ -15,7 +15,7 @@ import httpx
 import msgspec
 import pytest
 
-from include.deployment.samples import samples
+from include.predictions.samples import samples
 from include.settings import Settings
 from include.storage.lake import Lake
 from include.storage.store import open_store

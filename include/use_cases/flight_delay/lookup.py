@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 from pyarrow import csv
 
-from include.deployment.lookup import Lookup
 from include.errors import FaultError
+from include.predictions.lookup import Lookup
 from include.use_cases.flight_delay.sources import PACKAGE, WEATHER, package_folder
 
 FROM = {"faa": "code", "name": "name", "lat": "latitude", "lon": "longitude", "tzone": "time_zone"}

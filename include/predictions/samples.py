@@ -1,14 +1,6 @@
-"""What serving was asked and what it answered: the samples that serving/telemetry/sampling.py leaves in the lake.
+"""What serving was asked and what it answered, as tables.
 
-A sample is one row of one answered request:
-
-- `at`: when it was answered (UTC); the partition `date=` is this one's.
-- `version`: the model version that answered; `request_id`: of which request, and `row`: its place in it, from 0.
-- `inputs`: the raw feature values as they were sent, null where one was not known, true and false as 1 and 0.
-- `probability`: what was answered.
-
-Files appear whole and are never changed, so no manifest is needed: whatever is there can be read. A worker that is
-killed takes with it what it had not published yet, at most `SERVING_SAMPLE_SECONDS` of samples.
+A worker that is killed takes with it what it had not published yet, at most `SERVING_SAMPLE_SECONDS` of samples.
 """
 
 from __future__ import annotations
@@ -17,14 +9,13 @@ import gzip
 import io
 from datetime import date
 from pathlib import PurePosixPath
-from urllib.parse import quote
 
 import pyarrow as pa
 from pyarrow import json as arrow_json
 
+from formats.sample import SUFFIX, day_folder, use_case_folder
 from include.storage.lake import Lake
 
-SUFFIX = ".jsonl.gz"
 SCHEMA = pa.schema(
     [
         ("at", pa.timestamp("us", "UTC")),
@@ -41,7 +32,7 @@ def samples(lake: Lake, day: date) -> pa.Table:
 
     A version that takes other inputs than another one has null in those it does not. No samples: no rows, no `inputs`.
     """
-    parts = [_read(lake.store.read(name)) for name in lake.store.names(folder(lake.prefix, day)) if _whole(name)]
+    parts = [_read(lake.store.read(name)) for name in lake.store.names(day_folder(lake.prefix, day)) if _whole(name)]
     if not parts:
         return SCHEMA.empty_table()
     return pa.concat_tables(parts, promote_options="permissive").sort_by("at")
@@ -49,18 +40,9 @@ def samples(lake: Lake, day: date) -> pa.Table:
 
 def days(lake: Lake) -> list[date]:
     """The days of which there are samples, in order."""
-    names = lake.store.names(f"samples/{_name(lake.prefix)}")
+    names = lake.store.names(use_case_folder(lake.prefix))
     found = {PurePosixPath(name).parent.name.removeprefix("date=") for name in names if _whole(name)}
     return sorted(map(date.fromisoformat, found))
-
-
-def folder(use_case: str, day: date) -> str:
-    """Where the samples of a day lie."""
-    return f"samples/{_name(use_case)}/date={day.isoformat()}"
-
-
-def _name(use_case: str) -> str:
-    return quote(use_case, safe="")
 
 
 def _whole(name: str) -> bool:

@@ -1,7 +1,4 @@
-"""What serving looks up: a partition's predictions, their places and the sensor readings they used, as one JSON file.
-
-serving reads no Parquet. `lookup.json` lies beside it in the same partition, under the same manifest.
-"""
+"""A partition's lookup: its predictions, their places and the sensor readings they used, as one JSON file."""
 
 from __future__ import annotations
 
@@ -13,13 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from formats.lookup import LOCATION
 from include.errors import DataError
 
-FILE = "lookup.json"
 AS_OF = "as_of"
 SENSOR_AT = "sensor_at"
-LOCATION = ("code", "name", "latitude", "longitude", "time_zone")
-"""The columns of a location: text, text, degrees, degrees, IANA name."""
 
 _MICROSECONDS = 60_000_000
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from include.deployment.samples import SCHEMA, days, samples
+from include.predictions.samples import SCHEMA, days, samples
 from include.settings import Settings
 from include.storage.lake import Lake
 from include.storage.store import open_store

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from include.deployment.lookup import Lookup
 from include.errors import DataError
+from include.predictions.lookup import Lookup
 from include.use_case import load_use_case
 from include.use_cases.flight_delay.lookup import LOOKUP, airports
 

@@ -50,8 +50,12 @@ lint: $(STAMP) ## check style and types
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
+# A file's tests stay together, as they share servers; the files that need most begin first (tests/conftest.py).
+TEST_WORKERS ?= 2
+PYTEST := $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: lint ## lint, types and tests
-	@$(PYTHON) -m pytest
+	@$(PYTEST)
 
 bench: bench-parse $(STAMP) ## features rows/s beside DuckDB, and the parse time of the DAG files
 	@$(PYTHON) -m benchmarks.features

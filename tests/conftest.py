@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 import tempfile
 import uuid
 import warnings
@@ -21,7 +22,19 @@ if TYPE_CHECKING:
 
     from tests.serving_process import ServingProcess
 
+# A worker of pytest-xdist is a `python -c`. PySpark takes that for its own doctests and ends the process.
+sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
+TIERS = {"airflow", "spark", "stack"}
+
 reach_directly()  # the servers of the tests are on this machine, wherever they are run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole files in the order of what they need, most first: the short ones then fill what time is left."""
+    needs: dict[Path, set[str]] = {}
+    for item in items:
+        needs.setdefault(item.path, set()).update(TIERS & {mark.name for mark in item.iter_markers()})
+    items.sort(key=lambda item: -len(needs[item.path]))
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from sqlalchemy import select, update
 from include.database.tables import Tables
 from include.errors import DataError, ExitCode, StepError
 from include.excerpt import printable
-from include.ingestion.brokers.broker import Broker, Message, open_broker
+from include.ingestion.brokers.address import open_broker
+from include.ingestion.brokers.broker import Broker, Message
 from include.ingestion.records import DeadLetterRow
 from include.settings import Settings, load_settings
 

@@ -13,7 +13,8 @@ from pydantic import AwareDatetime, Field
 
 from include.errors import SettingsError
 from include.ingestion.breaker import Breaker
-from include.ingestion.brokers.broker import Broker, BrokerError, Producer, open_broker
+from include.ingestion.brokers.address import open_broker
+from include.ingestion.brokers.broker import Broker, BrokerError, Producer
 from include.ingestion.collector import DAYS_AROUND, Lateness, Release, publish, releases, within
 from include.ingestion.shift import Shift
 from include.ingestion.topics import Topic, instant

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime
 
 from include.database.address import libpq_url
 from include.errors import FaultError, SettingsError, SkippedError
-from include.ingestion.brokers.broker import open_broker
+from include.ingestion.brokers.address import open_broker
 from include.ingestion.ledger import Ledger
 from include.ingestion.shift import Shift
 from include.ingestion.timetable import load_timetable

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from typing import NamedTuple, Protocol
 
 from include.errors import FaultError
-
-if TYPE_CHECKING:
-    from include.settings import Settings
-
 
 BATCH_BYTES = 32 << 20
 """A batch is not added to once it is as large as this, however few its messages."""
@@ -125,15 +120,3 @@ class Broker(Protocol):
 
         A broker that does so by itself has nothing to do here.
         """
-
-
-def open_broker(settings: Settings) -> Broker:
-    """The broker that NIGHTSHIFT_BROKER names: a folder, `file://…`, `s3://…` or `kafka://host:port,…`."""
-    if urlsplit(settings.broker).scheme == "kafka":
-        from include.ingestion.brokers.kafka import KafkaBroker, connection
-
-        return KafkaBroker(connection(settings))
-    from include.ingestion.brokers.landing import LandingBroker
-    from include.storage.store import open_store
-
-    return LandingBroker(open_store(settings.broker, s3_endpoint=settings.s3_endpoint))

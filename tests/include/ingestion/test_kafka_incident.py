@@ -12,7 +12,8 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from include.ingestion.brokers.broker import Broker, Message, open_broker
+from include.ingestion.brokers.address import open_broker
+from include.ingestion.brokers.broker import Broker, Message
 from include.settings import Settings
 from tests.include.ingestion.site import HeldCommits, Site
 from tests.kafka_server import KafkaServer

@@ -103,6 +103,6 @@ def test_tables_that_cannot_be_read_say_why_and_what_helps(stored: Site) -> None
 
 
 def test_landing_broker_is_the_default() -> None:
-    from include.ingestion.brokers.broker import open_broker
+    from include.ingestion.brokers.address import open_broker
 
     assert isinstance(open_broker(Settings()), LandingBroker)

@@ -13,7 +13,8 @@ from confluent_kafka import Producer as RawProducer
 from confluent_kafka import TopicPartition
 
 from include.errors import SettingsError
-from include.ingestion.brokers.broker import Broker, BrokerError, Consumer, Message, Received, open_broker
+from include.ingestion.brokers.address import open_broker
+from include.ingestion.brokers.broker import Broker, BrokerError, Consumer, Message, Received
 from include.ingestion.brokers.kafka import KafkaBroker, KafkaConsumer, connection
 from include.settings import KafkaMechanism, KafkaSecurity, Settings
 from tests.certificates import Authority

@@ -21,7 +21,7 @@ from include.settings import Settings
 from include.step import Context
 from include.storage.lake import Dataset, Lake, Layer
 from include.use_case import load_use_case
-from include.use_cases.flight_delay.sources import WEATHER
+from include.use_cases.flight_delay.lookup import SENSOR
 from tests.portable_files import portable_bytes
 from tests.serving_process import TOKEN, ServingProcess
 
@@ -159,7 +159,7 @@ def features(day: date, rows: int = ROWS) -> pa.Table:
         "weather_age": pa.array([9.0] * rows, pa.float64()),
     }
     # An observation is its station's: JFK's temperature is 61 °F, and its anemometer is broken.
-    body |= {name: pa.array([60.0 + number % 3 for number in order], pa.float64()) for name in WEATHER.values()}
+    body |= {name: pa.array([60.0 + number % 3 for number in order], pa.float64()) for name in SENSOR}
     body["wind_speed"] = pa.array([None if number % 3 == 1 else 10.0 for number in order], pa.float64())
     return pa.table(body)
 

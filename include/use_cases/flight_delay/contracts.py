@@ -22,6 +22,19 @@ _FLIGHT = (
     Column("distance", Kind.NUMBER, minimum=1, maximum=12_000, note="miles"),
 )
 
+WEATHER = (
+    Column("temperature", Kind.NUMBER, False, minimum=-60, maximum=130, note="°F"),
+    Column("dew_point", Kind.NUMBER, False, minimum=-60, maximum=100, note="°F"),
+    Column("humidity", Kind.NUMBER, False, minimum=0, maximum=100, note="%"),
+    Column("wind_direction", Kind.NUMBER, False, minimum=0, maximum=360, note="degrees"),
+    Column("wind_speed", Kind.NUMBER, False, minimum=0, maximum=150, note="mph"),
+    Column("wind_gust", Kind.NUMBER, False, minimum=0, maximum=200, note="mph; none: no gusts"),
+    Column("precipitation", Kind.NUMBER, False, minimum=0, maximum=10, note="inches"),
+    Column("pressure", Kind.NUMBER, False, minimum=870, maximum=1085, note="millibars"),
+    Column("visibility", Kind.NUMBER, False, minimum=0, maximum=20, note="miles"),
+)
+"""What a station measures. All of it may be missing."""
+
 RAW = {
     "schedule": Contract(
         "schedule",
@@ -52,15 +65,7 @@ RAW = {
             Column("origin", Kind.TEXT, one_of=ORIGINS),
             Column("observed_at", Kind.INSTANT, note="the hour the observation stands for"),
             Column("known_at", Kind.INSTANT, note="when that hour is over: nobody could have used it before"),
-            Column("temperature", Kind.NUMBER, required=False, minimum=-60, maximum=130, note="°F"),
-            Column("dew_point", Kind.NUMBER, required=False, minimum=-60, maximum=100, note="°F"),
-            Column("humidity", Kind.NUMBER, required=False, minimum=0, maximum=100, note="%"),
-            Column("wind_direction", Kind.NUMBER, required=False, minimum=0, maximum=360, note="degrees"),
-            Column("wind_speed", Kind.NUMBER, required=False, minimum=0, maximum=150, note="mph"),
-            Column("wind_gust", Kind.NUMBER, required=False, minimum=0, maximum=200, note="mph; none: no gusts"),
-            Column("precipitation", Kind.NUMBER, required=False, minimum=0, maximum=10, note="inches"),
-            Column("pressure", Kind.NUMBER, required=False, minimum=870, maximum=1085, note="millibars"),
-            Column("visibility", Kind.NUMBER, required=False, minimum=0, maximum=20, note="miles"),
+            *WEATHER,
         ),
         key=("origin", "observed_at"),
         day="observed_at",

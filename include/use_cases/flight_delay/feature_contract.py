@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from include.quality.contract import Column, Contract, Kind
-from include.use_cases.flight_delay.contracts import AIRPORT, ORIGINS
+from include.use_cases.flight_delay.contracts import AIRPORT, ORIGINS, WEATHER
 
 CATEGORIES = ("carrier", "origin")
 """Inputs that are names, not amounts. A destination's name is left out: its rates say more with fewer values."""
@@ -88,15 +88,7 @@ _AIRCRAFT = (
 
 _WEATHER = (
     Column("weather_age", Kind.NUMBER, False, minimum=0, maximum=360, note="minutes since the observation was known"),
-    Column("temperature", Kind.NUMBER, False, minimum=-60, maximum=130, note="°F"),
-    Column("dew_point", Kind.NUMBER, False, minimum=-60, maximum=100, note="°F"),
-    Column("humidity", Kind.NUMBER, False, minimum=0, maximum=100, note="%"),
-    Column("wind_direction", Kind.NUMBER, False, minimum=0, maximum=360, note="degrees"),
-    Column("wind_speed", Kind.NUMBER, False, minimum=0, maximum=150, note="mph"),
-    Column("wind_gust", Kind.NUMBER, False, minimum=0, maximum=200, note="mph; none: no gusts"),
-    Column("precipitation", Kind.NUMBER, False, minimum=0, maximum=10, note="inches"),
-    Column("pressure", Kind.NUMBER, False, minimum=870, maximum=1085, note="millibars"),
-    Column("visibility", Kind.NUMBER, False, minimum=0, maximum=20, note="miles"),
+    *WEATHER,
     Column("precipitation_3h", Kind.NUMBER, False, minimum=0, maximum=30, note="inches"),
     Column("pressure_change_3h", Kind.NUMBER, False, minimum=-100, maximum=100, note="millibars"),
     Column("worst_visibility", Kind.NUMBER, False, minimum=0, maximum=20, note="miles; of the three airports"),

@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from include.quality.contract import Kind
+from include.use_cases.flight_delay.contracts import WEATHER
 from include.use_cases.flight_delay.feature_contract import FEATURES, HISTORY, PRIOR_RATE
 from include.use_cases.flight_delay.holidays import days_to_holiday
 from include.use_cases.flight_delay.spec import SPEC
@@ -52,17 +53,7 @@ PLANNED = (
     "hour",
     "minute_of_day",
 )
-READINGS = (
-    "temperature",
-    "dew_point",
-    "humidity",
-    "wind_direction",
-    "wind_speed",
-    "wind_gust",
-    "precipitation",
-    "pressure",
-    "visibility",
-)
+READINGS = tuple(column.name for column in WEATHER)
 
 COUNTS = ("n", "late", "delay")
 """What is summed of the flights that an event is about: how many, how many late, their minutes of delay."""

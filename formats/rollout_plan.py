@@ -43,8 +43,8 @@ class Limits(BaseModel):
     as long it may take, judged at the median and the 95th percentile where it also takes `slower_seconds` more.
     Versions whose answers to a row differ by 0.02 or less on average are alike, however they lie.
 
-    Defaults measured on flight delay (docs/serving.md): versions of neighbouring nights have a PSI of 0.001 to 0.06,
-    good ones that were trained a month apart up to 2.1. The rule of thumb of 0.25 would stop many a good night.
+    Defaults are measured on flight delay (docs/serving/releases.md): versions of neighbouring nights have a PSI of
+    0.001 to 0.06, good ones trained a month apart up to 2.1. The rule of thumb of 0.25 would stop many a good night.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

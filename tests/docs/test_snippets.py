@@ -19,7 +19,7 @@ from include.storage.lake import Layer
 from tests.checkout import Checkout
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NEEDED = {
     "docs/data-quality.md": (
@@ -134,14 +134,31 @@ def test_data_can_be_read(page: str, text: str) -> None:
     assert yaml.safe_load(text)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
-    lost = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    targets = re.findall(r"\]\(([^)\s]+)", page.read_text(encoding="utf-8"))
+    lost = [target for target in targets if "://" not in target and not _leads_somewhere(page, target)]
     assert lost == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def _leads_somewhere(page: Path, target: str) -> bool:
+    """Whether the file is there and has the heading, whose anchor is made as GitHub makes it."""
+    name, _, anchor = target.partition("#")
+    path = page.parent / name if name else page
+    if not path.exists() or not anchor:
+        return path.exists()
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_index_lists_every_page() -> None:
+    listed = set()
+    for index in (ROOT / "docs" / "README.md", *(ROOT / "docs").glob("*/README.md")):
+        listed |= {(index.parent / name).resolve() for name in re.findall(r"\]\(([^)#]+)", index.read_text())}
+    assert {page for page in PAGES if page.name != "README.md"} <= listed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_setting_is_one_that_the_code_knows(page: Path) -> None:
     named = set(re.findall(r"\b(?:NIGHTSHIFT|SERVING)_[A-Z0-9_]*[A-Z0-9]\b", page.read_text(encoding="utf-8")))
     assert named - known_settings() == set()
@@ -164,7 +181,7 @@ def test_the_readme_lists_every_setting() -> None:
     assert listed == KNOWN - OF_THE_RUNNER
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_is_named_is_there(page: Path) -> None:
     folders = "include|formats|local|plugins|dags|spark_jobs|serving|tests|infra|docker|benchmarks"
     named = re.findall(rf"`((?:{folders})/[\w./]+)`", page.read_text(encoding="utf-8"))

@@ -105,7 +105,7 @@ def test_every_metric_of_serving_is_on_the_dashboard() -> None:
 
 
 def test_every_metric_of_serving_is_in_its_documentation() -> None:
-    text = (MONITORING.parents[1] / "docs" / "serving.md").read_text()
+    text = (MONITORING.parents[1] / "docs" / "serving" / "telemetry.md").read_text()
     names = {re.sub(r"_(bucket|sum|count|created)$", "", name) for name in served() if name not in PROMETHEUS_OWN}
 
     assert names == set(re.findall(r"`(serving_\w+)`", text))

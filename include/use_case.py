@@ -69,13 +69,22 @@ class Horizon:
 
 @dataclass(frozen=True)
 class UseCaseSpec:
-    """A use case as its DAG sees it.
+    """A use case as its DAG sees it. An impossible value raises `SettingsError`, which names the field.
 
-    `examples` is the topic whose rows are predicted (one prediction a row), `outcomes` the one that holds what came of
-    them. `history_days` is how many days before D a run trains on, `lookback_days` how many more the oldest feature
-    row looks back, `holdout_days` how many of the newest days judge the candidates. `carried` names the example's
-    columns that its predictions show beside the key. `replays` says that its source answers days after `last_day` too
-    where `NIGHTSHIFT_REPLAY` is on. A value that cannot be is a `SettingsError` that names its field.
+    - `name`: in the lake, the registry and the DAG ids. `title` and `owner`: what Airflow shows.
+    - `package`: the dotted name of its folder.
+    - `timezone`, `day_starts`: the clocks that tell data days apart, and the time at which a data day begins.
+    - `cron`: when the run is due, on these clocks.
+    - `first_day`, `last_day`: the days for which there are records.
+    - `topics`: its kinds of raw record. `examples` names the topic whose rows are predicted, one prediction a row;
+      `outcomes` the topic that says how they ended.
+    - `horizons`: the moments at which predictions are made.
+    - `key`: the text column that identifies an example within its day and horizon.
+    - `candidates`: the names of the recipes that compete.
+    - `history_days`: how many days before D a run trains on. `lookback_days`: how many more the oldest feature row
+      looks back. `holdout_days`: how many of the newest days judge the candidates.
+    - `carried`: columns of the example that its predictions show beside the key.
+    - `replays`: whether its source also answers days after `last_day` where `NIGHTSHIFT_REPLAY` is on.
     """
 
     name: str

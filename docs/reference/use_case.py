@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from formats.rollout_plan import Limits, Plan
 from include import use_case
 from include.ingestion.collector import Event
 from include.ingestion.rules import After, Composed, Rule
@@ -17,12 +18,11 @@ from include.ingestion.shift_plan import ShiftPlan
 from include.ingestion.timetable import NightlyTraining, Scoring, Timetable, Worker
 from include.ingestion.topics import Topic as Stream
 from include.modelling.recipe import Estimator, Gates, Recipe
+from include.predictions.lookup import Lookup
 from include.quality.contract import Column, Contract, Freshness, Kind, Reference
-from include.release.lookup import Lookup
 from include.sources.source import DatedRows, Extensible, Source
 from include.sources.tabular import Files, TabularSource
 from include.use_case import Horizon, Topic, UseCaseSpec
-from serving.release.rollout import Limits, Plan
 
 PAGE = Path(__file__).with_suffix(".md")
 

@@ -7,7 +7,7 @@ STAMP := .venv/installed
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help check-date install run up down status rollback backfill airflow check test lint lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check test lint lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable system reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ bench-scoring: $(STAMP) ## batch scoring in rows/s beside scikit-learn's predict
 
 picture: $(STAMP) ## take the pictures of docs/ from a running `make up` (needs Chromium)
 	@$(PYTHON) docs/pictures/take.py
+
+system: $(STAMP) ## draw the whole system
+	@$(PYTHON) docs/pictures/system.py
 
 reference: $(STAMP) ## write docs/reference/ from the docstrings
 	@$(PYTHON) docs/reference/use_case.py

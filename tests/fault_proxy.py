@@ -1,4 +1,4 @@
-"""A proxy before an S3 that turns away, breaks off and loses answers, by the number of the request."""
+"""A proxy before an S3 that turns away, breaks off and loses answers, by what is asked and how often it was."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import http.client
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -25,17 +27,30 @@ class Fault(Enum):
     HALF = "the store does it; the connection is reset in the middle of the answer"
 
 
-class FaultProxy:
-    """Stands before a server; `fault` says what becomes of request n (from 1) by its number and method."""
+@dataclass(frozen=True)
+class Request:
+    """A request: its place among all of them, and how often the same was asked by now (both from 1)."""
 
-    def __init__(self, upstream: str, fault: Callable[[int, str], Fault]) -> None:
-        self.seen: list[tuple[str, Fault]] = []
+    number: int
+    method: str
+    path: str
+    times: int
+
+
+class FaultProxy:
+    """Stands before a server; `fault` says what becomes of a request."""
+
+    def __init__(self, upstream: str, fault: Callable[[Request], Fault]) -> None:
+        self.seen: list[tuple[Request, Fault]] = []
+        asked = Counter[tuple[str, str]]()
         lock = threading.Lock()
 
-        def next_fault(method: str) -> Fault:
+        def next_fault(method: str, path: str) -> Fault:
             with lock:
-                chosen = fault(len(self.seen) + 1, method)
-                self.seen.append((method, chosen))
+                asked[method, path] += 1
+                request = Request(len(self.seen) + 1, method, path, asked[method, path])
+                chosen = fault(request)
+                self.seen.append((request, chosen))
                 return chosen
 
         handler = type("Handler", (_Handler,), {"upstream": urlsplit(upstream), "next_fault": staticmethod(next_fault)})
@@ -61,14 +76,14 @@ class FaultProxy:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     upstream: ClassVar[Any]
-    next_fault: ClassVar[Callable[[str], Fault]]
+    next_fault: ClassVar[Callable[[str, str], Fault]]
 
     def log_message(self, *_: object) -> None:
         pass
 
     def _any(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        fault = type(self).next_fault(self.command)
+        fault = type(self).next_fault(self.command, self.path)
         if fault is Fault.RESET:
             return self._reset()
         if fault is Fault.SLOW_DOWN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import mimetypes
 import os
@@ -32,9 +33,15 @@ PART = ".part-"
 """How the name of a file begins that is still being written."""
 LEFTOVER_SECONDS = 86_400
 """No writer takes this long: an unfinished file this old belongs to one that was killed."""
-ROUNDS = 3
-"""How often the client's own four tries are repeated: a busy store turns many away."""
-PAUSE_SECONDS = 1.0
+TRIES = 22
+"""How often a store is asked that turns requests away or breaks off: of one that fails every second request, a night of
+thousands of them still does not see a fault. The pauses between them add up to about 80 s."""
+TRIES_IF_AWAY = 8
+"""How often a store is asked where nobody takes the connection; about 13 s."""
+PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+PATIENCE_SECONDS = 180.0
+"""How long all tries together may take, where each of them hangs."""
 NOT_THERE = frozenset({"NoSuchKey", "404"})
 TAKEN = frozenset({"PreconditionFailed", "412"})
 SLOW_DOWN = frozenset(
@@ -43,9 +50,7 @@ SLOW_DOWN = frozenset(
 )
 STALLED = frozenset({"RequestTimeout", "RequestTimeoutException", "IncompleteBody", "OperationAborted"})
 CONFLICT = "ConditionalRequestConflict"
-CONFLICTS = 5
-"""How often S3 may say that another exclusive write of the same key is under way, before we give up."""
-
+"""What S3 says while another exclusive write of the same key is under way."""
 
 Answer = TypeVar("Answer")
 
@@ -294,7 +299,8 @@ class S3Store:
                     connect_timeout=5,
                     read_timeout=60,
                     max_pool_connections=CONNECTIONS,
-                    retries={"max_attempts": 4, "mode": "standard"},
+                    # We try again ourselves: the client has a quota for it, which is used up after some fifty faults.
+                    retries={"total_max_attempts": 1, "mode": "standard"},
                 )
                 self._client = boto3.client("s3", endpoint_url=self.endpoint, config=config)
             return self._client
@@ -315,32 +321,23 @@ class S3Store:
     def replace(self, name: str, content: bytes | Path) -> None:
         # Named, because a browser would offer a page of unknown type for download.
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        key = self.prefix + name
-        if isinstance(content, bytes):
-            self._do(
-                "write",
-                name,
-                lambda: self.client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=kind),
-            )
-        else:
-            named = {"ContentType": kind}
-            self._do("write", name, lambda: self.client.upload_file(str(content), self.bucket, key, ExtraArgs=named))
+
+        def put() -> object:
+            with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as body:
+                return self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=body, ContentType=kind)
+
+        self._do("write", name, put)
 
     def create(self, name: str, content: bytes) -> bool:
         def put() -> object:
             return self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content, IfNoneMatch="*")
 
-        for attempt in range(CONFLICTS):
-            try:
-                self._do("write", name, put)
-            except _TakenError as taken:
-                # Of an exclusive write whose answer was lost, the second try meets what the first one wrote.
-                return taken.tried_before and self.read(name) == content
-            except _ConflictError:
-                time.sleep(0.1 * 2**attempt)
-            else:
-                return True
-        raise LakeError(f"lake: cannot write {self.uri(name)}: others write it all the time; run the step again")
+        try:
+            self._do("write", name, put)
+        except _TakenError as taken:
+            # Of an exclusive write whose answer was lost, the second try meets what the first one wrote.
+            return taken.maybe_by_us and self.read(name) == content
+        return True
 
     def names(self, prefix: str) -> Iterator[str]:
         wanted: dict[str, Any] = {"Bucket": self.bucket, "Prefix": f"{self.prefix}{prefix}/"}
@@ -374,55 +371,51 @@ class S3Store:
         return f"s3://{self.bucket}/{self.prefix}{name}"
 
     def _do(self, act: str, name: str, call: Callable[[], Answer]) -> Answer:
-        """A call's answer, after so many rounds of the client's own tries as it takes; else a `LakeError`.
+        """A call's answer, after as many tries as it takes; else a `LakeError`.
 
-        Raises `FileNotFoundError` for a blob that is not there; of exclusive writes `_TakenError` and `_ConflictError`.
+        Raises `FileNotFoundError` for a blob that is not there, `_TakenError` for an exclusive write that met one.
         """
-        from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
         from urllib3.exceptions import HTTPError
 
-        for rounds in count(1):
+        maybe_done, began = False, time.monotonic()
+        for tries in count(1):
             try:
                 return call()
-            except (ClientError, BotoCoreError, Boto3Error, HTTPError, ConnectionError, TimeoutError) as raised:
-                error = raised.__context__ if isinstance(raised, Boto3Error) and raised.__context__ else raised
+            except (ClientError, BotoCoreError, HTTPError, ConnectionError, TimeoutError) as error:
                 refusal = Refusal.of(error)
                 if refusal.code in NOT_THERE:
                     raise FileNotFoundError(self.uri(name)) from None
                 if refusal.code in TAKEN:
-                    raise _TakenError(tried_before=rounds > 1 or refusal.tried_before) from None
-                if refusal.code == CONFLICT:
-                    raise _ConflictError from None
-                if rounds == ROUNDS or not refusal.passes:
+                    raise _TakenError(maybe_by_us=maybe_done) from None
+                if tries >= refusal.tries or time.monotonic() - began > PATIENCE_SECONDS:
                     raise LakeError(f"lake: cannot {act} {self.uri(name)}: {refusal}") from error
-                # With a pause that differs, or all who were turned away would come back at once.
-                time.sleep(PAUSE_SECONDS * 2**rounds * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+                if tries == TRIES_IF_AWAY:
+                    log.warning("lake: cannot %s %s after %d tries: %s", act, self.uri(name), tries, refusal)
+                maybe_done |= refusal.code != CONFLICT
+            # With a pause that differs, or all who were turned away would come back at once.
+            pause = min(PAUSE_SECONDS * 2.0 ** (tries - 1), LONGEST_PAUSE_SECONDS)
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
         raise AssertionError("unreachable")
 
 
 class _TakenError(Exception):
-    """Another blob is there; `tried_before`: the same write may have put it there, and its answer was lost."""
+    """Another blob is there; `maybe_by_us`: the same write may have put it there, and its answer was lost."""
 
-    def __init__(self, *, tried_before: bool) -> None:
-        self.tried_before = tried_before
-
-
-class _ConflictError(Exception):
-    """Another exclusive write of the same name is under way."""
+    def __init__(self, *, maybe_by_us: bool) -> None:
+        self.maybe_by_us = maybe_by_us
 
 
 @dataclass(frozen=True)
 class Refusal:
     """Why an S3 did not do as it was asked: its code, or the client's words where there was no answer.
 
-    `passes` tells whether it may do so a moment later.
+    `tries` is how often such a request is made before it is given up; 1 if asking again cannot help.
     """
 
     code: str
     words: str
-    passes: bool
-    tried_before: bool = False
+    tries: int
 
     @classmethod
     def of(cls, error: BaseException) -> Refusal:
@@ -434,20 +427,24 @@ class Refusal:
 
         if isinstance(error, ClientError):
             code = str(error.response.get("Error", {}).get("Code"))
-            meta = error.response.get("ResponseMetadata", {})
-            status = int(meta.get("HTTPStatusCode", 0))
-            passes = status >= 500 or code in SLOW_DOWN or code in STALLED
-            return cls(code, "", passes, meta.get("RetryAttempts", 0) > 0)
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            passes = status >= 500 or code in SLOW_DOWN or code in STALLED or code == CONFLICT
+            return cls(code, "", TRIES if passes else 1)
         if isinstance(error, NoCredentialsError):
-            return cls("", "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", False)
-        away = isinstance(error, NoConnectionError | BrokenConnectionError | IncompleteReadError | HTTPError | OSError)
-        return cls("", f"{error}; is the endpoint up?" if away else str(error), away)
+            return cls("", "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", 1)
+        away = f"{error}; is the endpoint up?"
+        if isinstance(error, NoConnectionError):
+            return cls("", away, TRIES_IF_AWAY)
+        broken = isinstance(error, BrokenConnectionError | IncompleteReadError | HTTPError | OSError)
+        return cls("", away, TRIES) if broken else cls("", str(error), 1)
 
     def __str__(self) -> str:
         if self.words:
             return self.words
         if self.code in SLOW_DOWN:
             return f"{self.code}: the store asks to slow down, and went on to; run the step again later"
-        if self.passes:
+        if self.code == CONFLICT:
+            return f"{self.code}: others write it all the time; run the step again"
+        if self.tries > 1:
             return f"{self.code}: the store is in trouble; run the step again later"
         return f"{self.code}; check bucket and credentials"

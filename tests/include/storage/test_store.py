@@ -239,7 +239,7 @@ def test_what_cannot_be_cleared_hides_neither_an_error_nor_a_success(
 
 
 def test_an_s3_endpoint_that_is_down_is_one_clear_line(s3_credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("include.storage.store.ROUNDS", 1)
+    monkeypatch.setattr("include.storage.store.PAUSE_SECONDS", 0.001)
     store = open_store("s3://bucket/lake", s3_endpoint="http://127.0.0.1:9")
     with pytest.raises(LakeError, match=r"lake: cannot read s3://bucket/lake/x: .*endpoint") as raised:
         store.read("x")

@@ -202,7 +202,7 @@ class _Reach:
         yield from (name for name in self._within(package) if name.rpartition(".")[2] in module.attributes)
 
     def _within(self, package: str) -> Iterator[str]:
-        """The modules and packages that lie directly in a package of ours."""
+        """The modules and packages directly in a package of ours."""
         folder = _folder(package) if self._ours(package) else None
         if folder is not None:
             for path in sorted(folder.iterdir()):
@@ -251,7 +251,7 @@ def _called(call: ast.Call) -> str:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a module's source lies (a namespace has none), and the folders that it is the package of."""
+    """The file of a module's source (a namespace has none), and the folders that it is the package of."""
 
     source: Path | None
     folders: tuple[Path, ...] = ()
@@ -270,7 +270,7 @@ class _Place:
 
 
 def _find(name: str) -> _Place | None:
-    """Where a module lies; nothing is imported."""
+    """The place of a module; nothing is imported."""
     top, *rest = name.split(".")
     importlib.invalidate_caches()
     try:

@@ -1,4 +1,4 @@
-"""What an exception means: one line for people, and an exit code for whoever tries again."""
+"""What an exception means: one line for people, and an exit code for the scheduler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides a result besides the partitions it is made from: named hashes that lie among its manifest's inputs.
+"""What decides a result besides the partitions it is made from: named hashes among its manifest's inputs.
 
 What an edit makes out of date is the table in docs/architecture.md.
 """

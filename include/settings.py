@@ -32,7 +32,7 @@ class Records(StrEnum):
 
 
 class KafkaSecurity(StrEnum):
-    """How a Kafka cluster is spoken to (the client's `security.protocol`)."""
+    """How to connect to a Kafka cluster (the client's `security.protocol`)."""
 
     PLAINTEXT = "plaintext"
     SSL = "ssl"
@@ -113,7 +113,7 @@ class StackSettings(BaseModel):
     """The embedded stack of one machine, as `NIGHTSHIFT_*` environment variables name it.
 
     `database_url` (tables), `tracking_url` (MLflow) and `airflow_database_url` name a real PostgreSQL each; those that
-    are not given lie in the embedded one.
+    are not given are in the embedded one.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -49,7 +49,7 @@ DEFAULTS = {
     "spark.memory.storageFraction": "0.1",
     # What is cached is read a few times: to try each column's encodings costs more than it saves.
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
-    # Tables that are both cut by date are joined on date and key as they lie.
+    # Tables that are both cut by date are joined on date and key without moving rows.
     "spark.sql.requireAllClusterKeysForCoPartition": "false",
     # Where in this code a column was made is only told in errors, and costs more than making it.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
@@ -117,7 +117,7 @@ class Java:
 def spark_session(settings: Settings, name: str, *, rows: int = 0) -> Iterator[SparkSession]:
     """The active Spark session, left as it is; or else a new one, which ends with the block and its Java process too.
 
-    It is set up for about so many input `rows`: for few it starts working at once and never gets fast.
+    It is set up for about this many input `rows`: with few it starts working at once and never gets fast.
     Raises `SettingsError` without a usable Java, `FaultError` when the session cannot start. What Spark itself fails
     with in the block becomes a `CodeError` or a `FaultError` in its words.
     """

@@ -45,7 +45,7 @@ log = logging.getLogger("nightshift")
 
 
 class StepArguments(BaseModel):
-    """What every step is told: the use case, the data day, and whether to do again what is done."""
+    """Command-line arguments of every step: the use case, the data day, and whether to publish again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

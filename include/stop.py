@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 20.0
 """How long a call may take before the log says what is waited for."""
 
 SECONDS = 5.0
-"""How long a step has to end after it was told to; a pod is killed `GRACE` (plugins/pod_spec.py) after that."""
+"""How long a step has to end after a stop signal; a pod is killed `GRACE` (plugins/pod_spec.py) after that."""
 
 
 class Stop:

@@ -1,4 +1,4 @@
-"""What passes from a step to whoever runs it: one short text, by the path that Kubernetes knows for it."""
+"""What a step reports to its runner: one short text, at the path that Kubernetes reads."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class UseCaseSpec:
     def readable(self, horizon: Horizon, day: date) -> Iterator[tuple[str, date]]:
         """The raw partitions, topic and day, that the features of a horizon's day are made from.
 
-        It is what the run that publishes them has, as far as the lookback reaches: never more, whoever computes it.
+        It is what the run that publishes them has, as far as the lookback reaches, and never more.
         """
         run = day - timedelta(days=horizon.day_offset)
         first = max(self.first_day, day - timedelta(days=self.lookback_days))
@@ -176,7 +176,7 @@ def first_package(named: str) -> str:
 
 
 def load_use_case(package: str) -> UseCase:
-    """The use case that lies in a dotted package, such as `include.use_cases.flight_delay`.
+    """The use case in a dotted package, such as `include.use_cases.flight_delay`.
 
     Raises `SettingsError` that names the package and, where its spec.py is at fault, the line and the field.
     """

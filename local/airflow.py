@@ -41,7 +41,7 @@ for argv in json.loads(sys.argv[1]):
 """
 
 # Every task is forked from one of these two; importing both clients there takes seconds off every task. A tested run
-# makes its API anew for each of the versions it knows; garbage collection alone takes two seconds of that.
+# makes its API again for each of the versions it knows; garbage collection alone takes two seconds of that.
 _PRELOAD = """import gc
 import sys
 

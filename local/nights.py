@@ -36,7 +36,7 @@ def nights(use_cases: str, *, replay: bool, now: datetime) -> Iterator[str]:
 
 
 def specs(use_cases: str) -> Iterator[UseCaseSpec]:
-    """The use cases named; one that cannot be loaded is told in a line and left out."""
+    """The use cases named; one that cannot be loaded is reported in a line and left out."""
     for package in packages(use_cases):
         try:
             yield load_use_case(package).spec

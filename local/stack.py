@@ -35,7 +35,7 @@ class Stack(StackSettings):
 
     @property
     def embeds_postgres(self) -> bool:
-        """Whether any of the databases lies in the embedded PostgreSQL."""
+        """Whether any of the databases is in the embedded PostgreSQL."""
         return None in (self.database_url, self.tracking_url, self.airflow_database_url)
 
     def url(self, port: int) -> str:

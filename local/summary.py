@@ -74,7 +74,7 @@ class Summary:
             yield f"in force: version {facts['champion']}, trained through {facts['champion_trained_through']}"
 
     def predictions(self) -> Iterator[str]:
-        """Where the night's predictions lie, and how many there are."""
+        """Where the night's predictions are, and how many."""
         for horizon in self.spec.horizons:
             partition = Dataset(Layer.PREDICTIONS, horizon.name).on(self.day + timedelta(days=horizon.day_offset))
             manifest = self.lake.manifest(partition)

@@ -71,7 +71,7 @@ def _confined(repository: Callable[..., Any], root: str, artifact_uri: str, **kw
 
 
 def within(root: str, place: str) -> bool:
-    """Whether a place is `root` or lies below it, wherever symbolic links lead."""
+    """Whether a place is `root` or below it, wherever symbolic links lead."""
     from mlflow.utils.file_utils import local_file_uri_to_path
     from mlflow.utils.uri import is_local_uri
 

@@ -38,7 +38,7 @@ def named_day(instant: datetime, zone: ZoneInfo) -> date:
 class DataDays(CronDataIntervalTimetable):  # type: ignore[misc]
     """Data intervals by cron, of the local days from `first` to `last` (None: no end) only.
 
-    A logical date names its calendar day, and that is the data day, whoever gives it: schedule, backfill or person.
+    A logical date names its calendar day, and that is the data day, in a schedule, a backfill or a run by hand.
     The bounds are here, not in a DAG's `start_date` and `end_date`: a run asked for by hand today, about a day of last
     year, would have no task then, and Airflow would call it a success.
     """

@@ -1,4 +1,4 @@
-"""Data Docs as pages beside Airflow's UI: read from the lake, shown to whoever is logged in there.
+"""Data Docs as pages beside Airflow's UI: read from the lake, shown to users who are logged in there.
 
 A lake is a folder or a bucket; a browser opens neither from a page of Airflow's.
 """

@@ -19,5 +19,5 @@ def moment(wanted: str | None, events: Mapping[Any, Collection[Any]], run_after:
 
 
 def data_day_at(spec: UseCaseSpec, at: datetime) -> str:
-    """The data day that a moment lies in."""
+    """The data day that contains a moment."""
     return (newest_day_over(spec, at) + timedelta(days=1)).isoformat()

@@ -42,7 +42,7 @@ MAPPED_FIELD = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 
 
 def secrets_folder() -> Path:
-    """Where secrets lie as `<secret>/<key>` files: `NIGHTSHIFT_SECRETS_DIR` of the Airflow process, or the default."""
+    """The folder of secrets as `<secret>/<key>` files: `NIGHTSHIFT_SECRETS_DIR` of Airflow, or the default."""
     return ROOT / os.environ.get("NIGHTSHIFT_SECRETS_DIR", ".nightshift/secrets")
 
 

@@ -64,7 +64,7 @@ def image(step: StepSpec) -> str:
 
 
 def environment(candidate: str | None) -> dict[str, str]:
-    """What a step is told in plain sight about its deployment and its run."""
+    """A step's plain environment: its deployment's settings and its run."""
     plain = {name: f"{{{{ var.value.get('{name.lower()}', '') }}}}" for name in PLAIN}
     run = "{{ ti.dag_id }}/{{ run_id }}/{{ ti.task_id }}" + (f"-{candidate}" if candidate else "")
     return {**plain, "NIGHTSHIFT_RUN": run}
@@ -72,7 +72,7 @@ def environment(candidate: str | None) -> dict[str, str]:
 
 @cache
 def secrets() -> tuple[V1EnvVar, ...]:
-    """What a step is told by reference only."""
+    """A step's secrets, by reference only."""
     return tuple(
         V1EnvVar(name, value_from=V1EnvVarSource(secret_key_ref=V1SecretKeySelector(key, SECRET, optional=True)))
         for name, key in SECRETS.items()

@@ -15,7 +15,7 @@ MOST_NAMED = 24  # Airflow keeps 1,000 characters of a description
 
 
 class WorkerTimetable(Timetable):  # type: ignore[misc]
-    """A run starts with its shift, so its data interval lies ahead of it: from the shift's start to its end.
+    """A run starts with its shift, so its data interval is ahead of it: from the shift's start to its end.
 
     Without catch-up a shift that is over is never started late: what it missed is the next shift's. A run triggered by
     hand takes the shift that is on, or an extra one of the same length that ends before the next begins.

@@ -31,13 +31,13 @@ async def refuse(send: Send, status: int, detail: str, headers: Headers | None =
 
 
 async def refuse_error(send: Send, error: ServingError) -> None:
-    """Answer an error that has a status and a line for whoever asked."""
+    """Send the answer to an error that has a status and a line for the caller."""
     retry = [] if error.retry_after is None else [(b"retry-after", b"%d" % error.retry_after)]
     await refuse(send, error.status, str(error), retry)
 
 
 async def serving_error(_: Request, error: Exception) -> JSONResponse:
-    """The answer to an error that has a status and a line for whoever asked."""
+    """The answer to an error that has a status and a line for the caller."""
     if not isinstance(error, ServingError):
         raise error
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}

@@ -56,7 +56,7 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
         yield
         for part in (service, chain, telemetry):
             await part.stop()
-        # Not later: uvicorn ends the process by the signal that it was told to end by.
+        # Not later: uvicorn ends the process with the signal that it received.
         await asyncio.to_thread(log.stop)
 
     hot = predict.route(service, telemetry, settings.queue)

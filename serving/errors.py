@@ -6,7 +6,7 @@ from formats.errors import ServingError
 
 
 class FetchError(ServingError):
-    """A model file could not be had from where it should lie."""
+    """A model file could not be fetched from its address."""
 
     status = 424
 
@@ -84,7 +84,7 @@ class UnacknowledgedError(TrialError):
 
 
 class EndedError(ServingError):
-    """A rollout was ended by someone else, so that whoever drives it has nothing left to do."""
+    """A rollout was ended by someone else, so that its driver has nothing left to do."""
 
     status = 409
 

@@ -22,5 +22,5 @@ class Head:
                 message = {**message, "body": b""}
             await send(message)
 
-        # A copy: whoever sends the answer goes on knowing that it is one to HEAD.
+        # A copy: the sender of the answer must still see that it is one to HEAD.
         await self._app({**scope, "method": "GET"}, receive, send_head)

@@ -34,7 +34,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def install(app: FastAPI, service: Service, settings: ServingSettings) -> None:
-    """Have the application answer `/openapi.json` with its whole document, made anew when another model serves."""
+    """Have the application answer `/openapi.json` with its whole document, made again when another model serves."""
     made: dict[str, dict[str, Any]] = {}
 
     def document() -> dict[str, Any]:

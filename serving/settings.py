@@ -49,7 +49,7 @@ class ServingSettings(BaseSettings):
     rate: float | None = Field(default=None, gt=0)
     """Requests a second each caller may make on average, by default; none: no limit. A key may have its own."""
     refusals: float = Field(default=5.0, gt=0)
-    """Wrong or missing credentials a second that an address may show on average; then they are told 429."""
+    """Wrong or missing credentials a second that an address may show on average; beyond that the answer is 429."""
     rate_burst_seconds: float = Field(default=2.0, gt=0)
     """A caller that was quiet may make this many seconds' worth of requests at once."""
     body_bytes: int = Field(default=4 * 2**20, gt=0)
@@ -65,15 +65,15 @@ class ServingSettings(BaseSettings):
     keep_alive_seconds: float = Field(default=75.0, gt=0)
     """How long an idle connection is kept: longer than a proxy in front (60 s usually) keeps its side."""
     connections: int = Field(default=2_000, gt=0)
-    """Connections held at once; further ones may ask for /healthz and /readyz, and are told 503 else."""
+    """Connections held at once; further ones may ask for /healthz and /readyz, and otherwise get 503."""
     connections_per_address: int = Field(default=1_000, gt=0)
     """Connections of one address, of those; raise it to `connections` where a proxy in front has all of them."""
     in_flight: int = Field(default=512, gt=0)
-    """Requests worked on at once, waiting for an upstream included; further ones are told 503 at once."""
+    """Requests worked on at once, waiting for an upstream included; further ones get 503 at once."""
     queue: int = Field(default=128, ge=0)
-    """Large predictions that may wait for their turn; further ones are told 503 at once."""
+    """Large predictions that may wait for their turn; further ones get 503 at once."""
     drain_seconds: float = Field(default=10.0, gt=0)
-    """How long requests under way have to end when the server is told to stop."""
+    """How long requests under way have to end when the server stops."""
 
     # Published predictions
 
@@ -119,7 +119,7 @@ class ServingSettings(BaseSettings):
     sample_share: float = Field(default=0.1, ge=0, le=1)
     """The share of answered requests whose rows are kept in the lake's `samples/`; nothing is kept without a lake."""
     sample_rows_per_second: float = Field(default=100, gt=0)
-    """At most so many rows are picked to be kept, on average (by each worker), whatever the load."""
+    """At most this many rows are picked to be kept, on average (by each worker), at any load."""
     sample_seconds: float = Field(default=60, gt=0)
     """A file of samples is published when its first row is so old, or when it has 4 MiB."""
     otlp_endpoint: str | None = None

@@ -52,7 +52,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What features is told."""
+    """Command-line arguments of features."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _inputs(made_from: Sequence[Partition], raw: Mapping[Partition, Manifest], c
 
 
 def _ingredients(spec: UseCaseSpec, horizon: Horizon, day: date) -> Iterator[Partition]:
-    """What the run that publishes this date has, as far as the lookback reaches: never more, whoever computes it."""
+    """What the run that publishes this date has, as far as the lookback reaches, and never more."""
     yield from (Dataset(Layer.RAW, topic).on(each) for topic, each in spec.readable(horizon, day))
 
 
@@ -264,7 +264,7 @@ def _read(spark: SparkSession, contract: Contract, paths: Sequence[str]) -> Data
 def _publish(context: Context, work: Work, scratch: Scratch) -> None:
     """Publish what Spark made, in the contract's order; a date without an example is published empty.
 
-    The rows are encoded again: equal rows from Java lie in unequal bytes, because a footer lists its encodings in an
+    The rows are encoded again: equal rows from Java have unequal bytes, because a footer lists its encodings in an
     order that differs from one process to the next. Raises `DataError` for a partition that has not one row for each
     example; it is not published.
     """

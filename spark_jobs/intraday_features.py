@@ -30,13 +30,13 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(IntradayArguments):
-    """What intraday_features is told."""
+    """Command-line arguments of intraday_features."""
 
 
 def intraday_features(context: Context, arguments: Arguments) -> Result:
-    """Publish the feature rows of the horizon whose as_of lies in (moment - ahead, moment]; once, unless forced.
+    """Publish the feature rows of the horizon whose as_of is in (moment - ahead, moment]; once, unless forced.
 
-    What other code made stays and is told of: what was known at its moment is not there to be read again. Raises
+    What other code made stays and is reported: what was known at its moment is not there to be read again. Raises
     `SettingsError` for a moment that is still to come, `DataError` unless there is one row for each example.
     """
     spec, lake, target = context.use_case.spec, context.lake, arguments.partition(Layer.FEATURES)

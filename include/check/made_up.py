@@ -22,7 +22,7 @@ from include.quality.pattern import fits, matches
 from include.use_case import Topic, UseCaseSpec
 
 ROWS = 12
-"""Records of a topic on a day; so many things (shops, machines) there are, and each has one."""
+"""Records of a topic on a day: one for each of this many things (shops, machines)."""
 LEAST, MOST = 0.0, 100.0
 """Bounds of numbers that have none."""
 EMPTY = 0.2

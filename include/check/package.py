@@ -107,7 +107,7 @@ def _own(package: str, where: str, module: str, name: str) -> Iterator[Finding]:
 
 
 def _use_case_of(module: str) -> str:
-    """The use case that a module lies in: the package above it that has a spec.py."""
+    """The use case of a module: the package above it that has a spec.py."""
     parts = module.split(".")
     above = (".".join(parts[:depth]) for depth in range(len(parts), 0, -1))
     return next((name for name in above if file_of(f"{name}.spec")), "")

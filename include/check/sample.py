@@ -29,7 +29,7 @@ WHOLE_DAYS = 9
 """The newest days are all there; of a longer lookback its first ones, and some between."""
 DAYS_BETWEEN = 16
 NEAR_ROWS, FAR_ROWS = 4_000, 1_500
-"""So many records of a topic at most, of the days around the one that is looked at and of those before; what is cut is
+"""The most records of a topic, of the days around the one that is looked at and of those before; what is cut is
 cut by the key, so that plans keep their outcomes."""
 AROUND = 2
 """Days before the one that is looked at whose records follow each other closely enough to be kept together."""

@@ -36,7 +36,7 @@ class Signature:
     keywords_required: tuple[str, ...]
 
     def takes(self, count: int) -> bool:
-        """Whether it can be called with so many positional arguments."""
+        """Whether it can be called with this many positional arguments."""
         return self.required <= count and (self.any_number or count <= len(self.names)) and not self.keywords_required
 
 
@@ -110,7 +110,7 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Signature:
 
 
 def file_of(module: str) -> Path | None:
-    """Where a module's source lies; None where there is none. No module is run for it, nor a package above it."""
+    """The file of a module's source, or None. Neither the module nor a package above it is run."""
     folders: list[str] | None = None
     found = None
     for depth in range(1, module.count(".") + 2):

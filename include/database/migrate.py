@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "migrations"
 VERSION_TABLE = "nightshift_revision"
 LOCK = 6_447_744
-"""The advisory lock of whoever migrates: any number, the same for all."""
+"""The advisory lock of a migration: any number, the same for all."""
 USAGE = "python -m include.database.migrate upgrade [REVISION] | downgrade REVISION | current"
 
 

@@ -22,13 +22,13 @@ log = logging.getLogger("nightshift")
 
 
 def evenly(table: pa.Table, rows: int) -> pa.Table:
-    """At most so many rows, evenly spread: the same ones each time."""
+    """At most this many rows, evenly spread: the same ones each time."""
     places = np.unique(np.linspace(0, table.num_rows - 1, min(rows, table.num_rows)).round().astype(np.int64))
     return table.take(pa.array(places))
 
 
 def sampled_rows(context: Context, models: Sequence[str], run_day: date, rows: int) -> list[dict[str, Any]]:
-    """At most so many rows over all horizons of a run's day, with the inputs of the models of those hashes.
+    """At most this many rows over all horizons of a run's day, with the inputs of the models of those hashes.
 
     Without features, or without the models' files, there are none: a version is then tried on requests only.
     """

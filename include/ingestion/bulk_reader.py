@@ -1,6 +1,6 @@
 """Reading messages many at a time: the same checks as one by one, column by column and without Python's lock.
 
-It vouches for all messages it is given or for none; then whoever asked reads them one by one. So it may be strict:
+It accepts all messages or none; then the caller reads them one by one. So it may be strict:
 what is allowed but unusual (an escape, a key that comes twice, a time with an offset) is none of its business.
 """
 
@@ -36,7 +36,7 @@ LENGTHS = {
 class BulkReader:
     """One version's messages.
 
-    `event_time` may lie `tolerance` from `anchor`. The columns named in `keys` have at most `longest_key` letters, a
+    `event_time` may differ from `anchor` by `tolerance`. The columns in `keys` have at most `longest_key` letters, a
     message at most `longest` bytes.
     """
 

@@ -14,7 +14,7 @@ from include.ingestion.topics import EVENT_TIME, Record, Topic, instant
 LONGEST_DELAY = timedelta(hours=3)
 """How late a late record may come."""
 DAYS_AROUND = 3
-"""Records of so many days before and after may become known within a day."""
+"""Records of this many days before and after may become known within a day."""
 CHUNK = 5_000
 """Messages handed to the broker at a time."""
 

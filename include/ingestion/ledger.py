@@ -196,7 +196,7 @@ class Ledger:
             )
 
     def write(self, batch: Batch, seconds: float) -> None:
-        """Store a batch's records, dead letters and offsets, all or nothing, within so many seconds.
+        """Store a batch's records, dead letters and offsets, all or nothing, within this many seconds.
 
         Raises `FencedError` when the ledger does not stand where the batch begins, and psycopg's errors.
         """

@@ -62,7 +62,7 @@ class DailyPartitions:
         return sorted(date.fromisoformat(match[1]) for match in found if match)
 
     def forget(self) -> None:
-        """Look anew next time."""
+        """Look again next time."""
         self._known.clear()
 
     def _make(self, connection: Connection, day: date) -> None:

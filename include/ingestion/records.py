@@ -79,7 +79,7 @@ class ConsumerOffset(Base):
 
 
 class DeadLetterRow(Base):
-    """A message that could not be stored: where it lies, why, and its very bytes and those of its schema's header."""
+    """A message that could not be stored: its position, the reason, its bytes and those of its schema's header."""
 
     __tablename__ = "dead_letters"
     __table_args__ = (

@@ -24,7 +24,7 @@ ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 class Rows:
     """Lines of COPY's text format: the topic's columns, `event_time`, and `sequence`, the record's place in the batch.
 
-    `days` are the daily partitions that the rows lie in.
+    `days` are the daily partitions of the rows.
     """
 
     count: int
@@ -97,7 +97,7 @@ def _lines(records: pa.Table) -> bytes:
 
 
 def _letters(lines: pa.StringArray) -> memoryview:
-    """The array's texts one after another, as they lie in memory."""
+    """The array's texts one after another, in memory order."""
     _, offsets, letters = lines.buffers()
     bounds = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
     return memoryview(letters)[bounds[0] : bounds[-1]]

@@ -57,7 +57,7 @@ class Composed:
 
 @dataclass(frozen=True)
 class After:
-    """An instant column that lies after another."""
+    """An instant column that must be later than another."""
 
     column: str
     earlier: str
@@ -77,7 +77,7 @@ class After:
 
 @dataclass(frozen=True)
 class NearDay:
-    """A day, or an instant's UTC day, that lies within a day of another instant's: zones differ by no more."""
+    """A day, or an instant's UTC day, at most one day from another instant's: zones differ by no more."""
 
     column: str
     anchor: str

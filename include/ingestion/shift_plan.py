@@ -63,7 +63,7 @@ class ShiftPlan(BaseModel):
     """One worker's shifts of every day: the first start, the last, how far apart, how long, and on whose clocks.
 
     Starts are wall-clock times. On the day clocks go forward, a start that they skip comes as long after midnight as
-    ever (02:20 is then 03:20); on the day they go back, a start that they show twice is the first of the two. So every
+    usual (02:20 is then 03:20); on the day they go back, a start that they show twice is the first of the two. So every
     day has the same shifts. A shift lasts `duration` of real time, or until the next one begins where clocks that go
     forward bring the two closer.
     """
@@ -118,7 +118,7 @@ class ShiftPlan(BaseModel):
         return [shift for shift in self._near(noon) if shift.start.astimezone(zone).date() == day]
 
     def at(self, moment: datetime) -> PlannedShift | None:
-        """The shift that a moment lies in."""
+        """The shift that contains a moment, or None."""
         return next((shift for shift in self._near(moment) if moment in shift), None)
 
     def following(self, moment: datetime) -> PlannedShift:
@@ -126,7 +126,7 @@ class ShiftPlan(BaseModel):
         return self._first(moment, lambda shift: shift.start >= moment)
 
     def unfinished(self, moment: datetime) -> PlannedShift:
-        """The shift that a moment lies in, or the next."""
+        """The shift that contains a moment, or the next."""
         return self._first(moment, lambda shift: shift.end > moment)
 
     def asked_for(self, moment: datetime) -> PlannedShift:

@@ -59,9 +59,9 @@ class Topic:
     """One stream of records, what its versions look like and which table holds them.
 
     `key` is the column that keys messages (records of one key keep their order), `natural_key` the columns that
-    identify a row, `day` the column that the table's daily partitions are cut by. An event may not lie further than
-    `tolerance` from the record's `anchor`, an instant column: a sensor whose clock has jumped into the future would
-    otherwise win over every later record. Nor may its `day` lie further than a day from there: it makes a partition.
+    identify a row, `day` the column that the table's daily partitions are cut by. An event may differ from
+    the record's `anchor`, an instant column, by at most `tolerance`: otherwise a sensor whose clock jumped into the
+    future would win over every later record. Its `day` may differ by at most one day, because it makes a partition.
     `rules` say what else must be true of a record.
 
     A new version may add optional columns, nothing else: then old records are still rows of the newest version.

@@ -196,7 +196,7 @@ class Worker:
         return self._trouble
 
     def expire(self, days: int, today: datetime | None = None) -> None:
-        """Drop the table's partitions that are older than so many days; the next shift does what this one cannot."""
+        """Drop the table's partitions that are older than this many days; the next shift does what this one cannot."""
         before = (today or datetime.now(UTC)).date() - timedelta(days=days)
         try:
             self.tally.expired_days = len(self.ledger.expire(before))
@@ -206,7 +206,7 @@ class Worker:
             self.ledger.close()
 
     def expire_topic(self, days: int, now: datetime | None = None) -> None:
-        """Delete what the broker has kept longer than so many days and every group has read."""
+        """Delete what the broker has kept longer than this many days and every group has read."""
         before = (now or datetime.now(UTC)) - timedelta(days=days)
         try:
             self.tally.expired_segments = self.broker.expire(self.ledger.topic.name, before)
@@ -266,7 +266,7 @@ class Worker:
     def _stand(
         self, reader: Reader, shift: Shift, known: Set[str], log_id: str, bounds: Mapping[int, Bounds]
     ) -> dict[int, int]:
-        """Where the ledger stands in this log; what does not fit together is told, and made good by reading again."""
+        """Where the ledger stands in this log; a mismatch is reported, and repaired by reading again."""
         name = self.ledger.topic.name
         if log_id not in known and UNTOLD in known:
             self._tell(f"offsets in topic {name} that name no log count for {log_id}")

@@ -166,7 +166,7 @@ def _dataset_input(dataset: DatasetUsed) -> Any:
 
     profile = {"days": dataset.days, "first": dataset.first, "last": dataset.last}
     source = json.dumps({"uri": dataset.uri})
-    # MLflow takes 36 characters of a digest; the whole hashes lie in manifests.json beside the plots.
+    # MLflow takes 36 characters of a digest; the whole hashes are in manifests.json beside the plots.
     entity = Dataset(dataset.name, dataset.digest[:32], "lake", source, profile=json.dumps(profile))
     return DatasetInput(entity, tags=[])
 

@@ -1,4 +1,4 @@
-"""Where a night's decision lies in the lake."""
+"""The place of a night's decision in the lake."""
 
 from __future__ import annotations
 

@@ -126,11 +126,11 @@ def side_by_side(recipe: Recipe, *fits: Callable[[], Model]) -> list[Model]:
         with threadpool_limits(1, user_api="blas"):
             return list(pool.map(shared, fits))
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # a step that is told to stop does not wait for its fits
+        pool.shutdown(wait=False, cancel_futures=True)  # a step that must stop does not wait for its fits
 
 
 def evenly(rows: int, at_most: int) -> npt.NDArray[np.intp] | slice:
-    """Positions of at most so many of the rows, spread evenly; all of them where they are no more."""
+    """Positions of at most this many of the rows, evenly spread; all of them if there are no more."""
     return slice(None) if rows <= at_most else np.arange(at_most) * rows // at_most
 
 

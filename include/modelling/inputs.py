@@ -33,7 +33,7 @@ class Input:
     categories: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The input as it lies in a portable file's metadata."""
+        """The input as a portable file's metadata holds it."""
         return {"name": self.name, "kind": str(self.kind), "categories": list(self.categories)}
 
 
@@ -46,8 +46,8 @@ def encode(
 ) -> Matrix:
     """Feature columns as float64 of shape [rows, inputs]; the table's rows, or those at the positions `order`.
 
-    A number's null is NaN; a category is its index in `categories`, unknown or null is NaN. In memory they lie row by
-    row ("C", as models answer them) or column by column ("F", as trees are grown; many rows are written far quicker).
+    A number's null is NaN; a category is its index in `categories`, unknown or null is NaN. They are stored row by row
+    ("C", as models answer them) or column by column ("F", as trees are grown; many rows are written far faster).
     Raises `DataError` when a column is missing.
     """
     rows = table.num_rows if order is None else len(order)

@@ -1,4 +1,4 @@
-"""Predictions within the day: which examples are due soon, and where what is said of them lies."""
+"""Predictions within the day: which examples are due soon, and where their features and predictions are."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CLOCKS_APART = timedelta(minutes=1)
 
 
 class IntradayArguments(StepArguments):
-    """What the intraday steps are told.
+    """Command-line arguments of the intraday steps.
 
-    `moment` is when examples are looked at, `horizon` how they are, `ahead` how far: those whose as_of lies in
+    `moment` is when examples are looked at, `horizon` how they are, `ahead` how far: those whose as_of is in
     (moment - ahead, moment]. Nothing that becomes known after its as_of is in a row, so no row knows the future.
     """
 
@@ -43,7 +43,7 @@ class IntradayArguments(StepArguments):
         return Dataset(layer, f"intraday/{self.horizon}/at={self.moment:%Y%m%dT%H%MZ}")
 
     def partition(self, layer: Layer) -> Partition:
-        """Where the features or predictions made at this moment lie."""
+        """The partition of the features or predictions made at this moment."""
         return self.dataset(layer).on(self.date)
 
     def checked_horizon(self, spec: UseCaseSpec, now: datetime) -> Horizon:

@@ -38,7 +38,7 @@ class Difference:
     high: float
 
     def verdict(self, margin: float) -> Verdict:
-        """Better: the interval lies above 0. Equal: it stays above minus the margin. Worse: it does not."""
+        """Better: the interval is above 0. Equal: it stays above minus the margin. Worse: it does not."""
         if self.low > 0:
             return Verdict.BETTER
         return Verdict.EQUAL if self.low >= -margin else Verdict.WORSE

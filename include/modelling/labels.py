@@ -58,7 +58,7 @@ class Labels:
         labels = cls(keys, days, _values(found, keys, days))
         if key in outcomes.column_names:
             made_up = pc.invert(pc.is_in(keys, value_set=outcomes[key].cast(pa.string()).combine_chunks()))
-            _refuse(made_up, keys, days, f"{key} is none of the outcomes'; answer the key as it lies in them")
+            _refuse(made_up, keys, days, f"{key} is none of the outcomes'; return the key as it is there")
         return labels
 
 

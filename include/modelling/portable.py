@@ -1,7 +1,7 @@
 """The portable model file: a fitted model as ONNX, which serving and scoring run without its training library.
 
 One input `features` (float64 [N, F], NaN is missing), one output `probability` (float64 [N]). What the inputs mean
-lies in the file's metadata under `nightshift`, as JSON.
+is in the file's metadata under `nightshift`, as JSON.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Origin:
     trained_through: date
 
     def metadata(self, inputs: Sequence[Input]) -> str:
-        """The canonical JSON that lies in the file."""
+        """The canonical JSON in the file."""
         body = {
             "use_case": self.use_case,
             "key": self.key,

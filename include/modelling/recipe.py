@@ -33,7 +33,7 @@ class Recipe:
     baseline: bool = False
 
     def to_json(self) -> str:
-        """The recipe as canonical JSON, as it lies on a model version."""
+        """The recipe as canonical JSON, as a model version holds it."""
         return json.dumps(vars(self), sort_keys=True, default=list)
 
     @classmethod

@@ -37,12 +37,12 @@ def load_model(lake: Lake, sha256: str) -> PortableModel:
 
 
 def feature_partition(horizon: Horizon, day: date) -> Partition:
-    """Where the features of a horizon's examples of a day lie."""
+    """The partition of the features of a horizon's examples of a day."""
     return Dataset(Layer.FEATURES, horizon.name).on(day)
 
 
 def prediction_partition(horizon: Horizon, day: date) -> Partition:
-    """Where the predictions of a horizon's examples of a day lie."""
+    """The partition of the predictions of a horizon's examples of a day."""
     return Dataset(Layer.PREDICTIONS, horizon.name).on(day)
 
 

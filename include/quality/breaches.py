@@ -96,7 +96,7 @@ def is_empty(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 
 def of_another_day(column: Column, values: pa.Array, day: DataDay) -> Iterator[Breach]:
-    """Rows whose date is another than the data day, or whose instant lies outside of it."""
+    """Rows whose date is not the data day, or whose instant is outside of it."""
     if column.kind is Kind.DATE:
         away = pc.not_equal(values, column.kind.scalar(day.day))
     else:
@@ -119,7 +119,7 @@ def repeated(values: Mapping[str, pa.Array], key: tuple[str, ...], bad: Mask) ->
 
 
 def any_of(breaches: Iterable[Breach], rows: int) -> Mask:
-    """Which of so many rows are in any of the breaches."""
+    """Which of this many rows are in any of the breaches."""
     found = np.zeros(rows, dtype=bool)
     for breach in breaches:
         found |= breach.rows

@@ -66,7 +66,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Freshness:
-    """How long before the data day's end the newest value of an instant column may lie, before a run warns or stops."""
+    """How old the newest value of an instant column may be at the data day's end before a run warns or stops."""
 
     column: str
     warn_after: timedelta
@@ -82,7 +82,7 @@ class Contract:
     share of nulls exceeds `max_nulls[column]`, or when the day has fewer rows than `min_volume` times the median of
     the trailing days; outside `volume_band` (low, high; as ratios to that median) it only warns.
 
-    `day` names the column that says which data day a row belongs to: a date is that day, an instant lies within it. A
+    `day` names the column that says which data day a row belongs to: a date is that day, an instant is within it. A
     row of another day than its partition's goes to quarantine. A date column called `date` is it unless `day` is None.
     Raises `DataError` for what cannot be held, such as a key that is no column.
     """

@@ -1,4 +1,4 @@
-"""A data day as rows are held to it: its date, and the instants between which it lies."""
+"""A data day as rows are checked against it: its date, and the instants of its start and end."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Kind(StrEnum):
 
     @property
     def ordered(self) -> bool:
-        """Whether a value can lie below or above another, so that bounds mean something."""
+        """Whether values have an order, so that bounds mean something."""
         return self not in (Kind.TEXT, Kind.FLAG)
 
     def scalar(self, value: Any) -> pa.Scalar:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 KEPT, SHORT = 10_000, 100
-"""Verdicts that are kept, of texts of so many letters: codes and names come again and again in single records."""
+"""Verdicts that are kept, for texts of up to this many letters: codes and names repeat in single records."""
 
 
 def matches(values: pa.Array, pattern: str) -> pa.Array:

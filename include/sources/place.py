@@ -1,4 +1,4 @@
-"""Where a source's files lie: a folder, a bucket, or a server."""
+"""The place of a source's files: a folder, a bucket, or a server."""
 
 from __future__ import annotations
 

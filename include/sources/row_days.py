@@ -42,7 +42,7 @@ def row_days(table: pa.Table, column: str, calendar: Calendar | None, where: str
 
 
 def _days_of(instants: pa.Array, calendar: Calendar) -> pa.Array:
-    """The data day within which each instant lies: the last of the days near by that has begun."""
+    """The data day of each instant: the last of the days near by that has begun."""
     moments = instants.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
     near = np.unique(moments[~np.isnat(moments)].astype("datetime64[D]"))
     near = np.unique(np.add.outer(near, np.arange(-2, 3)))

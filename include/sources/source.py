@@ -42,7 +42,7 @@ class DatedRows(Protocol):
     """A source that finds a row's day in the row itself: a row may name none."""
 
     def undated(self, topic: str) -> Undated | None:
-        """The topic's rows that name no day; None for a topic whose days are told apart in another way."""
+        """The topic's rows that name no day; None for a topic whose days are known in another way."""
 
 
 @runtime_checkable

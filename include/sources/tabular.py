@@ -34,7 +34,7 @@ log = logging.getLogger("nightshift")
 
 @dataclass(frozen=True)
 class Files:
-    """Where a topic's records lie: a path below the source's root, ending in `.csv`, `.csv.gz` or `.parquet`.
+    """The place of a topic's records: a path below the source's root, ending in `.csv`, `.csv.gz` or `.parquet`.
 
     A path is written as the files are named, and quoted where it becomes part of a URL (`{{` is a brace). It may be a
     folder of such files, as Spark writes one. With `{date}` in the path there is one file a day; without it one file

@@ -28,7 +28,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What choose is told."""
+    """Command-line arguments of choose."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Opponent:
 def choose(context: Context, arguments: Arguments) -> Result:
     """Publish `decisions/champion/date=D`: who won, whether that is promoted, and the numbers.
 
-    A decision from the same candidates, gates, label, code and libraries stands as it is, for it is history. Raises
+    A decision from the same candidates, gates, label, code and libraries stays as it is, because it is history. Raises
     `DataError` when no candidate is published for D, or when none passes the gates and there is no champion to keep.
     """
     made_of = ingredients(context.lake, context.use_case.spec, arguments.date)

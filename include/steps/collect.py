@@ -33,7 +33,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What collect is told: a span (`since`, `until`), or a deadline until which it publishes live.
+    """Command-line arguments of collect: a span (`since`, `until`), or a deadline until which it publishes live.
 
     Without a span it takes data day `date` of the use case, from its start to its end. Live, it goes on where the last
     live collector of the topic ended; the first one begins `FIRST_LOOK` back.

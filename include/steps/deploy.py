@@ -23,7 +23,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What deploy is told; `force` changes nothing: a backfill never replaces what is served."""
+    """Command-line arguments of deploy; `force` has no effect: a backfill never replaces what is served."""
 
 
 def deploy(context: Context, arguments: Arguments) -> Result:
@@ -84,7 +84,7 @@ def _plan(context: Context) -> Plan:
 
 
 def _taken_out(settings: Settings, history: Deployments, champion: Target) -> str:
-    """How the champion left service for good, empty if it did not; the registry, which does not know, is told."""
+    """How the champion left service for good, empty if it did not; also updates the registry, which may not know."""
     before = history.served(champion.version)
     if before is None or before.state not in (State.ROLLED_BACK, State.FAILED, State.REJECTED):
         return ""

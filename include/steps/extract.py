@@ -32,7 +32,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What extract is told; `renew` reads the whole history of the run again, as far as the source has it."""
+    """Command-line arguments of extract; `renew` reads the run's whole history again, as far as the source has it."""
 
     renew: bool = False
 

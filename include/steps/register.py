@@ -26,7 +26,7 @@ FILES = ("model.onnx", "backtest.onnx", "holdout.parquet", "report.json", "calib
 
 
 class Arguments(StepArguments):
-    """What register is told."""
+    """Command-line arguments of register."""
 
 
 @dataclass(frozen=True)

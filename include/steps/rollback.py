@@ -18,7 +18,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What rollback is told; an empty `version` means the one that served before the present one."""
+    """Command-line arguments of rollback; an empty `version` means the one that served before the present one."""
 
     version: Annotated[str, StringConstraints(pattern=r"^[0-9]*$")] = ""
 

@@ -30,7 +30,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What score is told."""
+    """Command-line arguments of score."""
 
 
 @dataclass(frozen=True)

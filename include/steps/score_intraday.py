@@ -21,7 +21,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(IntradayArguments):
-    """What score_intraday is told."""
+    """Command-line arguments of score_intraday."""
 
 
 def score_intraday(context: Context, arguments: Arguments) -> Result:

@@ -33,7 +33,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What smoke_test is told."""
+    """Command-line arguments of smoke_test."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What train is told: the candidate to fit, and which ones were asked for (comma separated; empty: all)."""
+    """Command-line arguments of train: the candidate to fit, and those asked for (comma separated; empty: all)."""
 
     candidate: str
     candidates: str = ""

@@ -43,7 +43,7 @@ log = logging.getLogger("nightshift")
 
 
 class Arguments(StepArguments):
-    """What validate is told."""
+    """Command-line arguments of validate."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Subject:
 
     `tolerated` is the share of a day's rows that may break a row rule: none in raw data (they went to quarantine),
     the contract's `max_quarantined` in features (nothing sorts those). `fewest` is how many rows it must have: the
-    contract's `min_rows`, less what lies in quarantine, and of features no more than there are examples.
+    contract's `min_rows`, less the rows in quarantine, and of features no more than there are examples.
     """
 
     own: Partition
@@ -68,7 +68,7 @@ class Subject:
 
     @property
     def report(self) -> Partition:
-        """Where its report lies."""
+        """The partition of its report."""
         return Dataset(Layer.QUALITY, self.name).on(self.own.day)
 
     def made_from(self, lake: Lake) -> dict[str, str]:
@@ -188,7 +188,7 @@ def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Sub
     report = Report(str(subject.own), table.num_rows, len(history), rows, checks, tuple(findings))
     seen = {str(subject.own.dataset.on(day)): subject.days[day].sha256 for day in history}
     seen |= subject.made_from(lake)
-    # Replaced: whoever gets here has newer findings than what may lie there.
+    # Replaced: these findings are newer than any that are there.
     lake.publish(subject.report, {REPORT: to_json(report.to_dict())}, inputs=seen, force=True)
     older = f" and {rows} rows of {len(history)} older days that no run had looked at" if history else ""
     seconds = time.monotonic() - clock
@@ -246,7 +246,7 @@ def _references(lake: Lake, subject: Subject, table: pa.Table) -> dict[str, pd.S
     for rule in subject.contract.references:
         other = lake.read(Dataset(subject.own.dataset.layer, rule.other).on(subject.own.day), [rule.other_column])
         values, known = table[rule.column], other[rule.other_column]
-        if known.type != values.type:  # that is told of the other topic itself
+        if known.type != values.type:  # the other topic reports that itself
             known = pa.nulls(0, values.type)
         lacking = pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, known)))
         found[reference_column(rule.column, rule.other)] = breaking(values, lacking.to_numpy())

@@ -20,7 +20,7 @@ from include.step import Context, Result, StepArguments, main
 
 
 class Arguments(StepArguments):
-    """What work is told: which worker, when its shift ends, and whether to end sooner, when nothing is left to do."""
+    """Command-line arguments of work: which worker, when its shift ends, and whether to end when nothing is left."""
 
     worker: str
     deadline: AwareDatetime

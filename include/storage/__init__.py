@@ -1,1 +1,1 @@
-"""Where bytes lie, and the lake of partitions on top."""
+"""Folders and buckets, and the lake of partitions on top."""

@@ -1,4 +1,4 @@
-"""Where bytes lie: a folder or an S3 bucket, behind one small interface with an exclusive create."""
+"""A folder or an S3 bucket behind one small interface with an exclusive create."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from serving.settings import ServingSettings
 from serving.telemetry.metrics import Shed, Telemetry
 
 RETRY_SECONDS = 1
-"""What a caller is told to wait that was shed: by then a full queue is long gone."""
+"""`Retry-After` of a caller that was shed: by then a full queue is long gone."""
 LINGER_SECONDS = 2.0
 """How long a body that is refused is read and thrown away, so that its sender gets to read why."""
 _CLOSE = [(b"connection", b"close")]
@@ -36,7 +36,7 @@ BODIES_BYTES = 64 * 2**20
 
 
 class Timeouts:
-    """Cancels tasks that take longer than so many seconds, to a quarter of a second.
+    """Cancels tasks that take longer than this many seconds, to a quarter of a second.
 
     One timer for all of them: a timer each, as `asyncio.timeout` has it, costs 7 µs a request (measured 2026-11-21).
     """
@@ -147,7 +147,7 @@ class Limits:
             self._held += body.add(message)
 
     async def _work(self, scope: Scope, receive: Receive, send: Send, now: float) -> None:
-        # A deployment cut short may have happened or not; whoever asks for it waits as long as it takes.
+        # A deployment cut short may have happened or not, so its caller waits as long as it takes.
         if scope["path"].startswith(ADMIN):
             await self._app(scope, receive, send)
             return
@@ -219,7 +219,7 @@ async def _too_large(receive: Receive, send: Send, limit: int, *, whole: bool) -
 
 
 def _caller(scope: Scope, now: float) -> tuple[str, float, float | None]:
-    """Whose bucket is charged, when, and its own rate; callers without a credential are told apart by address."""
+    """Whose bucket is charged, when, and its own rate; callers without a credential are distinguished by address."""
     state = scope["state"]
     name = state["caller"]
     if name == ANONYMOUS.name and scope.get("client"):

@@ -116,7 +116,7 @@ class Cache(Generic[V]):
         return held
 
     async def get(self, key: str, within: float | None = None) -> Held[V]:
-        """What is held, or else what a load finds within so many seconds; otherwise `NotYetError` or why it failed."""
+        """What is held, or what a load finds within this many seconds; otherwise `NotYetError` or its own error."""
         if held := self.peek(key):
             return held
         if task := self.refresh(key, urgent=True):

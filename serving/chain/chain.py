@@ -46,7 +46,7 @@ class Chain:
     def router(self) -> APIRouter:
         """All routes."""
         routes = APIRouter()
-        # First, for it is asked for most, and routes are tried in turn.
+        # First, because most requests ask for it, and routes are tried in turn.
         routes.include_router(forecast.router(self.forecasts))
         routes.include_router(flights.router(self.published))
         routes.include_router(airports.router(self.published))

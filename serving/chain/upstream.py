@@ -24,7 +24,7 @@ T = TypeVar("T")
 ANSWER_BYTES = 64 * 2**10
 REMEMBERED = 64
 ENOUGH = 8
-"""So many answers say how slow is slow; before that, a third of the time allowed is."""
+"""After this many answers they define slow; before that, a third of the time allowed does."""
 SLOW = 0.95
 HEDGES_PER_CALL = 0.1
 HEDGES_SAVED = 10.0

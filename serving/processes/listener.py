@@ -2,7 +2,7 @@
 
 One socket and not one each (SO_REUSEPORT): the connections that wait to be accepted belong to the socket, so those that
 wait when a worker dies are taken by the others; with a socket each they are lost. It also binds once, before any
-worker starts, so a taken port is told at once, and it is the same on every system.
+worker starts, so a taken port is reported at once, and the behaviour is the same on every system.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def close_the_door(listener: socket.socket) -> None:
     """Let no new connection begin, while those that have begun can still be accepted.
 
     Closing the socket instead would reset every connection that the kernel has set up and nobody has accepted yet,
-    whose client may have sent a request. So the kernel is told to drop packets that ask for a connection (SYN without
-    ACK); whoever sent one tries again a second later and is refused, or finds another server. Linux only; elsewhere
+    whose client may have sent a request. So the kernel drops packets that ask for a connection (SYN without
+    ACK); the sender tries again a second later and is refused, or finds another server. Linux only; elsewhere
     nothing happens, and a connection may be lost in the instant of closing.
     """
     if sys.platform != "linux":

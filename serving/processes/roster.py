@@ -14,8 +14,8 @@ FOLDER = "workers"
 class Member:
     """This process, as a worker of the server with that state folder, from `join` on until it leaves or ends.
 
-    Join before reading what is to be served, and accept requests only after that: then whoever changes what is served
-    and asks `live` afterwards either sees this worker, or this worker has read the change.
+    Join before reading what is to be served, and accept requests only after that: then a process that changes what is
+    served and asks `live` afterwards either sees this worker, or this worker has read the change.
     """
 
     def __init__(self, state: Path) -> None:

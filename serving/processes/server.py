@@ -75,7 +75,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End: first say so to whoever asks, then accept no more, then wait for what is under way."""
+        """End: first say so to health checks, then accept no more, then wait for what is under way."""
         self._app.state.draining = self._crowd.draining = True
         for connection in list(self.server_state.connections):
             cast(Connection, connection).drain()
@@ -90,7 +90,7 @@ class Server(uvicorn.Server):
 
 
 def _allow_files(wanted: int) -> None:
-    """Let this process open so many files; by default many systems allow 1,024."""
+    """Let this process open this many files; by default many systems allow 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

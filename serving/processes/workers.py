@@ -101,7 +101,7 @@ class Worker:
 
 
 class Parent:
-    """Watches over the workers until it is told to stop."""
+    """Watches over the workers until a stop signal."""
 
     def __init__(self, settings: ServingSettings, listener: socket.socket) -> None:
         self._settings = settings

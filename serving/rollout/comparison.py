@@ -22,7 +22,7 @@ ALIKE = 0.02
 
 
 class Side(msgspec.Struct):
-    """What one version was seen to do: requests and failures, how long they took, how its probabilities lie."""
+    """What one version did: requests and failures, how long they took, how its probabilities are distributed."""
 
     requests: int = 0
     failures: int = 0
@@ -170,7 +170,7 @@ def distribution(pair: Pair, limits: Limits) -> list[str]:
     if pair.difference <= ALIKE:
         return found
     if (index := psi(pair)) > limits.psi:
-        found.append(f"its answers lie otherwise: PSI {index:.2f}, at most {limits.psi:g}")
+        found.append(f"its answers are distributed differently: PSI {index:.2f}, at most {limits.psi:g}")
     if (shift := abs(pair.trial.mean - pair.proven.mean)) > limits.mean_shift:
         means = f"{pair.proven.mean:.3f} to {pair.trial.mean:.3f}"
         found.append(f"its mean probability moved by {shift:.3f} ({means}), at most {limits.mean_shift:g}")

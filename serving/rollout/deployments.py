@@ -18,7 +18,7 @@ from serving.rollout.state import StateFolder
 
 FILE = "deployments.jsonl"
 KEPT = 1000
-"""So many events are kept at least, and at most twice as many: about 1 MB."""
+"""At least this many events are kept, and at most twice as many: about 1 MB."""
 
 
 class Event(StrEnum):
@@ -81,14 +81,14 @@ class Record(BaseModel):
         )
 
     def told(self, known: bool) -> Record:
-        """What is told of it; where model files lie only to a caller who is known."""
+        """What a caller may see of it; addresses of model files only if the caller is known."""
         if known:
             return self
         return self.model_copy(update={"uri": "", "reason": without_addresses(self.reason, self.uri)})
 
 
 class History:
-    """The events in `deployments.jsonl`, oldest first; whoever adds one holds the state folder's lock."""
+    """The events in `deployments.jsonl`, oldest first; a process that adds one holds the state folder's lock."""
 
     def __init__(self, folder: StateFolder) -> None:
         self._folder = folder
@@ -117,7 +117,7 @@ class History:
 
 
 def _is_whole(file: Any) -> bool:
-    """Whether the last line of a file ended before whoever wrote it did."""
+    """Whether the last line of a file is complete: its writer may have ended first."""
     if file.seek(0, os.SEEK_END) == 0:
         return True
     file.seek(-1, os.SEEK_END)

@@ -26,7 +26,7 @@ class InService(BaseModel):
     by: str = ""
 
     def told(self, known: bool) -> InService:
-        """What is told of it; where its file lies only to a caller who is known."""
+        """What a caller may see of it; the address of its file only if the caller is known."""
         return self if known else self.model_copy(update={"uri": ""})
 
     def same_file(self, other: InService | None) -> bool:
@@ -56,7 +56,7 @@ class Rollout(BaseModel):
     metrics: dict[str, Any] = Field(default_factory=dict)
 
     def told(self, known: bool) -> Rollout:
-        """What is told of it; where model files lie only to a caller who is known."""
+        """What a caller may see of it; addresses of model files only if the caller is known."""
         if known:
             return self
         reason = without_addresses(self.reason, self.entry.uri)

@@ -362,7 +362,7 @@ class Service:
     def _recover(self) -> None:
         """End a rollout that nobody drives any more: what was seen is lost, so the proven version stays.
 
-        It is not resumed, for a version is promoted on evidence only; whoever wanted it asks again.
+        It is not resumed, because a version is promoted on evidence only; the caller asks again.
         """
         rollout = self._under_way()
         if rollout is None or self._driven(rollout):
@@ -434,7 +434,7 @@ class Service:
 
     def _load(self, entry: InService) -> PortableModel:
         content = fetch(entry.uri, s3_endpoint=self.settings.s3_endpoint, limit=self.settings.model_bytes)
-        # Named by its version: what goes wrong with it later may be told to people who are not to know its address.
+        # Named by its version: later errors may be shown to callers who must not see its address.
         name = f"of version {entry.version}"
         model = PortableModel.load(content, sha256=entry.sha256, name=name)
         if model.card.use_case != entry.use_case:
@@ -517,7 +517,7 @@ class Service:
 
 
 def _cannot_load(entry: InService | None, error: ServingError) -> str:
-    """Why not, without the file's address: everybody is told this."""
+    """Why not, without the file's address, because everybody may see this."""
     if entry is None:
         return str(error)
     return f"version {entry.version} cannot be loaded again: {without_addresses(str(error), entry.uri)}"

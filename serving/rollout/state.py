@@ -44,7 +44,7 @@ class Report(msgspec.Struct):
 
 
 class StateFolder:
-    """The files of one server. Whoever changes one holds `locked`; reading needs no lock.
+    """The files of one server. A process that changes one holds `locked`; reading needs no lock.
 
     `acknowledge_seconds`: how long each worker may take to take a change over.
     """

@@ -20,7 +20,7 @@ from serving.rollout.traffic import takes_part
 
 
 class Trial:
-    """The version on trial beside the proven one; counts begin anew with each phase.
+    """The version on trial beside the proven one; counts begin again with each phase.
 
     `comparable`: whether both take the same inputs, so that a request made for one is one for the other, too.
     """
@@ -80,7 +80,7 @@ class Trial:
 
     def _compare(self, ask: Callable[[PortableModel], Answers]) -> None:
         pair = Pair()
-        # Whoever is second finds the caches warm, so they take turns.
+        # The second one finds the caches warm, so they take turns.
         self._turn ^= 1
         sides = [(self.proven.model, pair.proven), (self.served.model, pair.trial)]
         found: list[Answers] = []

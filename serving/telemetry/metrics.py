@@ -33,7 +33,7 @@ PUBLISH_SECONDS = 0.25
 PENDING = 4_096
 """Answers whose probabilities wait to be put into buckets; then the next one does it at once."""
 VERSIONS = 32
-"""Versions whose predictions are told apart; the oldest is forgotten first."""
+"""Versions whose predictions are counted separately; the oldest is forgotten first."""
 
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Latency buckets: dense where a single row is answered, with the forecast's promise of 2 s as a bound."""
@@ -184,7 +184,7 @@ class Telemetry(Collector):
         self._flight[0] += step
 
     def queue(self, length: int) -> None:
-        """So many requests wait now."""
+        """This many requests wait now."""
         self._waiting[0] = length
 
     # What else is reported
@@ -204,7 +204,7 @@ class Telemetry(Collector):
             self._entries[(name,)][0] = entries
 
     def loading(self, name: str, under_way: int) -> None:
-        """So many answers are being asked for, for this cache."""
+        """This many loads of this cache are under way."""
         self._loading[(name,)][0] = under_way
 
     def loaded(self, name: str, outcome: Outcome) -> None:

@@ -28,10 +28,10 @@ class Message:
 
 
 class Received(NamedTuple):
-    """A message where it lies; a tuple, because many are made.
+    """A message with its position; a tuple, because many are made.
 
     `schema_id` is None where a broker has no headers, "" where the header is missing; its bytes are decoded with
-    surrogate escapes, so that they can be told again as they were.
+    surrogate escapes, so that the original bytes can be shown.
     """
 
     partition: int
@@ -51,7 +51,7 @@ EMPTY = Bounds(0, 0)
 
 
 def beyond(positions: Mapping[int, int], bounds: Mapping[int, Bounds]) -> dict[int, int]:
-    """The positions that lie behind the end of their partition, where nothing can have been read."""
+    """The positions behind the end of their partition, where nothing can have been read."""
     return {partition: offset for partition, offset in positions.items() if offset > bounds.get(partition, EMPTY).end}
 
 
@@ -81,11 +81,11 @@ class Consumer(Protocol):
     def log_id(self) -> str | None:
         """What tells the topic's log from any other that had or has its name; None when there is no such topic.
 
-        Raises `BrokerError` when that cannot be told now.
+        Raises `BrokerError` if the broker cannot answer that now.
         """
 
     def bounds(self) -> Mapping[int, Bounds]:
-        """What the log holds now, by partition; `UNKNOWN_END` where its end cannot be told."""
+        """What the log holds now, by partition; `UNKNOWN_END` where its end is not known."""
 
     def poll(self, limit: int, seconds: float) -> Sequence[Received]:
         """Up to `limit` messages, in order within a partition; waits up to `seconds` for the first."""

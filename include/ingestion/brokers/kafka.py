@@ -199,7 +199,7 @@ class KafkaProducer:
 
 
 class KafkaConsumer:
-    """Reads the partitions that the group gives it, from the positions it is told: the tables', not the broker's."""
+    """Reads the partitions that the group gives it, from the positions in the tables, not from the broker's own."""
 
     def __init__(self, connection: Mapping[str, Any], topic: str, group: str) -> None:
         self.topic = topic
@@ -215,7 +215,7 @@ class KafkaConsumer:
                 "group.id": group,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
-                # An offset that the log does not have is told, never skipped or begun again behind our back.
+                # An offset that the log does not have is reported, never skipped or reset silently.
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "queued.max.messages.kbytes": FETCH_KILOBYTES,

@@ -233,7 +233,7 @@ class LandingConsumer:
         self._looked = False
 
     def commit(self, positions: Mapping[int, int]) -> None:
-        """Leave a note of how far the group is, for whoever looks after the folder, now or soon; no reader needs it."""
+        """Note how far the group is, for an operator of the folder, now or soon; no reader needs it."""
         self._committed |= positions
         if time.monotonic() >= self._noted + NOTE_SECONDS:
             self._note()

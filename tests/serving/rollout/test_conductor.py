@@ -79,7 +79,7 @@ def test_a_version_that_answers_otherwise_gets_no_request_at_all() -> None:
     shift, (end, reason, _) = traffic.play()
 
     assert (shift, end) == (0, "withdrawn")
-    assert reason.startswith("shadow: its answers lie otherwise: PSI")
+    assert reason.startswith("shadow: its answers are distributed differently: PSI")
 
 
 def test_a_version_that_fails_in_the_shadow_gets_no_request_at_all() -> None:
@@ -101,11 +101,11 @@ def test_a_canary_that_fails_is_withdrawn_at_once() -> None:
         (Tally(answered=Pair(asked(30), asked(30, seconds=0.2))), "canary: it is too slow: "),
         (
             Tally(compared(GOOD, GOOD + 0.45, 30), Pair(asked(30), asked(30))),
-            "canary: its answers lie otherwise",
+            "canary: its answers are distributed differently",
         ),
         (
             Tally(compared(GOOD, [0.3] * 100, 30), Pair(asked(30), asked(30))),
-            "canary: its answers lie otherwise: PSI 6",
+            "canary: its answers are distributed differently: PSI 6",
         ),
     ],
 )

@@ -86,7 +86,7 @@ def test_the_history_can_be_asked_for_its_newest_events(ready: ServingProcess, m
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"bias": 40.0}, "shadow: its answers lie otherwise"),
+        ({"bias": 40.0}, "shadow: its answers are distributed differently"),
         ({"weights": (0.0, 0.0, 0.0), "bias": 0.6}, "it hardly tells rows apart"),
         ({"output": "Identity", "weights": (0.3, 0.0, 0.0)}, "answers failed"),
     ],

@@ -7,7 +7,7 @@ STAMP := .venv/installed
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help check-date install run up down status rollback backfill airflow check test lint lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable system reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check test test-fast lint format lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable system reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -50,12 +50,19 @@ lint: $(STAMP) ## check style and types
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
+format: $(STAMP) ## bring the code into the project's style
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
 # A file's tests stay together, as they share servers; the files that need most begin first (tests/conftest.py).
 TEST_WORKERS ?= 2
 PYTEST := $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: lint ## lint, types and tests
 	@$(PYTEST)
+
+test-fast: $(STAMP) ## the tests that start nothing, within a minute
+	@$(PYTEST) -q -m "not (airflow or slow or spark or stack)"
 
 bench: bench-parse $(STAMP) ## features rows/s beside DuckDB, and the parse time of the DAG files
 	@$(PYTHON) -m benchmarks.features

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from include.loopback import reach_directly
+from tests import tiers
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -24,17 +25,15 @@ if TYPE_CHECKING:
 
 # A worker of pytest-xdist is a `python -c`. PySpark takes that for its own doctests and ends the process.
 sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
-TIERS = {"airflow", "spark", "stack"}
-
 reach_directly()  # the servers of the tests are on this machine, wherever they are run
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(tiers.Guard(), "tiers")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole files in the order of what they need, most first: the short ones then fill what time is left."""
-    needs: dict[Path, set[str]] = {}
-    for item in items:
-        needs.setdefault(item.path, set()).update(TIERS & {mark.name for mark in item.iter_markers()})
-    items.sort(key=lambda item: -len(needs[item.path]))
+    tiers.sort(items)
 
 
 @pytest.fixture(scope="session")

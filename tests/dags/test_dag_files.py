@@ -58,6 +58,7 @@ def parse(home: Path, **environment: str) -> dict[str, object]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.stack
 def test_every_dag_file_parses_and_imports_no_machine_learning(tmp_path: Path) -> None:
     found = parse(tmp_path)
     assert found["errors"] == {}
@@ -65,6 +66,7 @@ def test_every_dag_file_parses_and_imports_no_machine_learning(tmp_path: Path) -
     assert not {name.partition(".")[0] for name in found["modules"]} & HEAVY
 
 
+@pytest.mark.stack
 def test_another_use_case_gets_dags_by_being_named(tmp_path: Path) -> None:
     packages = "include.use_cases.flight_delay, tests.use_cases.ice_cream"
     found = parse(tmp_path, NIGHTSHIFT_USE_CASES=packages)

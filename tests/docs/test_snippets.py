@@ -48,6 +48,7 @@ def lines(*languages: str) -> Iterator[tuple[str, str]]:
                 yield page, command
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(("page", "text"), snippets("python"))
 def test_python_runs(page: str, text: str, tmp_path: Path) -> None:
     environment = {

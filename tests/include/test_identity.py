@@ -41,6 +41,7 @@ def test_raw_rows_follow_the_zone_and_nothing_else_of_the_spec(change: dict[str,
     assert identity.differences(before, identity.raw(replace(SPEC, **change), CONTRACT)) == what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gates", "of_candidate", "of_decision"),
     [
@@ -56,6 +57,7 @@ def test_gates_decide_a_candidate_by_its_slices_only(gates: Gates, of_candidate:
     assert [identity.differences(*pair) for pair in zip(before, after, strict=True)] == [of_candidate, of_decision]
 
 
+@pytest.mark.slow
 def test_another_library_or_recipe_is_another_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     before = identity.candidate(SPEC, WEATHER, Gates())
     assert identity.differences(before, identity.candidate(SPEC, replace(WEATHER, seed=1), Gates())) == "recipe"

@@ -79,6 +79,7 @@ def answering(word: str) -> Iterator[tuple[int, list[str]]]:
         server.server_close()
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("client", ["urllib", "requests", "httpx", "aiohttp", "boto3"])
 def test_a_client_asks_this_machine_itself_and_the_world_by_the_proxy(client: str) -> None:
     # Given a proxy in the environment, in every spelling, and no exception from it

@@ -25,6 +25,8 @@ from include.storage.lake import Lake, to_json
 from include.use_case import load_use_case
 from spark_jobs.features import _work
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = "edited_case"
 DAY = date(2026, 5, 12)

@@ -190,6 +190,7 @@ def started(place: Path, act: str, stderr: int | None = None) -> subprocess.Pope
     return subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("act", ["wait", "misunderstand"])
 def test_sigterm_ends_a_step_with_its_line_report_and_the_code_for_a_fault(place: Path, act: str) -> None:
     # Given a step in the middle of its work, or of a library's that answers an interruption with another error
@@ -207,6 +208,7 @@ def test_sigterm_ends_a_step_with_its_line_report_and_the_code_for_a_fault(place
     child.stdout.close()
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(("act", "code"), [("leak", ExitCode.FAULT), ("boast", ExitCode.DONE)])
 def test_no_password_is_in_the_log_the_traceback_the_message_or_the_report(
     place: Path, monkeypatch: pytest.MonkeyPatch, act: str, code: ExitCode
@@ -222,6 +224,7 @@ def test_no_password_is_in_the_log_the_traceback_the_message_or_the_report(
         assert out.count("http://someone:***@127.0.0.1:22060/x") >= 5, "said by print, a logger, a warning, a traceback"
 
 
+@pytest.mark.stack
 def test_a_stop_that_a_library_swallows_ends_the_step_by_force(place: Path) -> None:
     # Given a step whose library catches whatever is raised, and tries again
     child = started(place, "swallow")
@@ -238,6 +241,7 @@ def test_a_stop_that_a_library_swallows_ends_the_step_by_force(place: Path) -> N
     child.stdout.close()
 
 
+@pytest.mark.stack
 def test_a_killed_step_leaves_a_report_that_it_was_running(place: Path) -> None:
     child = started(place, "suicide")
     child.communicate(timeout=30)
@@ -245,6 +249,7 @@ def test_a_killed_step_leaves_a_report_that_it_was_running(place: Path) -> None:
     assert report(place)["state"] == "running"
 
 
+@pytest.mark.stack
 def test_no_cell_begins_a_line_of_its_own_or_speaks_to_a_terminal(tmp_path: Path) -> None:
     # Given a step that logs a cell, prints its first line, and ends in an error that quotes it
     message = tmp_path / "message"

@@ -9,9 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.stack
 def test_the_files_that_are_copied_to_fetch_spark_jars_are_all_that_it_imports(tmp_path: Path) -> None:
     dockerfile = (ROOT / "docker" / "spark" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     [copied] = re.findall(r"^COPY (include/__init__\.py .*) include/$", dockerfile, re.MULTILINE)

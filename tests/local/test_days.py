@@ -63,6 +63,7 @@ def test_a_day_is_over_when_it_is_over_in_the_zone_of_the_use_case() -> None:
         data_day("2026-11-20", SPEC, replay=True, now=over)
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("wrong", ["", "2013-13-01", "2199-01-01", "2012-12-31"])
 def test_a_wrong_date_is_told_before_anything_is_installed(wrong: str) -> None:
     # -S: without the packages of this environment, as on a new machine
@@ -75,6 +76,7 @@ def test_a_wrong_date_is_told_before_anything_is_installed(wrong: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.stack
 def test_a_date_that_may_be_run_for_passes_without_a_word() -> None:
     asked = [sys.executable, "-S", "-m", "local.days", "2013-10-01"]
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -53,6 +53,7 @@ def install(root: Path, *, python: bool = True) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.stack
 def test_it_says_what_it_does_but_not_each_of_the_packages_and_does_it_once(tmp_path: Path) -> None:
     root = machine(tmp_path)
     done = install(root)
@@ -64,6 +65,7 @@ def test_it_says_what_it_does_but_not_each_of_the_packages_and_does_it_once(tmp_
     assert install(root).stdout == ""
 
 
+@pytest.mark.stack
 def test_what_failed_is_done_again_next_time(tmp_path: Path) -> None:
     root = machine(tmp_path, uv_exits=1)
     done = install(root)
@@ -72,12 +74,14 @@ def test_what_failed_is_done_again_next_time(tmp_path: Path) -> None:
     assert not (root / ".venv" / "installed").exists()
 
 
+@pytest.mark.stack
 def test_without_a_python_of_the_lock_uv_is_asked_for_one(tmp_path: Path) -> None:
     root = machine(tmp_path)
     assert "fetches it if need be" in install(root, python=False).stdout
     assert (root / ".venv" / "asked").read_text().strip() == "3.13"
 
 
+@pytest.mark.stack
 def test_without_uv_and_any_pip_it_says_what_to_install(tmp_path: Path) -> None:
     root = machine(tmp_path)
     (tmp_path / "bin" / "uv").unlink()

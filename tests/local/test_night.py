@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from local.night import ENDS_WITH_US, Tail, step_line, write_task_logs
 
 
@@ -44,6 +46,7 @@ def test_a_log_is_read_as_it_grows_and_a_half_written_line_waits(tmp_path: Path)
     assert tail.lines() == []
 
 
+@pytest.mark.stack
 def test_a_killed_run_leaves_no_airflow_behind_that_goes_on_with_it() -> None:
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     starts = f"import subprocess, sys; subprocess.run([*{ENDS_WITH_US!r}, sys.executable, '-c', {deaf!r}])"

@@ -74,6 +74,7 @@ def test_starting_twice_starts_one(processes: Processes) -> None:
     assert start(processes, SLEEP).pid == start(processes, SLEEP).pid
 
 
+@pytest.mark.stack
 def test_a_stranger_that_inherited_the_id_is_not_stopped(processes: Processes) -> None:
     # Given a record of a process that ended, whose id now belongs to somebody else
     with subprocess.Popen(SLEEP, start_new_session=True) as stranger:
@@ -140,6 +141,7 @@ def test_starting_one_again_ends_what_the_killed_one_left(processes: Processes) 
     assert gone(orphan)
 
 
+@pytest.mark.stack
 def test_nobody_elses_session_is_taken_for_what_was_left(processes: Processes, tmp_path: Path) -> None:
     # Given a stranger's session whose leader, long gone, had the id that is in our record of a killed process
     begins = f"import subprocess; print(subprocess.Popen({SLEEP!r}, cwd={str(tmp_path)!r}).pid, flush=True)"
@@ -159,6 +161,7 @@ def test_nobody_elses_session_is_taken_for_what_was_left(processes: Processes, t
     os.kill(stranger, signal.SIGKILL)
 
 
+@pytest.mark.stack
 def test_nothing_runs_that_is_not_written_down(processes: Processes, tmp_path: Path) -> None:
     """Whoever starts a process and is killed before the record of it leaves nothing behind that nobody knows of."""
     kills = f"""

@@ -85,6 +85,7 @@ def test_the_settings_of_a_running_stack_are_not_lost_by_a_look_at_it_from_anoth
         services.processes.stop("serving")
 
 
+@pytest.mark.stack
 def test_the_next_command_waits_for_what_a_killed_one_had_begun(tmp_path: Path) -> None:
     """Two set-ups of one database at once would collide."""
     # Given a command that is killed while its child sets something up

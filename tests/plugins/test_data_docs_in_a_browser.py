@@ -108,6 +108,7 @@ def old_page(folder: Path, cells: Sequence[str]) -> None:
     page.write_text(f"<html><head><title>Data</title></head><body>{''.join(cells)}</body></html>")
 
 
+@pytest.mark.stack
 def test_a_page_full_of_scripts_can_do_nothing_on_airflows_origin(tmp_path: Path, listener: Listener) -> None:
     # Given a page that does harm where nothing forbids it
     old_page(tmp_path / "open", attacks(listener.url)[:-2])
@@ -126,6 +127,7 @@ def test_a_page_full_of_scripts_can_do_nothing_on_airflows_origin(tmp_path: Path
     assert listener.told == []
 
 
+@pytest.mark.stack
 def test_what_is_published_of_such_data_is_harmless_wherever_it_is_opened(tmp_path: Path, listener: Listener) -> None:
     # Given a night whose cells, column and use case are such pages
     cells = attacks(listener.url)

@@ -36,12 +36,14 @@ def probe(step: StepSpec = PROBE, *, kwargs: dict[str, Any] | None = None, **opt
     )
 
 
+@pytest.mark.stack
 def test_the_result_comes_back_as_the_tasks_value(mode: Mode) -> None:
     result = mode.run(probe(message='{"rows":{"raw/flights":3}}'))
     assert result == {"rows": {"raw/flights": 3}}
     assert mode.context["ti"].pushed["return_value"] == result
 
 
+@pytest.mark.stack
 def test_both_modes_give_the_same_arguments_and_environment(mode: Mode) -> None:
     mode.context["var"]["value"].values |= {
         "nightshift_lake": "s3://lake/prefix",
@@ -70,12 +72,14 @@ def test_a_run_with_a_parameter_that_its_dag_does_not_have_is_refused(
     assert mode.cluster.pods == {}, "nothing was started"
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("conf", [None, {}, {"date": "2013-10-01"}])
 def test_a_run_with_known_parameters_or_none_runs(mode: Mode, conf: dict[str, Any] | None) -> None:
     mode.context["dag_run"].conf = conf
     assert mode.run(probe(message='{"rows":{"raw/flights":3}}')) == {"rows": {"raw/flights": 3}}
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("exit_code", "meaning"),
     [
@@ -92,22 +96,26 @@ def test_an_exit_code_means_the_same_in_both_modes(mode: Mode, exit_code: int, m
     assert type(caught.value) is meaning
 
 
+@pytest.mark.stack
 def test_a_step_that_dies_without_a_word_is_retried_and_its_exit_code_named(mode: Mode) -> None:
     with pytest.raises(AirflowException, match="exit code 3 without a word") as caught:
         mode.run(probe(exit="3", message=" "))
     assert type(caught.value) is AirflowException
 
 
+@pytest.mark.stack
 def test_a_result_that_is_no_json_is_a_failure(mode: Mode) -> None:
     with pytest.raises(AirflowException, match="not a JSON object: 'three rows'"):
         mode.run(probe(message="three rows"))
 
 
+@pytest.mark.stack
 def test_output_is_in_the_tasks_log_line_by_line(mode: Mode, capsys: pytest.CaptureFixture[str]) -> None:
     mode.run(probe(lines="3"))
     assert re.findall(r"\] (line \d+)", capsys.readouterr().out) == ["line 0", "line 1", "line 2"]
 
 
+@pytest.mark.stack
 def test_outlets_say_what_was_made_of_which_day(mode: Mode) -> None:
     asset = Asset(name="ice_cream/raw/sales", uri="x-nightshift://ice_cream/raw/sales")
     event = type("Event", (), {"extra": None})()

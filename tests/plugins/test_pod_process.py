@@ -80,6 +80,7 @@ def test_a_step_finds_the_proxy_of_the_machine_and_what_is_exempt(monkeypatch: p
     assert given.items() <= machine_environment().items()
 
 
+@pytest.mark.stack
 def test_nothing_of_the_workers_environment_but_the_machines_paths_is_handed_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -93,11 +94,13 @@ def test_nothing_of_the_workers_environment_but_the_machines_paths_is_handed_on(
     assert {"NIGHTSHIFT_LAKE=/lake", f"PYTHONPATH={ROOT}"} <= set(lines)
 
 
+@pytest.mark.stack
 def test_it_runs_in_the_projects_root_unless_told_otherwise(tmp_path: Path) -> None:
     assert run(pod("pwd"))[1] == [str(ROOT)]
     assert run(pod("pwd", working_dir=str(tmp_path)))[1] == [str(tmp_path)]
 
 
+@pytest.mark.stack
 def test_values_may_refer_to_earlier_ones_fields_and_resources() -> None:
     field = k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path="metadata.labels['task_id']"))
     limit = k8s.V1EnvVarSource(resource_field_ref=k8s.V1ResourceFieldSelector(resource="limits.memory", divisor="1Mi"))
@@ -134,6 +137,7 @@ def secret(optional: bool) -> k8s.V1EnvVar:
     return k8s.V1EnvVar("TOKEN", value_from=k8s.V1EnvVarSource(secret_key_ref=selector))
 
 
+@pytest.mark.stack
 def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "nightshift").mkdir()
     (tmp_path / "nightshift" / "serving-token").write_text("hush\n")
@@ -141,6 +145,7 @@ def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
     assert lines == ["it is ***"], "it is not the secret, or it is in a line for all to read"
 
 
+@pytest.mark.stack
 def test_a_missing_optional_secret_is_no_variable(tmp_path: Path) -> None:
     assert run(shell("echo [${TOKEN-none}]", env=[secret(True)]), tmp_path)[1] == ["[none]"]
 
@@ -171,15 +176,18 @@ def test_what_only_a_cluster_can_do_is_refused_by_name() -> None:
 # What comes back
 
 
+@pytest.mark.stack
 def test_exit_code_and_termination_message_come_back() -> None:
     assert run(shell(f'printf "no such day" > "{TERMINATION_LOG}"; exit 65'))[0] == Ending(65, "no such day")
 
 
+@pytest.mark.stack
 def test_a_signal_is_an_exit_code_as_a_container_runtime_reports_it() -> None:
     ending, _ = run(shell("kill -SEGV $$$$"))
     assert ending.exit_code == 128 + signal.SIGSEGV
 
 
+@pytest.mark.stack
 def test_only_the_last_4_kib_of_a_message_are_kept() -> None:
     ending, _ = run(
         shell(f'head -c 5000 /dev/zero | tr "\\0" x > "{TERMINATION_LOG}"; printf end >> "{TERMINATION_LOG}"')
@@ -187,6 +195,7 @@ def test_only_the_last_4_kib_of_a_message_are_kept() -> None:
     assert ending.message == "x" * 4093 + "end"
 
 
+@pytest.mark.stack
 def test_a_lot_of_output_streams_while_the_step_runs() -> None:
     seen: list[tuple[float, str]] = []
     script = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; sleep 0.5; printf 'no newline \\377'"
@@ -196,6 +205,7 @@ def test_a_lot_of_output_streams_while_the_step_runs() -> None:
     assert seen[-1][0] - seen[-2][0] > 0.3, "the lines were not there before the step was over"
 
 
+@pytest.mark.stack
 def test_scratch_space_is_private_and_gone_afterwards() -> None:
     ending, lines = run(shell('echo "$TMPDIR"; touch "$TMPDIR/x"; ls "$TMPDIR"'))
     assert ending.succeeded
@@ -206,6 +216,7 @@ def test_scratch_space_is_private_and_gone_afterwards() -> None:
 # How it is ended
 
 
+@pytest.mark.stack
 def test_the_deadline_ends_a_step_and_what_it_started() -> None:
     started = time.monotonic()
     ending, lines = run(shell("sleep 600 & echo $!; trap '' TERM; while :; do sleep 0.1; done", deadline=1))
@@ -216,6 +227,7 @@ def test_the_deadline_ends_a_step_and_what_it_started() -> None:
     assert not alive(int(lines[0]))
 
 
+@pytest.mark.stack
 def test_what_a_step_leaves_running_ends_with_it() -> None:
     ending, lines = run(shell("sleep 600 & echo $!"))
     assert ending.succeeded
@@ -229,6 +241,7 @@ def family(folder: Path) -> tuple[k8s.V1Pod, Callable[[], list[int]]]:
     return of, lambda: json.loads(path.read_text()) if path.exists() else []
 
 
+@pytest.mark.stack
 def test_cancelling_leaves_no_process_behind(tmp_path: Path) -> None:
     of, pids = family(tmp_path)
     process = PodProcess(of, lambda _line: None)
@@ -242,6 +255,7 @@ def test_cancelling_leaves_no_process_behind(tmp_path: Path) -> None:
     assert not [pid for pid in pids() if alive(pid)]
 
 
+@pytest.mark.stack
 def test_cancelling_from_a_signal_handler_of_the_following_thread_works_too(tmp_path: Path) -> None:
     # This is how Airflow does it: its SIGTERM handler calls on_kill while the same thread reads the step's output.
     of, pids = family(tmp_path)
@@ -257,12 +271,14 @@ def test_cancelling_from_a_signal_handler_of_the_following_thread_works_too(tmp_
     assert not [pid for pid in pids() if alive(pid)]
 
 
+@pytest.mark.stack
 def test_a_step_that_is_cancelled_before_it_starts_does_not_run_on() -> None:
     process = PodProcess(pod("sleep", "600"), lambda _line: None)
     process.stop()
     assert process.run().exit_code == 128 + signal.SIGTERM
 
 
+@pytest.mark.stack
 def test_an_exception_in_the_worker_ends_the_step(tmp_path: Path) -> None:
     of, pids = family(tmp_path)
     process = PodProcess(of, lambda _line: None)
@@ -282,6 +298,7 @@ def test_an_exception_in_the_worker_ends_the_step(tmp_path: Path) -> None:
     assert not [pid for pid in pids() if alive(pid)]
 
 
+@pytest.mark.stack
 def test_a_worker_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
     # Given a worker, which follows a step that has children
     path = tmp_path / "family.json"

@@ -139,6 +139,7 @@ def test_after_the_last_shift_of_a_day_comes_the_first_of_the_next() -> None:
     assert found == ["06-01 08:20-0400..08:35-0400", "06-01 10:20-0400..10:35-0400", "06-02 00:20-0400..00:35-0400"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [WORKER_1, WORKER_2], ids=["worker_1", "worker_2"])
 def test_the_scheduler_goes_through_every_shift_of_two_years_once_and_never_two_at_a_time(plan: ShiftPlan) -> None:
     days = days_between(date(2026, 1, 1), date(2027, 12, 31))

@@ -75,6 +75,7 @@ def test_without_the_token_nothing_is_deployed(ready: ServingProcess, tmp_path: 
     assert ready.get("/v1/model").json()["version"] == "7"
 
 
+@pytest.mark.stack
 def test_a_server_without_a_token_takes_no_deployment(tmp_path: Path) -> None:
     server = ServingProcess(tmp_path / "state", token="").start()
     try:
@@ -219,6 +220,7 @@ def test_sigterm_ends_it_quietly(serving: ServingProcess) -> None:
     assert "Traceback" not in serving.log.read_text()
 
 
+@pytest.mark.stack
 def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -239,6 +241,7 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.stack
 def test_a_setting_that_is_wrong_is_named() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "serving"],
@@ -255,6 +258,7 @@ def test_a_setting_that_is_wrong_is_named() -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.stack
 def test_serving_is_free_of_the_heavy_libraries_and_of_the_pipeline() -> None:
     script = """
 import sys, serving.__main__

@@ -33,6 +33,7 @@ def _may_mount() -> bool:
     return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.stack
 @pytest.mark.skipif(not _may_mount(), reason="needs root to make the file system read-only for one process")
 def test_a_server_on_a_read_only_file_system_is_deployed_to_and_answers(tmp_path: Path) -> None:
     server = ServingProcess(tmp_path / "state", OUTSIDE=str(tmp_path / "outside"))
@@ -61,6 +62,7 @@ def _answers(server: ServingProcess) -> bool:
         return False
 
 
+@pytest.mark.stack
 def test_onnx_runtime_is_told_not_to_call_home_before_it_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(portable_bytes())
     script = """

@@ -50,6 +50,7 @@ def _ask(connection: socket.socket) -> bytes:
     return received(connection, lambda came: came.endswith(b"}"))
 
 
+@pytest.mark.stack
 def test_a_server_that_is_being_stopped_is_not_ready_but_answers(tmp_path: Path) -> None:
     # Given a client that is connected, and a request under way that holds the server up
     server = ServingProcess(tmp_path / "state", SERVING_BODY_SECONDS="5").start()

@@ -161,6 +161,7 @@ def test_a_new_publication_is_answered_without_a_restart(server: ServingProcess,
     assert eventually(server, f"/v1/flights/{flight_id(day, 0)}/delay", 200)["probability"] == 0.125
 
 
+@pytest.mark.stack
 def test_a_server_without_a_lake_says_so(tmp_path: Path) -> None:
     process = ServingProcess(tmp_path / "state").start()
     try:

@@ -56,6 +56,7 @@ def accepted(body: object) -> bool:
 # The hot route's entry, held against what the route does
 
 
+@pytest.mark.slow
 def test_the_route_takes_what_the_document_allows_and_nothing_else(document: dict[str, Any]) -> None:
     validator = Draft202012Validator(schema(document, "PredictRequest"))
     values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -186,6 +187,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.stack
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_nothing_that_is_made_up_breaks_the_server(api: Any, mode: GenerationMode) -> None:
     tried = {f"{one.method.upper()} {one.path}" for one in api if _tried(one, mode)}

@@ -154,6 +154,7 @@ def test_every_line_of_the_log_is_json_and_none_holds_what_was_sent(server: Serv
     assert SECRET not in server.log.read_text()
 
 
+@pytest.mark.stack
 def test_a_request_can_be_followed_from_its_caller_to_the_model(tmp_path: Path) -> None:
     with SpanCollector() as collector:
         server = ServingProcess(tmp_path / "state", SERVING_OTLP_ENDPOINT=collector.url).start()

@@ -13,6 +13,8 @@ from include.settings import Settings
 from include.step import open_context
 from tests.use_case_copy import FLIGHT_DELAY, ICE_CREAM, Edits, copied
 
+pytestmark = pytest.mark.slow
+
 KNOWN = 'pc.less_equal(outcomes["arrived_at"], pa.scalar(known_by, pa.timestamp("us", tz="UTC")))'
 
 

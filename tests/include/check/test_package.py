@@ -174,6 +174,7 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
         assert {finding.where for finding in check_package(package)} == {"gates.py", "label.py"}
 
 
+@pytest.mark.stack
 def test_the_static_part_loads_nothing_heavy() -> None:
     script = (
         "import sys; from include.check.command import check; "
@@ -184,6 +185,7 @@ def test_the_static_part_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("named", "code", "said"),
     [

@@ -129,6 +129,7 @@ def one_by_one(topic: Topic, values: Values) -> list[dict[str, Any]]:
     return [topic.decode(value) for value in values]
 
 
+@pytest.mark.slow
 @given(st.lists(good | strange(), min_size=1, max_size=6))
 @settings(max_examples=1500, deadline=None)
 def test_what_is_read_at_once_is_sound_and_the_same_one_by_one(values: list[bytes]) -> None:
@@ -152,6 +153,7 @@ def test_our_own_messages_are_read_at_once(values: list[bytes]) -> None:
     assert A2.decode_all(values) is not None
 
 
+@pytest.mark.slow
 @given(st.lists(good | strange(), min_size=1, max_size=30), st.integers(2, 5))
 @settings(max_examples=300, deadline=None)
 def test_a_batch_is_the_same_whichever_way_it_is_read(values: list[bytes], part: int) -> None:

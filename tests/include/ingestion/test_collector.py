@@ -14,6 +14,8 @@ from include.settings import Settings
 from include.use_cases.flight_delay.sources import sample
 from include.use_cases.flight_delay.topics import A1, A2, TOPICS, events
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2013, 3, 9, 5, tzinfo=UTC)
 SPAN = timedelta(hours=36)
 

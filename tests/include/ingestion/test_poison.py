@@ -111,6 +111,7 @@ def messages(seed: int, topic: Topic, count: int) -> list[Received]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", [A1, A2], ids=["a1", "a2"])
 def test_every_input_is_a_record_or_a_letter_that_can_be_written(topic: Topic) -> None:
     for seed in range(35):

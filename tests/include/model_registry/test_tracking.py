@@ -21,6 +21,7 @@ from include.model_registry.tracking import open_client
 from include.settings import Settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9000", None])
 def test_plots_and_reports_go_to_the_s3_of_the_settings(
     endpoint: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -46,6 +46,7 @@ def draft(registry: Registry, through: date, **changed: Any) -> Draft:
     return Draft(**values | changed)
 
 
+@pytest.mark.slow
 def test_an_empty_registry_has_nobody(registry: Registry) -> None:
     assert registry.versions() == []
     assert registry.champion() is None
@@ -93,6 +94,7 @@ def test_a_version_that_has_seen_the_day_does_not_predict_it(registry: Registry)
     assert registry.newest_before(date(2013, 9, 16)) is None
 
 
+@pytest.mark.slow
 def test_unapproved_and_rejected_versions_predict_nothing(registry: Registry) -> None:
     good = registry.register(draft(registry, date(2013, 9, 28)))
     registry.register(draft(registry, date(2013, 9, 30), approved=False))

@@ -37,6 +37,7 @@ def file(of: Recipe, model: Model) -> bytes:
     return portable.write(model, INPUTS, portable.Origin("any", "key", of, date(2013, 9, 30)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", Estimator)
 def test_fits_made_at_once_give_the_same_files_as_one_after_the_other(estimator: Estimator) -> None:
     of = recipe(estimator)

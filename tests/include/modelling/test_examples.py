@@ -149,6 +149,7 @@ def sold_out(outcomes: pa.Table, *columns: str) -> pd.DataFrame:
     return frame.assign(label=outcomes["sold_out"].to_pandas())
 
 
+@pytest.mark.slow
 def test_a_key_that_comes_every_day_has_each_days_own_label(tmp_path: Path) -> None:
     context = by_kiosk(tmp_path, lambda outcomes, by: sold_out(outcomes, "date"))
     made_of = ingredients(context.lake, context.use_case.spec, learning.LAST)
@@ -165,6 +166,7 @@ def test_a_key_that_comes_every_day_has_each_days_own_label(tmp_path: Path) -> N
     }
 
 
+@pytest.mark.slow
 def test_a_key_that_comes_every_day_needs_labels_that_say_which(tmp_path: Path) -> None:
     context = by_kiosk(tmp_path, lambda outcomes, by: sold_out(outcomes))
     made_of = ingredients(context.lake, context.use_case.spec, learning.LAST)
@@ -173,6 +175,7 @@ def test_a_key_that_comes_every_day_needs_labels_that_say_which(tmp_path: Path) 
         load(context, made_of, ("forecast",), (), [learning.LAST])
 
 
+@pytest.mark.slow
 def test_labels_of_other_examples_are_told(tmp_path: Path) -> None:
     # Given outcomes whose day is a year off, as a label.py may answer it
     def shifted(outcomes: pa.Table, by: datetime) -> pd.DataFrame:

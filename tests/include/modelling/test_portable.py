@@ -49,6 +49,7 @@ def unseen(seed: int, thresholds: list[float]) -> Matrix:
     return matrix
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),

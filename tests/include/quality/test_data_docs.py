@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +98,7 @@ def published(folder: Path, payloads: tuple[str, ...]) -> dict[str, str]:
     return pages | {"index.html": front_page(payloads[1], DAY, [report], {payloads[2]: f"validations/{payloads[2]}"})}
 
 
+@pytest.mark.slow
 def test_no_text_becomes_part_of_a_page_and_none_is_lost(tmp_path: Path) -> None:
     plain = published(tmp_path / "plain", tuple(f"c{number}" for number in range(len(PAYLOADS))))
     pages = published(tmp_path / "odd", PAYLOADS)

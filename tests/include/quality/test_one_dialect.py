@@ -171,6 +171,7 @@ def columns(draw: st.DrawFn) -> Column:
     return Column("x", kind, **rules)
 
 
+@pytest.mark.slow
 @given(columns(), texts)
 @example(Column("x", Kind.INTEGER), "50.0")
 @example(Column("x", Kind.INTEGER), "9223372036854775807.0")
@@ -196,6 +197,7 @@ numbers = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(columns().filter(lambda column: column.kind in (Kind.INTEGER, Kind.NUMBER, Kind.FLAG)), numbers)
 @example(Column("x", Kind.INTEGER), 2.0**62)
 @example(Column("x", Kind.INTEGER, maximum=2**53), 2**53 + 1)
@@ -210,6 +212,7 @@ def test_a_number_means_the_same_whatever_its_type_as_text_and_in_a_message(colu
     assert of_message(column, text) == wanted
 
 
+@pytest.mark.slow
 @given(columns().filter(lambda column: column.kind in (Kind.DATE, Kind.INSTANT)), st.datetimes(timezones=st.just(UTC)))
 @settings(max_examples=200, deadline=None)
 def test_a_day_and_a_moment_mean_the_same_whatever_their_type_as_text_and_in_a_message(

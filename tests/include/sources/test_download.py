@@ -256,6 +256,7 @@ except DataError as error:
 """
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(("path", "given"), BOMB.values(), ids=BOMB.keys())
 def test_a_file_without_end_costs_no_more_than_its_limit(
     server: Server, path: str, given: bytes | Callable[[socket.socket], None]

@@ -203,6 +203,7 @@ def test_a_server_that_refuses_is_a_fault_after_three_attempts(server: Server, s
     assert raised.value.exit_code is ExitCode.FAULT
 
 
+@pytest.mark.slow
 def test_a_place_out_of_reach_is_a_fault_in_one_line(server: Server, s3_credentials: None) -> None:
     for root, endpoint in (("http://127.0.0.1:9", None), ("s3://bucket", "http://127.0.0.1:9")):
         with pytest.raises(FaultError, match=r"^source: .*cannot (be read after 3|read s3)"):

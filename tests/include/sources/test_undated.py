@@ -66,6 +66,7 @@ def rows(context: Context, dataset: Dataset) -> int:
 DATES = st.one_of(st.sampled_from([day.isoformat() for day in READ]), st.sampled_from(NO_DATES))
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(days=st.lists(DATES, max_size=30), tolerated=st.sampled_from([0.0, 0.3, 1.0]), text=st.booleans())
 def test_no_row_of_the_file_vanishes(days: list[str], tolerated: float, text: bool) -> None:

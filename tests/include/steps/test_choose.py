@@ -17,6 +17,8 @@ from include.steps.register import register
 from tests.include import learning
 from tests.include.learning import GATES, HABIT, LAST, PACKAGE, RATES, TWIN, WEATHER
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tracking_url(tmp_path: Path, empty_registry: Path) -> str:

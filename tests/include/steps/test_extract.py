@@ -270,6 +270,7 @@ def test_a_topic_may_allow_days_without_a_record(tmp_path: Path) -> None:
 # Dates
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("day", "message"),
     [
@@ -309,6 +310,7 @@ def test_a_day_that_is_not_over_is_refused_even_in_replay() -> None:
 # Faults
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_killed_at_a_random_moment_leaves_whole_partitions_and_its_retry_the_rest(
     tmp_path: Path, never_killed: dict[str, bytes], seed: int
@@ -338,6 +340,7 @@ def wait_until(there: Callable[[], bool], child: subprocess.Popen[bytes]) -> Non
         time.sleep(0.002)
 
 
+@pytest.mark.stack
 def test_two_runs_of_one_date_at_once_publish_one_set_of_bytes(tmp_path: Path, never_killed: dict[str, bytes]) -> None:
     # When two processes extract the same day into one empty lake
     folder = tmp_path / "lake"
@@ -351,6 +354,7 @@ def test_two_runs_of_one_date_at_once_publish_one_set_of_bytes(tmp_path: Path, n
     assert len(files) == len([name for name in never_killed if name.startswith("raw/")])
 
 
+@pytest.mark.stack
 def test_sigterm_ends_a_run_with_one_line_and_the_code_for_a_fault(tmp_path: Path) -> None:
     folder = tmp_path / "lake"
     child = subprocess.Popen(command(date(2013, 3, 1)), cwd=ROOT, env=environment(folder), stdout=subprocess.DEVNULL)
@@ -360,6 +364,7 @@ def test_sigterm_ends_a_run_with_one_line_and_the_code_for_a_fault(tmp_path: Pat
     assert (tmp_path / "lake.message").read_text() == "stopped by signal 15; nothing half-made was published"
 
 
+@pytest.mark.stack
 def test_a_disk_without_room_for_a_partition_is_one_clear_line(tmp_path: Path) -> None:
     # Given a process that may write no file greater than 8 KiB
     def small_files() -> None:
@@ -375,6 +380,7 @@ def test_a_disk_without_room_for_a_partition_is_one_clear_line(tmp_path: Path) -
     assert list((tmp_path / "lake").rglob(".part-*")) == []
 
 
+@pytest.mark.stack
 @pytest.mark.skipif(
     shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], check=False).returncode != 0,
     reason="needs the right to mount a small disk of its own (root)",
@@ -408,6 +414,7 @@ def test_a_really_full_disk_is_one_clear_line_and_shows_nothing_half_made(tmp_pa
     assert 0 < whole < 36
 
 
+@pytest.mark.stack
 def test_a_lake_that_cannot_be_reached_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "lake").write_text("a file where the lake should be")
     done = run(REAL_DAY, tmp_path / "lake")
@@ -417,6 +424,7 @@ def test_a_lake_that_cannot_be_reached_is_one_clear_line(tmp_path: Path) -> None
     assert message.endswith("Not a directory; free or repair it, then run the step again")
 
 
+@pytest.mark.slow
 def test_an_s3_lake_out_of_reach_is_one_clear_line(tmp_path: Path, s3_credentials: None) -> None:
     settings = Settings(lake="s3://bucket/lake", s3_endpoint="http://127.0.0.1:9")
     context = small_context(tmp_path)
@@ -442,6 +450,7 @@ def test_an_s3_lake_holds_what_a_folder_holds(tmp_path: Path, bucket: str, s3_en
 # The whole, on real data
 
 
+@pytest.mark.stack
 def test_a_real_day_is_extracted_with_its_result_and_report(tmp_path: Path, never_killed: dict[str, bytes]) -> None:
     folder = tmp_path / "lake"
     env = environment(folder, NIGHTSHIFT_RUN="dag/run 1/extract")

@@ -23,6 +23,8 @@ from include.steps.register import Arguments, register
 from tests.include import learning
 from tests.include.learning import GATES, HABIT, LAST, PACKAGE, RATES, WEATHER
 
+pytestmark = pytest.mark.slow
+
 NEXT = LAST + timedelta(days=1)
 
 

@@ -21,6 +21,8 @@ from include.storage.lake import Dataset, Layer
 from tests.include import learning
 from tests.include.learning import LAST, PACKAGE
 
+pytestmark = pytest.mark.slow
+
 TREES = Dataset(Layer.CANDIDATES, "hist_gradient_boosting").on(LAST)
 
 

@@ -23,6 +23,8 @@ from include.steps.validate import Arguments, validate
 from include.storage.lake import Dataset, Lake, Layer, days_between
 from tests.small_case import DAY, SALES, Tables, changed, plans, publish_features, sales, small_context
 
+pytestmark = pytest.mark.slow
+
 RAW_SALES = Dataset(Layer.RAW, "sales")
 PLANS = Dataset(Layer.RAW, "plans")
 MORNING = Dataset(Layer.FEATURES, "morning")

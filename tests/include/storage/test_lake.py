@@ -203,6 +203,7 @@ def in_processes(work: Callable[..., None], count: int, *arguments: Any) -> list
     return said
 
 
+@pytest.mark.stack
 def test_processes_that_publish_one_partition_at_once_agree_on_one_winner(tmp_path: Path) -> None:
     # When four processes publish different rows under the same twenty dates
     said = in_processes(publish_in_a_process, 4, str(tmp_path))

@@ -78,6 +78,7 @@ def rows(day: date) -> pa.Table:
     return pa.table({"day": [day.isoformat()] * 500, "number": list(range(500))})
 
 
+@pytest.mark.slow
 def test_a_lake_through_a_store_that_refuses_a_third_and_loses_a_fourth_ends_right(
     bucket: str, s3_endpoint: str, faulty: Faulty
 ) -> None:

@@ -127,11 +127,13 @@ def test_no_credential_is_ever_logged(guarded: Guarded) -> None:
         assert secret not in logged
 
 
+@pytest.mark.stack
 def test_tokens_without_issuer_and_audience_are_no_setting(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="SERVING_JWKS_URL needs SERVING_JWT_ISSUER and SERVING_JWT_AUDIENCE"):
         ServingProcess(tmp_path / "state", SERVING_JWKS_URL="http://127.0.0.1:1/keys").start()
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("algorithms", ["none", "HS256", "RS256,none"])
 def test_signatures_that_prove_nothing_cannot_be_allowed(tmp_path: Path, algorithms: str) -> None:
     with pytest.raises(AssertionError, match="SERVING_JWT_ALGORITHMS: Input should be 'RS256'"):

@@ -154,6 +154,7 @@ def command(file: KeyFile, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.stack
 def test_the_command_makes_lists_and_revokes_keys(file: KeyFile) -> None:
     made = command(file, "new", "app", "--scope", "predict", "--scope", "admin", "--days", "30")
     key = made.stdout.strip()
@@ -169,6 +170,7 @@ def test_the_command_makes_lists_and_revokes_keys(file: KeyFile) -> None:
     assert "  past  " in command(file, "list").stdout
 
 
+@pytest.mark.stack
 def test_the_command_says_in_one_line_what_is_wrong(file: KeyFile) -> None:
     unknown = command(file, "revoke", "abc")
 

@@ -134,7 +134,7 @@ class Promises(RuleBasedStateMachine):
 
 
 Promises.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestPromises = Promises.TestCase
+TestPromises = pytest.mark.slow(Promises.TestCase)
 
 
 @pytest.fixture

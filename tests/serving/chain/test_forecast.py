@@ -221,6 +221,7 @@ def test_what_is_published_is_stale_when_the_lake_has_not_answered_for_a_while(t
     assert before.prediction == after.prediction
 
 
+@pytest.mark.stack
 def test_without_upstreams_the_servers_own_three_are_the_chain(tmp_path: Path) -> None:
     lake = PublishedLake(tmp_path / "lake")
     lake.publish("nightly", probability=0.25, as_of=datetime(2013, 10, 1, 5, tzinfo=UTC))

@@ -142,6 +142,7 @@ def test_a_worker_told_to_stop_leaves_without_a_failed_request_and_is_replaced(t
     assert [client.failed for client in clients] == [[]] * 12
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_a_server_told_to_stop_under_load_fails_no_request(tmp_path: Path, workers: str) -> None:
     server = ServingProcess(tmp_path / "state", SERVING_WORKERS=workers).start()
@@ -159,6 +160,7 @@ def test_a_server_told_to_stop_under_load_fails_no_request(tmp_path: Path, worke
     assert not roster.live(server.state)
 
 
+@pytest.mark.stack
 def test_a_request_under_way_is_answered_before_the_server_ends(tmp_path: Path) -> None:
     server = ServingProcess(tmp_path / "state").start()
     deploy(server, tmp_path)
@@ -176,6 +178,7 @@ def test_a_request_under_way_is_answered_before_the_server_ends(tmp_path: Path) 
     assert server.process.wait(timeout=20) in (0, -signal.SIGTERM)
 
 
+@pytest.mark.stack
 def test_a_request_that_never_ends_does_not_keep_the_server_from_ending(tmp_path: Path) -> None:
     server = ServingProcess(tmp_path / "state", SERVING_DRAIN_SECONDS="1", SERVING_BODY_SECONDS="60").start()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
@@ -187,6 +190,7 @@ def test_a_request_that_never_ends_does_not_keep_the_server_from_ending(tmp_path
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.stack
 def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
     server = ServingProcess(tmp_path / "state", SERVING_WORKERS="2").start()
     until(lambda: len(roster.live(server.state)) == 2)
@@ -196,6 +200,7 @@ def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
     until(lambda: not roster.live(server.state))
 
 
+@pytest.mark.stack
 def test_a_setting_that_no_worker_can_start_with_ends_the_parent_too(tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     keys.write_text("{")
@@ -204,6 +209,7 @@ def test_a_setting_that_no_worker_can_start_with_ends_the_parent_too(tmp_path: P
         ServingProcess(tmp_path / "state", SERVING_WORKERS="2", SERVING_KEYS=str(keys)).start()
 
 
+@pytest.mark.stack
 def test_a_worker_that_dies_again_and_again_is_started_ever_more_slowly(tmp_path: Path) -> None:
     server = ServingProcess(tmp_path / "state", SERVING_WORKERS="2").start()
     try:

@@ -70,6 +70,7 @@ def test_the_file_does_not_grow_for_ever(history: History, tmp_path: Path) -> No
     assert versions(history)[-2:] == [str(2 * KEPT - 1), "9999"]
 
 
+@pytest.mark.stack
 def test_a_process_killed_while_it_writes_leaves_a_history_that_can_be_read(history: History, tmp_path: Path) -> None:
     script = """
 import sys

@@ -352,6 +352,7 @@ def test_a_worker_that_joins_in_mid_rollout_takes_part(
     assert second.get("/v1/model").json()["version"] == "7"
 
 
+@pytest.mark.stack
 def test_a_worker_that_hangs_is_named_and_what_was_served_is_served_still(tmp_path: Path, models: Models) -> None:
     # Given two workers, of which one stands still
     first = ServingProcess(tmp_path / "state", SERVING_ACKNOWLEDGE_SECONDS="1").start()

@@ -111,6 +111,7 @@ def test_a_callers_decision_to_record_or_not_is_followed(collector: SpanCollecto
     assert bool(collector.spans) == recorded
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_down_fails_no_request_and_holds_up_no_end() -> None:
     started = time.monotonic()
 
@@ -120,6 +121,7 @@ def test_a_collector_that_is_down_fails_no_request_and_holds_up_no_end() -> None
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.stack
 def test_when_off_it_is_not_even_imported() -> None:
     script = """
 import sys, serving.__main__, serving.telemetry.observation

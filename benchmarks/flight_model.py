@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from formats.model_card import InputKind
 from include.modelling import portable
 from include.modelling.estimators import Trees, fit
-from include.modelling.inputs import Input, InputKind, encode
+from include.modelling.inputs import Input, encode
 from include.modelling.recipe import Estimator, Recipe
 from include.use_cases.flight_delay.sources import package_folder
 

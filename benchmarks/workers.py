@@ -42,14 +42,14 @@ from include.ingestion.collector import message
 from include.ingestion.ledger import Ledger
 from include.ingestion.partitions import DailyPartitions
 from include.ingestion.shift import Shift
-from include.ingestion.topics import EVENT_TIME, Record
+from include.ingestion.streams import EVENT_TIME, Record
 from include.ingestion.workers import Worker, WorkerSpec
 from include.settings import Settings
 from include.storage.lake import days_between
 from include.storage.store import FileStore
 from include.use_cases.flight_delay.sources import sample
 from include.use_cases.flight_delay.spec import SPEC
-from include.use_cases.flight_delay.topics import A2, events
+from include.use_cases.flight_delay.streams import FLIGHT_STREAM, events
 from local.postgres import Postgres
 from local.processes import Processes
 
@@ -102,17 +102,17 @@ def fill(broker: LandingBroker, count: int, *, once: bool = False) -> int:
     made = (
         event
         for day in days
-        for event in events(source, A2.name, day)
+        for event in events(source, FLIGHT_STREAM.name, day)
         if not once or event.record["departed_at"] is None
     )
-    messages: Iterator[Message] = (message(A2, {**event.record, EVENT_TIME: event.at}) for event in made)
-    producer = broker.producer(A2.name)
+    messages: Iterator[Message] = (message(FLIGHT_STREAM, {**event.record, EVENT_TIME: event.at}) for event in made)
+    producer = broker.producer(FLIGHT_STREAM.name)
     return sum(producer.send(list(itertools.islice(messages, min(20_000, count - n)))) for n in range(0, count, 20_000))
 
 
 def read_all(broker: LandingBroker) -> list[Received]:
     """A topic's messages."""
-    consumer = broker.consumer(A2.name, "benchmark")
+    consumer = broker.consumer(FLIGHT_STREAM.name, "benchmark")
     consumer.seek({})
     found: list[Received] = []
     while more := consumer.poll(50_000, 0.0):
@@ -126,7 +126,7 @@ def read_all(broker: LandingBroker) -> list[Received]:
 def compare(database: Database, broker: LandingBroker) -> dict[str, Any]:
     """Records a second of the worker and of the plain writer, in turns."""
     messages = read_all(broker)
-    records = [A2.decode(message.value) for message in messages]
+    records = [FLIGHT_STREAM.decode(message.value) for message in messages]
     writer, decoder, worker = [], [], []
     for turn in range(ROUNDS):
         began = time.perf_counter()
@@ -152,8 +152,8 @@ def compare(database: Database, broker: LandingBroker) -> dict[str, Any]:
 
 def plain_write(url: str, records: Sequence[Record]) -> float:
     """Seconds for COPY into an unlogged staging table and one upsert, in one transaction."""
-    names = [*(column.name for column in A2.columns), EVENT_TIME]
-    others = [name for name in names if name not in A2.natural_key]
+    names = [*(column.name for column in FLIGHT_STREAM.columns), EVENT_TIME]
+    others = [name for name in names if name not in FLIGHT_STREAM.natural_key]
     values_of = itemgetter(*names)
     listed = sql.SQL(", ").join(map(sql.Identifier, names))
     upsert = sql.SQL(
@@ -193,7 +193,7 @@ def work(url: str, broker: LandingBroker) -> dict[str, float]:
 
 
 def _work(url: str, broker: LandingBroker, answer: Any) -> None:
-    worker = Worker(WorkerSpec("worker_2", A2.name), Ledger(url, "benchmark", A2), broker)
+    worker = Worker(WorkerSpec("worker_2", FLIGHT_STREAM.name), Ledger(url, "benchmark", FLIGHT_STREAM), broker)
     began = time.perf_counter()
     tally = worker.work(Shift.until(datetime.now(UTC) + timedelta(hours=1)), drain=True)
     seconds = time.perf_counter() - began
@@ -253,7 +253,7 @@ def returns(database: Database, broker: LandingBroker) -> dict[str, Any]:
 def _work_slowly(url: str, broker: LandingBroker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
-    Worker(WorkerSpec("worker_2", A2.name, batch=500), Ledger(url, "benchmark", A2), broker).work(
+    Worker(WorkerSpec("worker_2", FLIGHT_STREAM.name, batch=500), Ledger(url, "benchmark", FLIGHT_STREAM), broker).work(
         Shift.until(datetime.now(UTC) + timedelta(minutes=10))
     )
 
@@ -311,7 +311,7 @@ class Database:
         url = self.postgres.url(name)
         if with_days:
             with psycopg.connect(url, autocommit=True) as session:
-                DailyPartitions(A2.table).ensure(session, days_between(date(2013, 1, 1), date(2013, 12, 31)))
+                DailyPartitions(FLIGHT_STREAM.table).ensure(session, days_between(date(2013, 1, 1), date(2013, 12, 31)))
         return url
 
     def kill(self) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 
 from airflow.sdk import DAG
 
-from include.ingestion.timetable import Timetable, Worker
+from include.ingestion.timetable import PlannedWorker, Timetable
 from include.step_specs import WORK
 from include.use_case import UseCaseSpec
 from plugins.assets import table_asset
@@ -27,7 +27,7 @@ RETRIES = 100  # the shift ends them, not their number
 GRACE = timedelta(minutes=2)  # from a shift's end to the end by force of a worker that has not ended by itself
 
 
-def worker_dag(spec: UseCaseSpec, worker: Worker) -> DAG:
+def worker_dag(spec: UseCaseSpec, worker: PlannedWorker) -> DAG:
     """One worker's shifts."""
     length = worker.shifts.duration + GRACE
     with DAG(

@@ -37,7 +37,7 @@ OPERATOR_WORDS = re.compile(  # what the operator tells its own reader each time
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
-class Night(Protocol):
+class StartedRun(Protocol):
     """A run that was started: what it says, and where it stands."""
 
     log: Path
@@ -238,7 +238,7 @@ class ScheduledNight:
         """Leave the run to the scheduler, whose it is."""
 
 
-def begin(airflow: Airflow, journal: Journal, spec: UseCaseSpec, day: date, *, force: bool = False) -> Night:
+def begin(airflow: Airflow, journal: Journal, spec: UseCaseSpec, day: date, *, force: bool = False) -> StartedRun:
     """Start a run for a data day: by the scheduler of `make up` if that is running, else by one child process."""
     if airflow.processes.running(SCHEDULER):
         if not airflow.healthy("scheduler"):

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from local.journal import Task
-from local.night import Night
+from local.night import StartedRun
 
 POLL_SECONDS = 0.5
 SHOWN_LINES = 4
@@ -21,7 +21,7 @@ SILENCE_SECONDS = 15
 MARKS = {"success": "✔", "failed": "✘", "skipped": "○", "upstream_failed": "·", "running": "▶", "up_for_retry": "↻"}
 
 
-def follow(night: Night, console: Console) -> list[Task]:
+def follow(night: StartedRun, console: Console) -> list[Task]:
     """Show a run until it ends; its tasks as they ended. An interruption cancels the run."""
     try:
         return _watch(night, console) if console.is_terminal else _print(night, console)
@@ -30,7 +30,7 @@ def follow(night: Night, console: Console) -> list[Task]:
         raise
 
 
-def _watch(night: Night, console: Console) -> list[Task]:
+def _watch(night: StartedRun, console: Console) -> list[Task]:
     recent: deque[str] = deque(maxlen=SHOWN_LINES)
     tasks: list[Task] = []
     with Live(console=console, refresh_per_second=4, transient=False) as live:
@@ -45,7 +45,7 @@ def _watch(night: Night, console: Console) -> list[Task]:
             time.sleep(POLL_SECONDS)
 
 
-def _print(night: Night, console: Console) -> list[Task]:
+def _print(night: StartedRun, console: Console) -> list[Task]:
     states: dict[str, tuple[str, int]] = {}
     tell = Teller(console)
     tell(f"{_since(night.started)} Airflow is starting")

@@ -16,7 +16,7 @@ from include.storage.lake import Dataset, Lake, Layer
 from include.use_case import UseCaseSpec, first_package, load_use_case
 from local.days import data_day
 from local.journal import Journal, Task
-from local.night import Night, Tail, TestedNight, begin
+from local.night import StartedRun, Tail, TestedNight, begin
 from local.progress import follow
 from local.services import Services
 from local.summary import Summary, airflow_share
@@ -82,7 +82,7 @@ def alone(services: Services, console: Console) -> Iterator[None]:
         yield
 
 
-def _lament(console: Console, night: Night, tasks: list[Task], wall: float) -> None:
+def _lament(console: Console, night: StartedRun, tasks: list[Task], wall: float) -> None:
     """Which step failed, its own one line, and where its log is."""
     failed = [task for task in tasks if task.state == "failed"]
     for task in failed:

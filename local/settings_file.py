@@ -25,7 +25,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Connection(_Entry):
+class AirflowConnection(_Entry):
     """One Airflow connection; `conn_uri` only counts when nothing else is given."""
 
     conn_id: str
@@ -54,7 +54,7 @@ class Connection(_Entry):
         }
 
 
-class Pool(_Entry):
+class AirflowPool(_Entry):
     """One Airflow pool."""
 
     pool_name: str
@@ -70,8 +70,8 @@ class Variable(_Entry):
 
 
 class _Airflow(_Entry):
-    connections: tuple[Connection, ...] = ()
-    pools: tuple[Pool, ...] = ()
+    connections: tuple[AirflowConnection, ...] = ()
+    pools: tuple[AirflowPool, ...] = ()
     variables: tuple[Variable, ...] = ()
 
 
@@ -83,8 +83,8 @@ class _Document(_Entry):
 class SettingsFile:
     """The file's content, checked."""
 
-    connections: tuple[Connection, ...]
-    pools: tuple[Pool, ...]
+    connections: tuple[AirflowConnection, ...]
+    pools: tuple[AirflowPool, ...]
     variables: Mapping[str, str]
 
     def imports(self) -> dict[str, dict[str, Any]]:

@@ -21,7 +21,7 @@ class Signalled(IntEnum):
     TERMINATED = 143
 
 
-class Reason(StrEnum):
+class EndingReason(StrEnum):
     """Why a pod ended, where it was not by its own doing; the words are Kubernetes'."""
 
     DEADLINE = "DeadlineExceeded"
@@ -45,7 +45,7 @@ class Ending:
         ended = next((state.terminated for state in states if state and state.terminated), None)
         if ended is None:
             return cls(None, reason=status.reason or "", detail=status.message or "")
-        reason = Reason.OUT_OF_MEMORY if ended.reason == Reason.OUT_OF_MEMORY else status.reason
+        reason = EndingReason.OUT_OF_MEMORY if ended.reason == EndingReason.OUT_OF_MEMORY else status.reason
         return cls(ended.exit_code, ended.message or "", reason or "", status.message or "")
 
     @property
@@ -78,7 +78,7 @@ class Ending:
     @property
     def text(self) -> str:
         """One line: the step's own words where it had any, else what is known from outside."""
-        if self.reason == Reason.OUT_OF_MEMORY:
+        if self.reason == EndingReason.OUT_OF_MEMORY:
             return "out of memory (OOMKilled): give the step a higher memory limit in include/step_specs.py"
         if self.reason:
             return one_line(f"{self.reason}: {self.detail or self.message or 'the cluster ended the pod'}")

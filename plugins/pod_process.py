@@ -28,7 +28,7 @@ from include.errors import ExitCode
 from include.log_lines import without_controls
 from include.masking import Mask
 from include.termination import RESULT_BYTES, TERMINATION_LOG
-from plugins.pod_ending import Ending, Reason
+from plugins.pod_ending import Ending, EndingReason
 
 ROOT = Path(__file__).resolve().parents[1]
 GUARD = Path(__file__).with_name("pod_guard.py")
@@ -146,7 +146,7 @@ class PodProcess:
             text = text if code == ExitCode.DONE else mask(text)
         if self.overran:
             limit = self.pod.spec.active_deadline_seconds
-            return Ending(code, text, Reason.DEADLINE, f"the step ran longer than its deadline of {limit} s")
+            return Ending(code, text, EndingReason.DEADLINE, f"the step ran longer than its deadline of {limit} s")
         return Ending(code, text)
 
     def stop(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from serving.rollout.rollout import InService, Rollout
-from serving.rollout.service import Deployment, Service
+from serving.rollout.service import DeploymentRequest, Service
 
 BEGUN = 202
 
@@ -19,7 +19,7 @@ def router(service: Service) -> APIRouter:
         summary="Put a model file into service",
         responses={BEGUN: {"model": Rollout, "description": "Its rollout has begun"}},
     )
-    def deploy(wish: Deployment, request: Request, response: Response) -> InService | Rollout:
+    def deploy(wish: DeploymentRequest, request: Request, response: Response) -> InService | Rollout:
         """At once, or by a rollout in which it has to prove itself; on any error what was served is served still."""
         done = service.deploy(wish, by=request.state.caller)
         if isinstance(done, Rollout):

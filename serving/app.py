@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from formats.errors import ServingError
 from serving import admin, answer, health, openapi, predict
 from serving.access.access import Access, Credentials
-from serving.access.limits import Limits
+from serving.access.limits import RequestLimits
 from serving.answer import Shield
 from serving.chain.chain import Chain
 from serving.head import Head
@@ -62,7 +62,7 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
     hot = predict.route(service, telemetry, settings.queue)
 
     def around(inner: ASGIApp) -> ASGIApp:
-        limited = Limits(Shortcut(inner, hot), settings, telemetry)
+        limited = RequestLimits(Shortcut(inner, hot), settings, telemetry)
         return Observation(Head(Shield(Access(limited, credentials, settings.refusals))), telemetry, log)
 
     app = App(

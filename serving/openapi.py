@@ -199,11 +199,11 @@ _ROLLOUT: Mapping[str, Any] = {
     "changed": _AT,
 }
 _EXAMPLES: Mapping[str, Any] = {
-    "Deployment": {"model_uri": "s3://models/8.onnx", "version": "8", **_FILE, "rollout": {"share": 0.1}},
+    "DeploymentRequest": {"model_uri": "s3://models/8.onnx", "version": "8", **_FILE, "rollout": {"share": 0.1}},
     "InService": _SERVED,
     "Rollout": _ROLLOUT,
     "Current": {"serving": _SERVED, "rollout": _ROLLOUT},
-    "Deployments": {
+    "DeploymentList": {
         "deployments": [
             {"at": _AT, "event": "promoted", "version": _VERSION, "uri": "s3://models/7.onnx", **_FILE, "by": "nightly"}
         ]

@@ -51,12 +51,12 @@ SQL_TYPES = {
 log = logging.getLogger("nightshift")
 
 
-class Arguments(StepArguments):
+class FeaturesArguments(StepArguments):
     """Command-line arguments of features."""
 
 
 @dataclass(frozen=True)
-class Work:
+class FeatureWork:
     """The feature dates to compute of each horizon, and the raw partitions that each of them is made from.
 
     `outdated` are those that are published, and to be replaced.
@@ -92,7 +92,7 @@ class Work:
         return _inputs(self.ingredients[target], self.manifests, self.code)
 
 
-def features(context: Context, arguments: Arguments) -> Result:
+def features(context: Context, arguments: FeaturesArguments) -> Result:
     """Compute and publish every feature partition of the run's range that is not there yet, or no longer true.
 
     One is true as long as it was made by the use case's present code from the raw partitions as they are now. Spark is
@@ -124,7 +124,7 @@ def _target(horizon: Horizon, day: date) -> Partition:
     return Dataset(Layer.FEATURES, horizon.name).on(day)
 
 
-def _work(spec: UseCaseSpec, lake: Lake, day: date, code: str, forced: set[Partition]) -> Work:
+def _work(spec: UseCaseSpec, lake: Lake, day: date, code: str, forced: set[Partition]) -> FeatureWork:
     first = max(spec.first_day, day - timedelta(days=spec.history_days))
     targets = {
         _target(horizon, each + timedelta(days=horizon.day_offset)): horizon
@@ -148,7 +148,7 @@ def _work(spec: UseCaseSpec, lake: Lake, day: date, code: str, forced: set[Parti
     }
     manifests = {partition: raw[partition] for partition in sorted(needed, key=str)}
     _tell(made_from, raw, published, code)
-    return Work(wanted, ingredients, manifests, code, frozenset(published.keys() & ingredients.keys()))
+    return FeatureWork(wanted, ingredients, manifests, code, frozenset(published.keys() & ingredients.keys()))
 
 
 def _tell(
@@ -202,7 +202,7 @@ def _ingredients(spec: UseCaseSpec, horizon: Horizon, day: date) -> Iterator[Par
     yield from (Dataset(Layer.RAW, topic).on(each) for topic, each in spec.readable(horizon, day))
 
 
-def _compute(context: Context, work: Work) -> dict[str, float]:
+def _compute(context: Context, work: FeatureWork) -> dict[str, float]:
     """Compute in Spark into a scratch folder of the lake, then publish from there. Returns the seconds of each part."""
     log.info("features: %d partitions to compute from %d raw rows", len(work.ingredients), work.rows)
     clock = time.monotonic()
@@ -230,7 +230,7 @@ def _plain(contract: Contract) -> pa.Schema:
     return pa.schema([pa.field(column.name, column.kind.arrow) for column in contract.columns])
 
 
-def _write(context: Context, work: Work, staged: Mapping[str, Sequence[str]], target: str) -> float:
+def _write(context: Context, work: FeatureWork, staged: Mapping[str, Sequence[str]], target: str) -> float:
     """Write Parquet, each file's rows in order of their partition; returns when Spark was up.
 
     A folder for each partition would cost a process or three for each (Hadoop sets the mode of what it makes on a disk
@@ -261,7 +261,7 @@ def _read(spark: SparkSession, contract: Contract, paths: Sequence[str]) -> Data
     return spark.read.option(*NO_PATTERNS).schema(schema).parquet(*paths)
 
 
-def _publish(context: Context, work: Work, scratch: Scratch) -> None:
+def _publish(context: Context, work: FeatureWork, scratch: Scratch) -> None:
     """Publish what Spark made, in the contract's order; a date without an example is published empty.
 
     The rows are encoded again: equal rows from Java have unequal bytes, because a footer lists its encodings in an
@@ -332,4 +332,4 @@ def _progress() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main(Arguments, features)
+    main(FeaturesArguments, features)

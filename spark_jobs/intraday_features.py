@@ -29,11 +29,11 @@ FILE = "features.parquet"
 log = logging.getLogger("nightshift")
 
 
-class Arguments(IntradayArguments):
+class IntradayFeaturesArguments(IntradayArguments):
     """Command-line arguments of intraday_features."""
 
 
-def intraday_features(context: Context, arguments: Arguments) -> Result:
+def intraday_features(context: Context, arguments: IntradayFeaturesArguments) -> Result:
     """Publish the feature rows of the horizon whose as_of is in (moment - ahead, moment]; once, unless forced.
 
     What other code made stays and is reported: what was known at its moment is not there to be read again. Raises
@@ -56,7 +56,7 @@ def intraday_features(context: Context, arguments: Arguments) -> Result:
     return Result(rows={name: published.rows}, uris={name: lake.uri(target)})
 
 
-def _features(context: Context, arguments: Arguments, made_from: dict[str, str]) -> pa.Table:
+def _features(context: Context, arguments: IntradayFeaturesArguments, made_from: dict[str, str]) -> pa.Table:
     """The rows of all days that may be due; the lake's partitions that they come from are noted in `made_from`."""
     spec = context.use_case.spec
     days = wanted_days(spec, arguments)
@@ -81,13 +81,13 @@ def _features(context: Context, arguments: Arguments, made_from: dict[str, str])
     return made
 
 
-def wanted_days(spec: UseCaseSpec, arguments: Arguments) -> list[date]:
+def wanted_days(spec: UseCaseSpec, arguments: IntradayFeaturesArguments) -> list[date]:
     """The days whose examples may be due: from the moment to the farthest look ahead, on the zone's calendar."""
     first, last = (at.astimezone(spec.zone).date() for at in (arguments.moment, arguments.moment + arguments.ahead))
     return days_between(first, last)
 
 
-def _due(features: pa.Table, arguments: Arguments) -> pa.Table:
+def _due(features: pa.Table, arguments: IntradayFeaturesArguments) -> pa.Table:
     """The rows whose as_of has come, but not longer ago than `ahead`."""
     since, until = (pa.scalar(at, pa.timestamp("us", tz="UTC")) for at in (arguments.since, arguments.moment))
     return features.filter(pc.and_(pc.greater(features[AS_OF], since), pc.less_equal(features[AS_OF], until)))
@@ -121,4 +121,4 @@ def _read(
 
 
 if __name__ == "__main__":
-    main(Arguments, intraday_features)
+    main(IntradayFeaturesArguments, intraday_features)

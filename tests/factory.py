@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from include.database.tables import Tables
-from include.deployment.deployments import Deployments
+from include.deployment.deployments import DeploymentHistory
 from include.model_registry.versions import Alias, Draft, Registry, Role, Version
 from include.modelling.recipe import Estimator, Recipe
 from include.settings import Settings
@@ -51,8 +51,8 @@ class Factory:
         return Registry.open(self.settings, "flight_delay")
 
     @cached_property
-    def history(self) -> Deployments:
-        return Deployments(Tables.open(self.settings), "flight_delay")
+    def history(self) -> DeploymentHistory:
+        return DeploymentHistory(Tables.open(self.settings), "flight_delay")
 
     @property
     def environment(self) -> dict[str, str]:

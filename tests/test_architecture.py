@@ -109,3 +109,14 @@ def of_the_locale(call: ast.Call) -> bool:
 def test_no_module_is_named_for_nothing() -> None:
     names = {path.stem for part in FORBIDDEN for path in (ROOT / part).rglob("*.py")}
     assert not names & {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def test_a_public_class_name_stands_for_one_thing() -> None:
+    found: dict[str, list[str]] = {}
+    for part in FORBIDDEN:
+        for path in (ROOT / part).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    found.setdefault(node.name, []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    twice = {name: places for name, places in found.items() if len(places) > 1}
+    assert not twice, twice

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from include.errors import SettingsError
-from include.ingestion.day_plan import Overlap, Window, Work, day_plan, overlaps
+from include.ingestion.day_plan import Activity, Overlap, Window, day_plan, overlaps
 from include.ingestion.timetable import load_timetable
 from include.use_case import UseCaseSpec, load_use_case
 
@@ -25,7 +25,7 @@ USE_CASE = "include.use_cases.flight_delay"
 DAY = date(2026, 6, 1)
 """A day on which no clock changes; every other such day looks the same."""
 
-COLOURS = {Work.SHIFT: "#3b6ea5", Work.SCORING: "#5b9a68", Work.TRAINING: "#c07f2c"}
+COLOURS = {Activity.SHIFT: "#3b6ea5", Activity.SCORING: "#5b9a68", Activity.TRAINING: "#c07f2c"}
 CLASH = "#b3362b"
 INK = "#333333"
 HEIGHT = 0.56
@@ -66,7 +66,7 @@ def digest(windows: list[Window]) -> str:
 
 def draw(spec: UseCaseSpec, windows: list[Window], path: Path) -> None:
     """Write the picture: a row for each name, a bar for each window, a hatched band where two are at once."""
-    names = list(dict.fromkeys(w.name for w in sorted(windows, key=lambda w: (list(Work).index(w.work), w.name))))
+    names = list(dict.fromkeys(w.name for w in sorted(windows, key=lambda w: (list(Activity).index(w.work), w.name))))
     hours = Hours(spec)
     last = hours.of(max(window.end for window in windows))
     with mpl.rc_context(STYLE):
@@ -103,7 +103,7 @@ def _bar(axes: Axes, hours: Hours, window: Window, row: int) -> None:
     start, end = hours.of(window.start), hours.of(window.end)
     axes.barh(row, end - start, left=start, height=HEIGHT, color=COLOURS[window.work], zorder=3)
     # Away from the hatching, which lies between the rows.
-    y, side = (row - HEIGHT / 2 - 0.05, "bottom") if window.work is Work.SHIFT else (row + HEIGHT / 2 + 0.05, "top")
+    y, side = (row - HEIGHT / 2 - 0.05, "bottom") if window.work is Activity.SHIFT else (row + HEIGHT / 2 + 0.05, "top")
     axes.text(start, y, hours.clock(window.start), fontsize=8, ha="left", va=side, zorder=5)
 
 
@@ -135,8 +135,8 @@ def _frame(axes: Axes, names: list[str], until: int) -> None:
 
 def _legend(windows: list[Window]) -> str:
     pairs = overlaps(windows)
-    shifts = sum(pair.first.work is Work.SHIFT and pair.second.work is Work.SHIFT for pair in pairs)
-    training = sum(Work.TRAINING in (pair.first.work, pair.second.work) for pair in pairs)
+    shifts = sum(pair.first.work is Activity.SHIFT and pair.second.work is Activity.SHIFT for pair in pairs)
+    training = sum(Activity.TRAINING in (pair.first.work, pair.second.work) for pair in pairs)
     return (
         f"Hatched: two at once. The workers meet {shifts} times, scoring meets a worker "
         f"{len(pairs) - shifts - training} times, nightly training meets {training or 'nothing'}.\n"

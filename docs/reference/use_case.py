@@ -12,11 +12,11 @@ from typing import Any
 
 from formats.rollout_plan import Limits, Plan
 from include import use_case
-from include.ingestion.collector import Event
-from include.ingestion.rules import After, Composed, Rule
+from include.ingestion.collector import TimedRecord
+from include.ingestion.rules import After, Composed, RecordRule
 from include.ingestion.shift_plan import ShiftPlan
-from include.ingestion.timetable import NightlyTraining, Scoring, Timetable, Worker
-from include.ingestion.topics import Topic as Stream
+from include.ingestion.streams import Stream
+from include.ingestion.timetable import NightlyTraining, PlannedWorker, Scoring, Timetable
 from include.modelling.recipe import Estimator, Gates, Recipe
 from include.predictions.lookup import Lookup
 from include.quality.contract import Column, Contract, Freshness, Kind, Reference
@@ -48,18 +48,18 @@ PARTS = (
     Part("gates.py", "`GATES`, and `ROLLOUT`, which may be left out.", (Gates, Plan, Limits)),
     Part("lookup.py", "`LOOKUP`. The file may be left out.", (Lookup,)),
     Part(
-        "topics.py",
-        "`TOPICS` by name, and `events(source, topic, day)`, which yields events. The file may be left out.",
-        (Stream, Rule, Composed, After, Event),
+        "streams.py",
+        "`STREAMS` by name, and `events(source, topic, day)`, which yields events. The file may be left out.",
+        (Stream, RecordRule, Composed, After, TimedRecord),
     ),
     Part(
         "timetable.yaml",
         "One `Timetable`. The file may be left out.",
-        (Timetable, Worker, ShiftPlan, Scoring, NightlyTraining),
+        (Timetable, PlannedWorker, ShiftPlan, Scoring, NightlyTraining),
     ),
 )
 
-METHODS = (UseCaseSpec, Source, DatedRows, Rule)
+METHODS = (UseCaseSpec, Source, DatedRows, RecordRule)
 """Classes whose methods an author calls, or writes."""
 
 

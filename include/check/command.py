@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from include.check.finding import Finding, line_of
+from include.check.finding import Mistake, line_of
 from include.check.package import check_package
-from include.check.verdict import Verdict
+from include.check.verdict import CheckVerdict
 from include.errors import DataError, ExitCode, StepError
 from include.use_case import DEFAULT_USE_CASES, packages
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     return max(codes, default=ExitCode.DONE)
 
 
-def check(named: Sequence[str], *, static: bool) -> Iterator[Verdict]:
+def check(named: Sequence[str], *, static: bool) -> Iterator[CheckVerdict]:
     """A verdict for each package, in order; Spark is started for those only that have no mistake of their own."""
     for package in named:
         clock = time.monotonic()
@@ -45,14 +45,14 @@ def check(named: Sequence[str], *, static: bool) -> Iterator[Verdict]:
         yield verdict
 
 
-def static_verdict(package: str) -> Verdict:
+def static_verdict(package: str) -> CheckVerdict:
     """What can be said of a package without its data, in a second."""
     clock = time.monotonic()
     mistakes = tuple(check_package(package))
-    return Verdict(package, mistakes, time.monotonic() - clock)
+    return CheckVerdict(package, mistakes, time.monotonic() - clock)
 
 
-def _looked_at(verdict: Verdict) -> Verdict:
+def _looked_at(verdict: CheckVerdict) -> CheckVerdict:
     """The verdict with what its labels and features do in the sample."""
     from include.check.labels import check_labels
     from include.check.leak import check_features
@@ -66,12 +66,12 @@ def _looked_at(verdict: Verdict) -> Verdict:
     try:
         sample = read_sample(context)
     except DataError as error:
-        return replace(verdict, leaks=(Finding("sources.py", "source", str(error)),))
+        return replace(verdict, leaks=(Mistake("sources.py", "source", str(error)),))
     except StepError:
         raise
     except Exception as error:  # the use case's own code
         where = line_of(error, verdict.package) or "sources.py"
-        return replace(verdict, leaks=(Finding(where, "source", f"{type(error).__name__}: {error}"),))
+        return replace(verdict, leaks=(Mistake(where, "source", f"{type(error).__name__}: {error}"),))
     labels = check_labels(context, sample)
     with spark_session(context.settings, f"{context.use_case.name} check", rows=SPARK_ROWS) as spark:
         proof = check_features(context, sample, spark)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Finding:
+class Mistake:
     """A mistake; `where` is a file of the package, with its line where that is known."""
 
     where: str

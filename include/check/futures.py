@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.check.records import Mask, Records, World
+from include.check.records import Mask, TopicRecords, World
 from include.quality.contract import Column, Kind
 from include.quality.pattern import fits
 from include.use_case import UseCaseSpec
@@ -29,7 +29,7 @@ LATER = 24 * 3_600_000_000
 TRIES = 20
 
 
-class Change(StrEnum):
+class FutureChange(StrEnum):
     """What is done to records that are not known yet."""
 
     CHANGED = "changed"
@@ -42,7 +42,7 @@ class Touch:
     """One way in which the future differs: a column's values, or rows that come or go (`column` empty)."""
 
     topic: str
-    change: Change
+    change: FutureChange
     column: str = ""
 
     def __str__(self) -> str:
@@ -55,8 +55,8 @@ def touches(world: World) -> list[Touch]:
     for name, records in world.items():
         fixed = records.fixed()
         columns = [column.name for column in records.contract.columns if column.name not in fixed]
-        found += [Touch(name, Change.CHANGED, column) for column in columns]
-        found += [Touch(name, Change.ADDED), Touch(name, Change.REMOVED)]
+        found += [Touch(name, FutureChange.CHANGED, column) for column in columns]
+        found += [Touch(name, FutureChange.ADDED), Touch(name, FutureChange.REMOVED)]
     return found
 
 
@@ -91,7 +91,7 @@ def shuffled(world: World, seed: int) -> World:
     }
 
 
-def _past(records: Records, spec: UseCaseSpec, cut: int, seed: int) -> Records:
+def _past(records: TopicRecords, spec: UseCaseSpec, cut: int, seed: int) -> TopicRecords:
     random = np.random.default_rng(seed)
     result = records
     for column in records.contract.columns:
@@ -101,8 +101,8 @@ def _past(records: Records, spec: UseCaseSpec, cut: int, seed: int) -> Records:
     return result
 
 
-def _other(records: Records, spec: UseCaseSpec, cut: int, how: Sequence[Touch], seed: int) -> Records:
-    changed = {touch.column for touch in how if touch.change is Change.CHANGED}
+def _other(records: TopicRecords, spec: UseCaseSpec, cut: int, how: Sequence[Touch], seed: int) -> TopicRecords:
+    changed = {touch.column for touch in how if touch.change is FutureChange.CHANGED}
     random = np.random.default_rng(seed)
     unknown = {column.name: records.cell_known(column.name, spec) > cut for column in records.contract.columns}
     rows = records.row_known(spec) > cut
@@ -116,13 +116,15 @@ def _other(records: Records, spec: UseCaseSpec, cut: int, how: Sequence[Touch], 
             )
             result = _with(result, column, unknown[column.name], values)
     changes = {touch.change for touch in how}
-    more = _doubled(result, rows & (random.random(len(rows)) < SHARE), random) if Change.ADDED in changes else None
-    if Change.REMOVED in changes:
+    more = (
+        _doubled(result, rows & (random.random(len(rows)) < SHARE), random) if FutureChange.ADDED in changes else None
+    )
+    if FutureChange.REMOVED in changes:
         result = result.where(~(rows & (random.random(len(rows)) < SHARE)))
     return result if more is None else _together(result, more)
 
 
-def _with(records: Records, column: Column, mask: Mask, values: list[Any]) -> Records:
+def _with(records: TopicRecords, column: Column, mask: Mask, values: list[Any]) -> TopicRecords:
     """The records with other values of a column under a mask."""
     if not mask.any():
         return records
@@ -132,7 +134,7 @@ def _with(records: Records, column: Column, mask: Mask, values: list[Any]) -> Re
     return replace(records, table=records.table.set_column(place, records.table.schema.field(place), new))
 
 
-def _values(records: Records, column: Column, mask: Mask, random: np.random.Generator) -> list[Any]:
+def _values(records: TopicRecords, column: Column, mask: Mask, random: np.random.Generator) -> list[Any]:
     """Other values that the contract allows for the rows under a mask."""
     given = records.table[column.name].filter(pa.array(mask)).to_pylist()
     seen = sorted(set(records.table[column.name].drop_null().to_pylist()))
@@ -178,7 +180,7 @@ def _instants_to_come(column: Column, count: int, cut: int, random: np.random.Ge
     return [None if none else cut + int(more) for none, more in zip(never, minutes, strict=True)]
 
 
-def _doubled(records: Records, mask: Mask, random: np.random.Generator) -> Records | None:
+def _doubled(records: TopicRecords, mask: Mask, random: np.random.Generator) -> TopicRecords | None:
     """Copies of the records under a mask, under keys of their own; None where no key of the contract can be made up."""
     copies = records.where(mask)
     for name in records.contract.key:
@@ -216,6 +218,6 @@ def _allowed(column: Column, text: str) -> bool:
     return column.pattern is None or fits(text, column.pattern)
 
 
-def _together(first: Records, second: Records) -> Records:
+def _together(first: TopicRecords, second: TopicRecords) -> TopicRecords:
     table = pa.concat_tables([first.table, second.table])
     return replace(first, table=table, days=np.concatenate([first.days, second.days]))

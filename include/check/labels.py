@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from include.check.finding import Finding, line_of
+from include.check.finding import Mistake, line_of
 from include.check.futures import another_future, touches
-from include.check.records import Records, World, micros
-from include.check.sample import Sample
+from include.check.records import TopicRecords, World, micros
+from include.check.sample import CheckSample
 from include.errors import DataError
 from include.modelling.labels import ExampleIndex, Labels
 from include.step import Context
@@ -23,7 +23,7 @@ SEED = 20130101
 Answer = Mapping[tuple[str, str], float]
 
 
-def check_labels(context: Context, sample: Sample) -> list[Finding]:
+def check_labels(context: Context, sample: CheckSample) -> list[Mistake]:
     """Ask for the labels known when the day before is over, in two worlds that share what was known by then."""
     spec = context.use_case.spec
     labeller = context.use_case.part("label").labels
@@ -35,16 +35,16 @@ def check_labels(context: Context, sample: Sample) -> list[Finding]:
             _answer(labeller, each[spec.outcomes], sample.world[spec.examples], spec, last) for each in (world, future)
         )
     except DataError as error:
-        return [Finding(FILE, "labels", str(error).removeprefix(f"{FILE}: "))]
+        return [Mistake(FILE, "labels", str(error).removeprefix(f"{FILE}: "))]
     except Exception as error:  # the use case's own code
-        return [Finding(line_of(error, spec.package) or FILE, "labels", f"{type(error).__name__}: {error}")]
+        return [Mistake(line_of(error, spec.package) or FILE, "labels", f"{type(error).__name__}: {error}")]
     if not known:
-        return [Finding(FILE, "labels", f"answers none for the examples up to {last}; answer their own {spec.key}")]
+        return [Mistake(FILE, "labels", f"answers none for the examples up to {last}; answer their own {spec.key}")]
     apart = sorted(key for key in known.keys() | other.keys() if known.get(key) != other.get(key))
     if not apart:
         return []
     return [
-        Finding(
+        Mistake(
             FILE,
             "labels",
             f"answers what was not known by known_by: {len(apart)} labels, such as {' of '.join(apart[0])}, move with "
@@ -54,7 +54,7 @@ def check_labels(context: Context, sample: Sample) -> list[Finding]:
     ]
 
 
-def _answer(labeller: Any, outcomes: Records, examples: Records, spec: UseCaseSpec, last: date) -> Answer:
+def _answer(labeller: Any, outcomes: TopicRecords, examples: TopicRecords, spec: UseCaseSpec, last: date) -> Answer:
     """The labels of the examples up to a day that are known when it is over, by key and day."""
     labels = Labels.known(labeller, outcomes.table, spec.day_end(last), spec.key)
     there, values = ExampleIndex(examples.table[spec.key], examples.days, spec.key).labelled(labels)

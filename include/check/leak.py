@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from include.check.finding import Finding, line_of
+from include.check.finding import Mistake, line_of
 from include.check.futures import Touch, another_future, another_past, hidden, shuffled, touches
 from include.check.records import World
-from include.check.sample import Sample
+from include.check.sample import CheckSample
 from include.quality.contract import Contract
 from include.step import Context
 from include.use_case import Horizon, UseCase, UseCaseSpec
@@ -46,7 +46,7 @@ Build = Callable[[World, Mapping[str, Sequence[date]]], pd.DataFrame]
 class BuildError(Exception):
     """The use case's own code failed; `finding` says where."""
 
-    def __init__(self, finding: Finding) -> None:
+    def __init__(self, finding: Mistake) -> None:
         super().__init__(str(finding))
         self.finding = finding
 
@@ -55,7 +55,7 @@ class BuildError(Exception):
 class Proof:
     """What the leak check has found, and what keeps it from being conclusive."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Mistake] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
 
 
@@ -70,7 +70,7 @@ class Cut:
         return f"{self.horizon.name}, as_of {pd.Timestamp(self.at, unit='us', tz='UTC'):%Y-%m-%dT%H:%MZ}"
 
 
-def check_features(context: Context, sample: Sample, spark: SparkSession) -> Proof:
+def check_features(context: Context, sample: CheckSample, spark: SparkSession) -> Proof:
     """Build the features of a sample in worlds with one past and other futures, and compare."""
     proof = Proof()
     try:
@@ -105,7 +105,7 @@ def _builder(use_case: UseCase, spark: SparkSession) -> Build:
             raw = {name: spark.createDataFrame(records.table) for name, records in world.items()}
             rows = build(spark, raw, wanted)
         if lacking := [name for name in (HORIZON, *contract.names) if name not in rows.columns]:
-            raise BuildError(Finding(FILE, lacking[0], "is in feature_contract.py, but not in build's answer; add it"))
+            raise BuildError(Mistake(FILE, lacking[0], "is in feature_contract.py, but not in build's answer; add it"))
         with _failures(use_case.spec.package):
             table = rows.select(HORIZON, *contract.names).toArrow()
         spark.catalog.clearCache()
@@ -124,15 +124,15 @@ def _failures(package: str) -> Iterator[None]:
         raise BuildError(_failure(error, package)) from error
 
 
-def _failure(error: Exception, package: str) -> Finding:
+def _failure(error: Exception, package: str) -> Mistake:
     said = next(iter(str(error).strip().splitlines()), "")
-    return Finding(line_of(error, package) or FILE, "build", f"{type(error).__name__}: {said}")
+    return Mistake(line_of(error, package) or FILE, "build", f"{type(error).__name__}: {said}")
 
 
 @dataclass(frozen=True)
 class _Check:
     use_case: UseCase
-    sample: Sample
+    sample: CheckSample
     build: Build
     proof: Proof
     _found: set[str] = field(default_factory=set)
@@ -248,7 +248,7 @@ class _Check:
     def _find(self, columns: Sequence[str], problem: str, *, again: bool = False) -> None:
         """Note a finding; of a column one is enough, unless it says another thing that moves it."""
         if again or not self._found.issuperset(columns):
-            self.proof.findings.append(Finding(FILE, _few(columns), problem))
+            self.proof.findings.append(Mistake(FILE, _few(columns), problem))
         if not again:
             self._found.update(columns)
 
@@ -263,22 +263,22 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + others
 
 
-def _malformed(rows: pd.DataFrame, spec: UseCaseSpec, sample: Sample) -> Iterator[Finding]:
+def _malformed(rows: pd.DataFrame, spec: UseCaseSpec, sample: CheckSample) -> Iterator[Mistake]:
     """What every build must answer: one row for each example, of the dates asked for."""
     if rows.index.has_duplicates:
         twice = rows.index[rows.index.duplicated()]
-        yield Finding(FILE, spec.key, f"{len(twice)} examples have several rows, such as {twice[0]}; make it one each")
+        yield Mistake(FILE, spec.key, f"{len(twice)} examples have several rows, such as {twice[0]}; make it one each")
         return
     examples = sample.world[spec.examples].of_days({sample.day}).table[spec.key].to_pylist()
     if apart := sorted(map(str, set(examples) ^ set(rows[spec.key]))):
-        yield Finding(
+        yield Mistake(
             FILE,
             spec.key,
             f"{sample.day} has {len(rows)} rows, {spec.examples} {len(examples)} ({apart[0]} is only in one of them); "
             "answer one row for each",
         )
     if rows[AS_OF].isna().any():
-        yield Finding(FILE, AS_OF, f"is empty in {int(rows[AS_OF].isna().sum())} rows; say when each is looked at")
+        yield Mistake(FILE, AS_OF, f"is empty in {int(rows[AS_OF].isna().sum())} rows; say when each is looked at")
 
 
 def moved(expected: pd.DataFrame, actual: pd.DataFrame) -> dict[str, int]:

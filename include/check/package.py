@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from include.check.finding import Finding
+from include.check.finding import Mistake
 from include.check.parts import Parts
 from include.check.source_text import SourceText, file_of, is_there
 from include.check.tables import check_tables
@@ -22,18 +22,18 @@ CALLED = {
 """The functions of a package, and what steps call them with."""
 NAMED = {"contracts": "RAW", "feature_contract": "FEATURES", "candidates": "CANDIDATES", "gates": "GATES"}
 """The values of a package."""
-MAY_LACK = ("lookup", "topics")
+MAY_LACK = ("lookup", "streams")
 HEAVY = ("pyspark", "mlflow", "sklearn", "great_expectations", "torch", "tensorflow", "xgboost", "lightgbm")
 """What no step loads that only reads contracts and recipes."""
 LIGHT = ("contracts", "feature_contract", "candidates", "gates")
 
 
-def check_package(package: str) -> Iterator[Finding]:
+def check_package(package: str) -> Iterator[Mistake]:
     """Every mistake of a package that can be seen without its data; what needs a module that is broken is left out."""
     try:
         use_case = load_use_case(package)
     except SettingsError as error:
-        yield Finding("spec.py", "SPEC", str(error))
+        yield Mistake("spec.py", "SPEC", str(error))
         return
     texts: dict[str, SourceText] = {}
     for module in ("spec", *CALLED, *NAMED, *MAY_LACK):
@@ -42,9 +42,9 @@ def check_package(package: str) -> Iterator[Finding]:
                 texts[module] = text
             elif module not in MAY_LACK:
                 names = CALLED[module][0] if module in CALLED else NAMED[module]
-                yield Finding(f"{module}.py", names, "there is no such file; docs/adapting.md says what it holds")
+                yield Mistake(f"{module}.py", names, "there is no such file; docs/adapting.md says what it holds")
         except SyntaxError as error:
-            yield Finding(f"{module}.py:{error.lineno}", "syntax", f"{error.msg}; mend the line")
+            yield Mistake(f"{module}.py:{error.lineno}", "syntax", f"{error.msg}; mend the line")
     for module, text in texts.items():
         yield from _imports(package, module, text)
         yield from _names(module, text)
@@ -59,51 +59,51 @@ def _text(package: str, module: str) -> SourceText | None:
     return SourceText.read(path, package) if path else None
 
 
-def _names(module: str, text: SourceText) -> Iterator[Finding]:
+def _names(module: str, text: SourceText) -> Iterator[Mistake]:
     """What the documentation promises that a module has, and how steps call it."""
     where = f"{module}.py"
     wanted = CALLED[module][0] if module in CALLED else NAMED.get(module)
     if wanted and wanted not in text.bound and not text.open_ended:
-        yield Finding(where, wanted, "is not in the module; docs/adapting.md says what it is")
+        yield Mistake(where, wanted, "is not in the module; docs/adapting.md says what it is")
     elif module in CALLED and (signature := text.functions.get(str(wanted))):
         given = CALLED[module][1]
         if not signature.takes(len(given)):
             has = ", ".join((*signature.names, *(f"{name} by keyword" for name in signature.keywords_required)))
-            yield Finding(
+            yield Mistake(
                 f"{where}:{signature.line}", f"{wanted}({has})", f"steps call {wanted}({', '.join(given)}); take these"
             )
 
 
-def _imports(package: str, module: str, text: SourceText) -> Iterator[Finding]:
+def _imports(package: str, module: str, text: SourceText) -> Iterator[Mistake]:
     for one in text.imports:
         where, name = f"{module}.py:{one.line}", f"import {one.module}"
         if module == "spec" and one.module not in ("include.use_case", f"{package}.spec"):
             if one.top not in sys.stdlib_module_names:
-                yield Finding(where, name, "spec.py is read by DAG files; import it where it is used, not here")
+                yield Mistake(where, name, "spec.py is read by DAG files; import it where it is used, not here")
         elif not is_there(one.top):
-            yield Finding(where, name, f"no package {one.top} is installed; install it, or correct the name")
+            yield Mistake(where, name, f"no package {one.top} is installed; install it, or correct the name")
         elif one.top in HEAVY and module in LIGHT and one.at_start:
-            yield Finding(where, name, f"every step that reads {module}.py would load {one.top}; import it elsewhere")
+            yield Mistake(where, name, f"every step that reads {module}.py would load {one.top}; import it elsewhere")
         elif one.top not in sys.stdlib_module_names:
             yield from _own(package, where, one.module, one.name)
 
 
-def _own(package: str, where: str, module: str, name: str) -> Iterator[Finding]:
+def _own(package: str, where: str, module: str, name: str) -> Iterator[Mistake]:
     """What a module imports of its own package, or of this repository."""
     path = file_of(module)
     folder = _use_case_of(module)
     if folder and folder != package:
-        yield Finding(where, f"import {module}", f"is of another use case, {folder}; import your own {package}")
+        yield Mistake(where, f"import {module}", f"is of another use case, {folder}; import your own {package}")
     elif path is None and module.partition(".")[0] in (package.partition(".")[0], "include"):
         if not is_there(module):
-            yield Finding(where, f"import {module}", "there is no such module; correct the name")
+            yield Mistake(where, f"import {module}", "there is no such module; correct the name")
     elif path and name and name != "*" and module.startswith(package):
         try:
             text = SourceText.read(path, module if path.name == "__init__.py" else module.rpartition(".")[0])
         except SyntaxError:
             return
         if name not in text.bound and not text.open_ended and file_of(f"{module}.{name}") is None:
-            yield Finding(where, f"import {name}", f"{module} names no {name}; correct the name")
+            yield Mistake(where, f"import {name}", f"{module} names no {name}; correct the name")
 
 
 def _use_case_of(module: str) -> str:

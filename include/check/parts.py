@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from include.check.finding import Finding, line_of
+from include.check.finding import Mistake, line_of
 from include.use_case import UseCase
 
 
@@ -17,7 +17,7 @@ class Parts:
 
     use_case: UseCase
     there: set[str]
-    failures: list[Finding] = field(default_factory=list)
+    failures: list[Mistake] = field(default_factory=list)
     _tried: dict[str, ModuleType | None] = field(default_factory=dict)
 
     def value(self, module: str, name: str, kind: type | tuple[type, ...]) -> Any:
@@ -26,7 +26,7 @@ class Parts:
         if found is None or isinstance(found, kind):
             return found
         wanted = kind[-1] if isinstance(kind, tuple) else kind
-        self.failures.append(Finding(f"{module}.py", name, f"is a {type(found).__name__}; make it a {wanted.__name__}"))
+        self.failures.append(Mistake(f"{module}.py", name, f"is a {type(found).__name__}; make it a {wanted.__name__}"))
         return None
 
     def _module(self, module: str) -> ModuleType | None:
@@ -42,5 +42,5 @@ class Parts:
             where = line_of(error, package) or f"{module}.py"
             problem = f"{type(error).__name__}: {error}"
             if not any(failure.where == where and failure.problem == problem for failure in self.failures):
-                self.failures.append(Finding(where, "import", problem))
+                self.failures.append(Mistake(where, "import", problem))
             return None

@@ -21,7 +21,7 @@ NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
-class Records:
+class TopicRecords:
     """A topic's records of several partitions: `table` has the contract's columns, `days` each row's partition."""
 
     topic: Topic
@@ -29,13 +29,13 @@ class Records:
     table: pa.Table
     days: npt.NDArray[np.datetime64]
 
-    def of_days(self, days: set[date]) -> Records:
+    def of_days(self, days: set[date]) -> TopicRecords:
         """The records of these partitions only."""
         return self.where(np.isin(self.days, np.array(sorted(days), dtype="datetime64[D]")))
 
-    def where(self, mask: Mask) -> Records:
+    def where(self, mask: Mask) -> TopicRecords:
         """The records under a mask."""
-        return Records(self.topic, self.contract, self.table.filter(pa.array(mask)), self.days[mask])
+        return TopicRecords(self.topic, self.contract, self.table.filter(pa.array(mask)), self.days[mask])
 
     def row_known(self, spec: UseCaseSpec) -> Micros:
         """For each record the microsecond since 1970 from which it is known."""
@@ -67,7 +67,7 @@ class Records:
         return known
 
 
-World = Mapping[str, Records]
+World = Mapping[str, TopicRecords]
 """The records of every topic."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from include.check.made_up import MadeUp
-from include.check.records import Records, World
+from include.check.records import TopicRecords, World
 from include.errors import DataError, FaultError
 from include.quality.breaches import describe
 from include.quality.conform import conform
@@ -36,7 +36,7 @@ AROUND = 2
 
 
 @dataclass(frozen=True)
-class Sample:
+class CheckSample:
     """Records up to the day after `day`, which is the one that is looked at; `origin` says where they are from."""
 
     world: World
@@ -44,7 +44,7 @@ class Sample:
     origin: str
 
 
-def read_sample(context: Context) -> Sample:
+def read_sample(context: Context) -> CheckSample:
     """The sample of a use case, from its lake or its source; made up where neither has two days or can be reached.
 
     Raises `DataError` for data that break their contract, and whatever the source's own code raises.
@@ -60,7 +60,7 @@ def read_sample(context: Context) -> Sample:
     return sample or _made_up(context.use_case.spec, contracts, "the source has no two days in a row")
 
 
-def _published(context: Context, contracts: Mapping[str, Contract]) -> Sample | None:
+def _published(context: Context, contracts: Mapping[str, Contract]) -> CheckSample | None:
     spec = context.use_case.spec
     published = {topic.name: set(context.lake.days(Dataset(Layer.RAW, topic.name))) for topic in spec.topics}
     common = set.intersection(*published.values())
@@ -72,10 +72,10 @@ def _published(context: Context, contracts: Mapping[str, Contract]) -> Sample | 
         there = day in published[topic.name]
         return context.lake.read(Dataset(Layer.RAW, topic.name).on(day)) if there else None
 
-    return Sample(_world(spec, contracts, last - DAY, read), last - DAY, f"the lake, {last - DAY}")
+    return CheckSample(_world(spec, contracts, last - DAY, read), last - DAY, f"the lake, {last - DAY}")
 
 
-def _delivered(context: Context, contracts: Mapping[str, Contract]) -> Sample | None:
+def _delivered(context: Context, contracts: Mapping[str, Contract]) -> CheckSample | None:
     spec = context.use_case.spec
     source: Source = context.use_case.part("sources").source(context.settings)
     yesterday = datetime.now(spec.zone).date() - DAY
@@ -97,23 +97,25 @@ def _delivered(context: Context, contracts: Mapping[str, Contract]) -> Sample | 
             )
         return result.good
 
-    return Sample(_world(spec, contracts, last - DAY, read), last - DAY, f"the source, {last - DAY}")
+    return CheckSample(_world(spec, contracts, last - DAY, read), last - DAY, f"the source, {last - DAY}")
 
 
-def _made_up(spec: UseCaseSpec, contracts: Mapping[str, Contract], why: str) -> Sample:
+def _made_up(spec: UseCaseSpec, contracts: Mapping[str, Contract], why: str) -> CheckSample:
     day = min(spec.last_day, spec.first_day + timedelta(days=spec.lookback_days) + DAY)
-    return Sample(_world(spec, contracts, day, MadeUp(spec, contracts).read), day, f"made-up records of {day} ({why})")
+    return CheckSample(
+        _world(spec, contracts, day, MadeUp(spec, contracts).read), day, f"made-up records of {day} ({why})"
+    )
 
 
 def _world(spec: UseCaseSpec, contracts: Mapping[str, Contract], day: date, read: Read) -> World:
     return {topic.name: _records(spec, topic, contracts[topic.name], day, read) for topic in spec.topics}
 
 
-def _records(spec: UseCaseSpec, topic: Topic, contract: Contract, day: date, read: Read) -> Records:
+def _records(spec: UseCaseSpec, topic: Topic, contract: Contract, day: date, read: Read) -> TopicRecords:
     tables = {each: table for each in _days(spec, topic, day) if (table := read(topic, each)) is not None}
     whole = [table.select(contract.names).cast(contract.schema) for table in tables.values()]
     days = np.repeat(np.array(list(tables), dtype="datetime64[D]"), [table.num_rows for table in whole])
-    records = Records(topic, contract, pa.concat_tables([contract.schema.empty_table(), *whole]), days)
+    records = TopicRecords(topic, contract, pa.concat_tables([contract.schema.empty_table(), *whole]), days)
     return _thinned(records, spec.key, day)
 
 
@@ -127,7 +129,7 @@ def _days(spec: UseCaseSpec, topic: Topic, day: date) -> list[date]:
     return sorted({*days[:3], *kept, *days[-WHOLE_DAYS:]})
 
 
-def _thinned(records: Records, key: str, day: date) -> Records:
+def _thinned(records: TopicRecords, key: str, day: date) -> TopicRecords:
     if key not in records.table.column_names:
         return records
     near = records.days > np.datetime64(day - timedelta(days=AROUND))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from include.check.finding import Finding
+from include.check.finding import Mistake
 from include.check.parts import Parts
 from include.errors import DataError
 from include.quality.contract import Column, Contract, Kind, check_references
@@ -18,7 +18,7 @@ PREDICTED = ("as_of", "probability", "model_version")
 """What predictions have beside the key and the carried columns."""
 
 
-def check_tables(use_case: UseCase, parts: Parts) -> Iterator[Finding]:
+def check_tables(use_case: UseCase, parts: Parts) -> Iterator[Mistake]:
     """Contracts that lack a topic, a key, or a column that something else names."""
     spec = use_case.spec
     raw = parts.value("contracts", "RAW", Mapping)
@@ -29,22 +29,22 @@ def check_tables(use_case: UseCase, parts: Parts) -> Iterator[Finding]:
         yield from _features(spec, features)
 
 
-def _raw(spec: UseCaseSpec, raw: Mapping[str, Contract]) -> Iterator[Finding]:
+def _raw(spec: UseCaseSpec, raw: Mapping[str, Contract]) -> Iterator[Mistake]:
     if odd := next((name for name, contract in raw.items() if not isinstance(contract, Contract)), None):
-        yield Finding(CONTRACTS, f"RAW[{odd!r}]", f"is a {type(raw[odd]).__name__}; make it a Contract")
+        yield Mistake(CONTRACTS, f"RAW[{odd!r}]", f"is a {type(raw[odd]).__name__}; make it a Contract")
         return
     for topic in spec.topics:
         if topic.name not in raw:
-            yield Finding(CONTRACTS, "RAW", f"has no contract of topic {topic.name}; it has {_list(raw)}; add it")
+            yield Mistake(CONTRACTS, "RAW", f"has no contract of topic {topic.name}; it has {_list(raw)}; add it")
         else:
             yield from _times(topic, _columns(raw[topic.name]))
     for name, contract in raw.items():
         if contract.name != name:
-            yield Finding(CONTRACTS, f"RAW[{name!r}]", f"is a contract named {contract.name!r}; name both alike")
+            yield Mistake(CONTRACTS, f"RAW[{name!r}]", f"is a contract named {contract.name!r}; name both alike")
     try:
         check_references(raw)
     except DataError as error:
-        yield Finding(CONTRACTS, "RAW", str(error))
+        yield Mistake(CONTRACTS, "RAW", str(error))
     for name in dict.fromkeys((spec.examples, spec.outcomes)):
         if name in raw:
             yield from _key(spec, raw[name], CONTRACTS, f"RAW[{name!r}]")
@@ -52,7 +52,7 @@ def _raw(spec: UseCaseSpec, raw: Mapping[str, Contract]) -> Iterator[Finding]:
         yield from _carried(spec, _columns(raw[spec.examples]))
 
 
-def _times(topic: Topic, columns: Mapping[str, Column]) -> Iterator[Finding]:
+def _times(topic: Topic, columns: Mapping[str, Column]) -> Iterator[Mistake]:
     """What a topic says of when its rows are known."""
     instants = {"known_at": topic.known_at} if topic.known_at else {}
     instants |= {f"late[{column!r}]": instant for column, instant in topic.late.items()}
@@ -60,45 +60,45 @@ def _times(topic: Topic, columns: Mapping[str, Column]) -> Iterator[Finding]:
         column = columns.get(instant)
         if column is None or column.kind is not Kind.INSTANT:
             what = "no column" if column is None else f"a {column.kind}"
-            yield Finding("spec.py", f"topic {topic.name}: {field}", f"{instant} is {what}; name an instant column")
+            yield Mistake("spec.py", f"topic {topic.name}: {field}", f"{instant} is {what}; name an instant column")
         elif field == "known_at" and not column.required:
-            yield Finding(
+            yield Mistake(
                 "spec.py", f"topic {topic.name}: {field}", f"{instant} may be empty; make it required in {CONTRACTS}"
             )
     for name in topic.late:
         if name not in columns:
-            yield Finding("spec.py", f"topic {topic.name}: late", f"{name} is no column of it; correct the name")
+            yield Mistake("spec.py", f"topic {topic.name}: late", f"{name} is no column of it; correct the name")
 
 
-def _key(spec: UseCaseSpec, contract: Contract, where: str, field: str) -> Iterator[Finding]:
+def _key(spec: UseCaseSpec, contract: Contract, where: str, field: str) -> Iterator[Mistake]:
     column = _columns(contract).get(spec.key)
     if column is None:
-        yield Finding(where, field, f"lacks the key {spec.key} that spec.py names; add the column, or correct key")
+        yield Mistake(where, field, f"lacks the key {spec.key} that spec.py names; add the column, or correct key")
     elif column.kind is not Kind.TEXT:
-        yield Finding(where, f"{field}.{spec.key}", f"is the key, and a {column.kind}; make it Kind.TEXT")
+        yield Mistake(where, f"{field}.{spec.key}", f"is the key, and a {column.kind}; make it Kind.TEXT")
     elif not column.required:
-        yield Finding(where, f"{field}.{spec.key}", "is the key, and may be empty; leave out required=False")
+        yield Mistake(where, f"{field}.{spec.key}", "is the key, and may be empty; leave out required=False")
 
 
-def _carried(spec: UseCaseSpec, columns: Mapping[str, Column]) -> Iterator[Finding]:
+def _carried(spec: UseCaseSpec, columns: Mapping[str, Column]) -> Iterator[Mistake]:
     for name in spec.carried:
         if name not in columns:
-            yield Finding("spec.py", "carried", f"{name} is no column of {spec.examples}; it has {_list(columns)}")
+            yield Mistake("spec.py", "carried", f"{name} is no column of {spec.examples}; it has {_list(columns)}")
         elif name in PREDICTED:
-            yield Finding("spec.py", "carried", f"{name} is a column that predictions have already; leave it out")
+            yield Mistake("spec.py", "carried", f"{name} is a column that predictions have already; leave it out")
 
 
-def _features(spec: UseCaseSpec, features: Contract) -> Iterator[Finding]:
+def _features(spec: UseCaseSpec, features: Contract) -> Iterator[Mistake]:
     yield from _key(spec, features, FEATURES, "FEATURES")
     columns = _columns(features)
     for name, kind in STRUCTURE.items():
         column = columns.get(name)
         if column is None or column.kind is not kind or not column.required:
             has = "lacks it" if column is None else "has it otherwise"
-            yield Finding(FEATURES, "FEATURES", f"{has}: add Column({name!r}, Kind.{kind.name}), required")
+            yield Mistake(FEATURES, "FEATURES", f"{has}: add Column({name!r}, Kind.{kind.name}), required")
     for name, why in TAKEN.items():
         if name in columns:
-            yield Finding(FEATURES, f"FEATURES.{name}", f"the name is taken, as {why}; choose another")
+            yield Mistake(FEATURES, f"FEATURES.{name}", f"the name is taken, as {why}; choose another")
 
 
 def _columns(contract: Contract) -> dict[str, Column]:

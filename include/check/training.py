@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from formats.rollout_plan import Plan
-from include.check.finding import Finding
+from include.check.finding import Mistake
 from include.check.parts import Parts
 from include.modelling.recipe import Estimator, Gates, Recipe
 from include.predictions.lookup import Lookup
@@ -16,12 +16,12 @@ CANDIDATES, GATES, LOOKUP = "candidates.py", "gates.py", "lookup.py"
 NUMBERS = (Kind.NUMBER, Kind.INTEGER, Kind.FLAG)
 
 
-def check_training(use_case: UseCase, parts: Parts) -> Iterator[Finding]:
+def check_training(use_case: UseCase, parts: Parts) -> Iterator[Mistake]:
     """Recipes, slices, the rollout's plan and the lookup that name what is not there."""
     spec = use_case.spec
     if spec.holdout_days >= spec.history_days:
         problem = f"leaves none of history_days={spec.history_days} to learn from; write fewer"
-        yield Finding("spec.py", f"holdout_days={spec.holdout_days}", problem)
+        yield Mistake("spec.py", f"holdout_days={spec.holdout_days}", problem)
     features = parts.value("feature_contract", "FEATURES", Contract)
     columns = {column.name: column for column in features.columns} if features else None
     recipes = parts.value("candidates", "CANDIDATES", (list, tuple))
@@ -32,64 +32,64 @@ def check_training(use_case: UseCase, parts: Parts) -> Iterator[Finding]:
     if gates is not None and columns is not None:
         for name in gates.slices:
             if name not in columns:
-                yield Finding(GATES, "GATES.slices", f"{name} is no column of feature_contract.py; name one of them")
+                yield Mistake(GATES, "GATES.slices", f"{name} is no column of feature_contract.py; name one of them")
     lookup = parts.value("lookup", "LOOKUP", Lookup)
     if lookup is not None and columns is not None:
         yield from _lookup(spec, lookup, columns)
 
 
-def _recipes(spec: UseCaseSpec, recipes: tuple[Recipe, ...], columns: Mapping[str, Column] | None) -> Iterator[Finding]:
+def _recipes(spec: UseCaseSpec, recipes: tuple[Recipe, ...], columns: Mapping[str, Column] | None) -> Iterator[Mistake]:
     if odd := next((one for one in recipes if not isinstance(one, Recipe)), None):
-        yield Finding(CANDIDATES, "CANDIDATES", f"holds a {type(odd).__name__}; write Recipe(…)")
+        yield Mistake(CANDIDATES, "CANDIDATES", f"holds a {type(odd).__name__}; write Recipe(…)")
         return
     names = [recipe.name for recipe in recipes]
     if missing := [name for name in spec.candidates if name not in names]:
-        yield Finding(CANDIDATES, "CANDIDATES", f"lacks {missing[0]}, which spec.py names in candidates; add it there")
+        yield Mistake(CANDIDATES, "CANDIDATES", f"lacks {missing[0]}, which spec.py names in candidates; add it there")
     if more := [name for name in names if name not in spec.candidates]:
-        yield Finding("spec.py", "candidates", f"lacks {more[0]}, which {CANDIDATES} has; add it, or take it out there")
+        yield Mistake("spec.py", "candidates", f"lacks {more[0]}, which {CANDIDATES} has; add it, or take it out there")
     if twice := next((name for name in names if names.count(name) > 1), None):
-        yield Finding(CANDIDATES, "CANDIDATES", f"has {twice} twice; give each recipe a name of its own")
+        yield Mistake(CANDIDATES, "CANDIDATES", f"has {twice} twice; give each recipe a name of its own")
     if not any(recipe.baseline for recipe in recipes):
-        yield Finding(CANDIDATES, "CANDIDATES", "has no baseline, which the first champion must beat; mark one")
+        yield Mistake(CANDIDATES, "CANDIDATES", "has no baseline, which the first champion must beat; mark one")
     if recipes and all(recipe.baseline for recipe in recipes):
-        yield Finding(CANDIDATES, "CANDIDATES", "has baselines only, which are never shipped; add a recipe")
+        yield Mistake(CANDIDATES, "CANDIDATES", "has baselines only, which are never shipped; add a recipe")
     for recipe in recipes:
         yield from _recipe(recipe, columns)
 
 
-def _recipe(recipe: Recipe, columns: Mapping[str, Column] | None) -> Iterator[Finding]:
+def _recipe(recipe: Recipe, columns: Mapping[str, Column] | None) -> Iterator[Mistake]:
     field = f"Recipe {recipe.name}"
     if not isinstance(recipe.estimator, Estimator):
         known = ", ".join(f"Estimator.{one.name}" for one in Estimator)
-        yield Finding(CANDIDATES, f"{field}: estimator", f"{recipe.estimator!r} is not known; take one of {known}")
+        yield Mistake(CANDIDATES, f"{field}: estimator", f"{recipe.estimator!r} is not known; take one of {known}")
     if not isinstance(recipe.inputs, tuple) or not recipe.inputs:
-        yield Finding(CANDIDATES, f"{field}: inputs", f"{recipe.inputs!r} is no tuple of columns; write ('column', …)")
+        yield Mistake(CANDIDATES, f"{field}: inputs", f"{recipe.inputs!r} is no tuple of columns; write ('column', …)")
         return
     try:
         recipe.to_json()
     except (TypeError, ValueError) as error:
-        yield Finding(CANDIDATES, f"{field}: parameters", f"cannot be written as JSON ({error}); use plain values")
+        yield Mistake(CANDIDATES, f"{field}: parameters", f"cannot be written as JSON ({error}); use plain values")
     if twice := next((name for name in recipe.inputs if recipe.inputs.count(name) > 1), None):
-        yield Finding(CANDIDATES, f"{field}: inputs", f"names {twice} twice; leave one out")
+        yield Mistake(CANDIDATES, f"{field}: inputs", f"names {twice} twice; leave one out")
     for name in recipe.inputs if columns is not None else ():
         column = columns.get(name) if columns else None
         if column is None:
-            yield Finding(CANDIDATES, f"{field}: inputs", f"{name} is no column of feature_contract.py; add it there")
+            yield Mistake(CANDIDATES, f"{field}: inputs", f"{name} is no column of feature_contract.py; add it there")
         elif column.kind not in (*NUMBERS, Kind.TEXT):
-            yield Finding(CANDIDATES, f"{field}: inputs", f"{name} is a {column.kind}, no number; make one of it")
+            yield Mistake(CANDIDATES, f"{field}: inputs", f"{name} is a {column.kind}, no number; make one of it")
         elif recipe.estimator is Estimator.HISTORICAL_RATES and column.kind not in NUMBERS:
-            yield Finding(CANDIDATES, f"{field}: inputs", f"{name} is a {column.kind}, no rate; name columns of rates")
+            yield Mistake(CANDIDATES, f"{field}: inputs", f"{name} is a {column.kind}, no rate; name columns of rates")
 
 
-def _lookup(spec: UseCaseSpec, lookup: Lookup, columns: Mapping[str, Column]) -> Iterator[Finding]:
+def _lookup(spec: UseCaseSpec, lookup: Lookup, columns: Mapping[str, Column]) -> Iterator[Mistake]:
     if not lookup.places:
-        yield Finding(LOOKUP, "LOOKUP.places", "is empty; name the carried column whose sensor is read")
+        yield Mistake(LOOKUP, "LOOKUP.places", "is empty; name the carried column whose sensor is read")
     for name in lookup.places:
         if name not in spec.carried:
-            yield Finding(LOOKUP, "LOOKUP.places", f"{name} is not among spec.py's carried columns; add it there")
+            yield Mistake(LOOKUP, "LOOKUP.places", f"{name} is not among spec.py's carried columns; add it there")
     for name in (*lookup.sensor, lookup.sensor_age):
         if name not in columns:
-            yield Finding(LOOKUP, "LOOKUP.sensor", f"{name} is no column of feature_contract.py; correct the name")
+            yield Mistake(LOOKUP, "LOOKUP.sensor", f"{name} is no column of feature_contract.py; correct the name")
     age = columns.get(lookup.sensor_age)
     if age and age.kind not in NUMBERS:
-        yield Finding(LOOKUP, "LOOKUP.sensor_age", f"{age.name} is a {age.kind}; name a column of minutes")
+        yield Mistake(LOOKUP, "LOOKUP.sensor_age", f"{age.name} is a {age.kind}; name a column of minutes")

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from include.check.finding import Finding
+from include.check.finding import Mistake
 from include.errors import ExitCode
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckVerdict:
     """The findings on a package, those on its features and labels, and the doubts that keep these from being a proof.
 
     `looked_at` says which data; empty where the package's own mistakes came first.
     """
 
     package: str
-    mistakes: tuple[Finding, ...]
+    mistakes: tuple[Mistake, ...]
     seconds: float
-    leaks: tuple[Finding, ...] = ()
+    leaks: tuple[Mistake, ...] = ()
     doubts: tuple[str, ...] = ()
     looked_at: str = ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from include.check.finding import Finding
+from include.check.finding import Mistake
 from include.check.parts import Parts
 from include.errors import SettingsError
 from include.ingestion.day_plan import nightly_start
@@ -15,7 +15,7 @@ TAKEN = ("nightly_training", "rollback", "score_departures")
 """The DAGs that a use case has besides its workers."""
 
 
-def check_workers(use_case: UseCase, parts: Parts) -> Iterator[Finding]:
+def check_workers(use_case: UseCase, parts: Parts) -> Iterator[Mistake]:
     """A timetable that cannot be read, or names what is not there."""
     spec = use_case.spec
     try:
@@ -24,24 +24,24 @@ def check_workers(use_case: UseCase, parts: Parts) -> Iterator[Finding]:
             return
         nightly_start(spec, spec.first_day)
     except SettingsError as error:
-        yield Finding(FILE, "timetable", str(error))
+        yield Mistake(FILE, "timetable", str(error))
         return
     horizons = [horizon.name for horizon in spec.horizons]
     if timetable.scoring and timetable.scoring.horizon not in horizons:
         named = timetable.scoring.horizon
-        yield Finding(FILE, "scoring.horizon", f"{named} is no horizon of spec.py; name one of {', '.join(horizons)}")
+        yield Mistake(FILE, "scoring.horizon", f"{named} is no horizon of spec.py; name one of {', '.join(horizons)}")
     for worker in timetable.workers:
         if worker.name in TAKEN:
-            yield Finding(FILE, f"workers.{worker.name}", "is the name of another DAG; choose another")
+            yield Mistake(FILE, f"workers.{worker.name}", "is the name of another DAG; choose another")
     if not timetable.workers:
         return
-    topics = parts.value("topics", "TOPICS", Mapping)
+    topics = parts.value("streams", "STREAMS", Mapping)
     if topics is None:
-        if "topics" not in parts.there:
-            yield Finding("topics.py", "TOPICS", f"there is no such file, and {FILE} has workers; say what they read")
+        if "streams" not in parts.there:
+            yield Mistake("streams.py", "STREAMS", f"there is no such file, and {FILE} has workers; say what they read")
         return
     known = ", ".join(f"{topic.name} into {topic.table}" for topic in topics.values())
     for worker in timetable.workers:
         if worker.topic not in topics or topics[worker.topic].table != worker.writes:
             given = f"{worker.topic} into {worker.writes}"
-            yield Finding(FILE, f"workers.{worker.name}", f"takes {given}; topics.py knows {known}")
+            yield Mistake(FILE, f"workers.{worker.name}", f"takes {given}; streams.py knows {known}")

@@ -30,7 +30,7 @@ class Base(DeclarativeBase):
     """The tables' metadata."""
 
 
-class Reason(StrEnum):
+class DeploymentReason(StrEnum):
     """Why a version was put into service."""
 
     NIGHTLY = "nightly"
@@ -38,7 +38,7 @@ class Reason(StrEnum):
     RESTORED = "restored"
 
 
-class State(StrEnum):
+class DeploymentState(StrEnum):
     """What became of a deployment: at most one of a use case is `serving`."""
 
     STARTED = "started"
@@ -76,8 +76,8 @@ class Deployment(Base):
     model_uri: Mapped[str]
     sha256: Mapped[str]
     trained_through: Mapped[date]
-    reason: Mapped[Reason] = mapped_column(_named(Reason, "deployments_reason"))
-    state: Mapped[State] = mapped_column(_named(State, "deployments_state"))
+    reason: Mapped[DeploymentReason] = mapped_column(_named(DeploymentReason, "deployments_reason"))
+    state: Mapped[DeploymentState] = mapped_column(_named(DeploymentState, "deployments_state"))
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     actor: Mapped[str]

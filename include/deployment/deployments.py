@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from include.database.tables import Deployment, Reason, State, Tables
+from include.database.tables import Deployment, DeploymentReason, DeploymentState, Tables
 from include.settings import Settings
 from include.step import RUN
 
@@ -34,7 +34,7 @@ class Target:
         return cls(deployment.version, deployment.model_uri, deployment.sha256, deployment.trained_through)
 
 
-class Deployments:
+class DeploymentHistory:
     """The deployments of one use case; `actor` is the task instance that acts, or a person."""
 
     def __init__(self, tables: Tables, use_case: str, actor: str = BY_HAND) -> None:
@@ -43,7 +43,7 @@ class Deployments:
         self.actor = actor
 
     @classmethod
-    def open(cls, settings: Settings, use_case: str) -> Deployments:
+    def open(cls, settings: Settings, use_case: str) -> DeploymentHistory:
         """The history, written to in the name of this process's run; `FaultError` when PostgreSQL does not answer."""
         return cls(Tables.open(settings), use_case, os.environ.get(RUN, BY_HAND))
 
@@ -62,24 +62,24 @@ class Deployments:
 
     def current(self) -> Deployment | None:
         """The deployment that is in service, by this history."""
-        return next((one for one in self.all() if one.state is State.SERVING), None)
+        return next((one for one in self.all() if one.state is DeploymentState.SERVING), None)
 
     def previous(self) -> Deployment | None:
         """The newest deployment of another version that served well: it was replaced, not failed nor rolled back."""
         serving = self.current()
         latest: dict[str, Deployment] = {}
         for one in self.all():
-            if one.state not in (State.STARTED, State.REFUSED, State.INTERRUPTED):
+            if one.state not in (DeploymentState.STARTED, DeploymentState.REFUSED, DeploymentState.INTERRUPTED):
                 latest.setdefault(one.version, one)
-        fit = [one for one in latest.values() if one.state is State.REPLACED]
+        fit = [one for one in latest.values() if one.state is DeploymentState.REPLACED]
         return next((one for one in fit if serving is None or one.version != serving.version), None)
 
     def served(self, version: str) -> Deployment | None:
         """The newest deployment that had a version in service, if only on trial."""
-        never = (State.STARTED, State.REFUSED, State.INTERRUPTED)
+        never = (DeploymentState.STARTED, DeploymentState.REFUSED, DeploymentState.INTERRUPTED)
         return next((one for one in self.all() if one.version == version and one.state not in never), None)
 
-    def mine(self, reason: Reason) -> Deployment | None:
+    def mine(self, reason: DeploymentReason) -> Deployment | None:
         """What this very task instance put into service on an earlier try, if it still serves."""
         serving = self.current()
         if self.actor == BY_HAND or serving is None:
@@ -92,12 +92,12 @@ class Deployments:
 
     # Writing
 
-    def begin(self, target: Target, reason: Reason) -> Deployment:
+    def begin(self, target: Target, reason: DeploymentReason) -> Deployment:
         """Note that a version is about to be put into service; whatever was begun before and not ended was killed."""
         serving = self.current()
         now = datetime.now(UTC)
         with self.tables.session() as session:
-            self._end(session, State.STARTED, State.INTERRUPTED, now)
+            self._end(session, DeploymentState.STARTED, DeploymentState.INTERRUPTED, now)
             deployment = Deployment(
                 use_case=self.use_case,
                 version=target.version,
@@ -105,7 +105,7 @@ class Deployments:
                 sha256=target.sha256,
                 trained_through=target.trained_through,
                 reason=reason,
-                state=State.STARTED,
+                state=DeploymentState.STARTED,
                 started_at=now,
                 actor=self.actor,
                 replaces=serving.id if serving else None,
@@ -113,18 +113,20 @@ class Deployments:
             session.add(deployment)
         return deployment
 
-    def confirm(self, deployment: Deployment, *, ended: State = State.REPLACED, detail: str | None = None) -> None:
+    def confirm(
+        self, deployment: Deployment, *, ended: DeploymentState = DeploymentState.REPLACED, detail: str | None = None
+    ) -> None:
         """Note that it serves now; what served before ended so, and why."""
         with self.tables.session() as session:
-            self._end(session, State.SERVING, ended, datetime.now(UTC), detail)
-            session.execute(_row(deployment).values(state=State.SERVING))
+            self._end(session, DeploymentState.SERVING, ended, datetime.now(UTC), detail)
+            session.execute(_row(deployment).values(state=DeploymentState.SERVING))
 
     def rolled_out(self, deployment: Deployment, rollout: Mapping[str, Any]) -> None:
         """Note what was seen in its rollout."""
         with self.tables.session() as session:
             session.execute(_row(deployment).values(rollout=dict(rollout)))
 
-    def end(self, deployment: Deployment, state: State, detail: str) -> None:
+    def end(self, deployment: Deployment, state: DeploymentState, detail: str) -> None:
         """Note how and why a deployment ended, with nothing put in its place."""
         with self.tables.session() as session:
             session.execute(_row(deployment).values(state=state, detail=detail, ended_at=datetime.now(UTC)))
@@ -137,7 +139,9 @@ class Deployments:
     def _mine(self) -> Any:
         return select(Deployment).where(Deployment.use_case == self.use_case)
 
-    def _end(self, session: Session, state: State, ended: State, now: datetime, detail: str | None = None) -> None:
+    def _end(
+        self, session: Session, state: DeploymentState, ended: DeploymentState, now: datetime, detail: str | None = None
+    ) -> None:
         rows = update(Deployment).where(Deployment.use_case == self.use_case, Deployment.state == state)
         session.execute(rows.values(state=ended, ended_at=now, detail=func.coalesce(detail, Deployment.detail)))
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from formats.rollout_plan import Phase, Plan
-from include.database.tables import Deployment, Reason, State
-from include.deployment.deployments import Deployments, Target
-from include.deployment.serving_api import Outcome, ServingApi
+from include.database.tables import Deployment, DeploymentReason, DeploymentState
+from include.deployment.deployments import DeploymentHistory, Target
+from include.deployment.serving_api import RolloutOutcome, ServingApi
 from include.errors import DataError, SettingsError, StepError
 from include.settings import Settings
 
@@ -22,11 +22,11 @@ class RejectedError(DataError):
 
 def put_into_service(
     api: ServingApi,
-    history: Deployments,
+    history: DeploymentHistory,
     target: Target,
-    reason: Reason,
+    reason: DeploymentReason,
     *,
-    ended: State = State.REPLACED,
+    ended: DeploymentState = DeploymentState.REPLACED,
     detail: str | None = None,
 ) -> Deployment:
     """Swap the served model and note it; what served before ends in state `ended`, with `detail`.
@@ -37,29 +37,29 @@ def put_into_service(
     try:
         api.deploy(target, history.actor)
     except (DataError, SettingsError) as error:
-        history.end(deployment, State.REFUSED, str(error))
+        history.end(deployment, DeploymentState.REFUSED, str(error))
         raise
     history.confirm(deployment, ended=ended, detail=detail)
     return deployment
 
 
 def roll_out(
-    api: ServingApi, history: Deployments, target: Target, plan: Plan, rows: Sequence[Mapping[str, Any]]
-) -> Outcome | None:
+    api: ServingApi, history: DeploymentHistory, target: Target, plan: Plan, rows: Sequence[Mapping[str, Any]]
+) -> RolloutOutcome | None:
     """Let a version prove itself beside the served one, and note how that ended; None if it served at once.
 
     Raises `RejectedError` when it did not hold its limits, and as `put_into_service` does.
     """
-    deployment = history.begin(target, Reason.NIGHTLY)
+    deployment = history.begin(target, DeploymentReason.NIGHTLY)
     try:
         outcome = api.roll_out(target, plan, rows, history.actor)
     except (DataError, SettingsError) as error:
-        history.end(deployment, State.REFUSED, str(error))
+        history.end(deployment, DeploymentState.REFUSED, str(error))
         raise
     if outcome is not None:
         history.rolled_out(deployment, outcome.facts)
         if outcome.phase is Phase.ROLLED_BACK:
-            history.end(deployment, State.REJECTED, outcome.reason)
+            history.end(deployment, DeploymentState.REJECTED, outcome.reason)
             raise RejectedError(outcome.reason)
     history.confirm(deployment)
     return outcome

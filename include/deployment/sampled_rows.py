@@ -27,7 +27,7 @@ def evenly(table: pa.Table, rows: int) -> pa.Table:
     return table.take(pa.array(places))
 
 
-def sampled_rows(context: Context, models: Sequence[str], run_day: date, rows: int) -> list[dict[str, Any]]:
+def sampled_rows(context: Context, models: Sequence[str], data_day: date, rows: int) -> list[dict[str, Any]]:
     """At most this many rows over all horizons of a run's day, with the inputs of the models of those hashes.
 
     Without features, or without the models' files, there are none: a version is then tried on requests only.
@@ -38,7 +38,7 @@ def sampled_rows(context: Context, models: Sequence[str], run_day: date, rows: i
     try:
         inputs = _inputs(context, models)
         for horizon in horizons:
-            partition = feature_partition(horizon, run_day + timedelta(days=horizon.day_offset))
+            partition = feature_partition(horizon, data_day + timedelta(days=horizon.day_offset))
             if context.lake.manifest(partition) is not None:
                 found += raw_rows(evenly(context.lake.read(partition), share), inputs)
     except StepError as error:

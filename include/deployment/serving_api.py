@@ -36,7 +36,7 @@ _REFUSED = 422
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """The model in service."""
 
     version: str
@@ -48,7 +48,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RolloutOutcome:
     """How a rollout stands or ended: its phase, why, and what was seen."""
 
     id: str
@@ -88,7 +88,7 @@ class ServingApi:
             raise SettingsError(f"NIGHTSHIFT_SERVING_URL {url!r} is no http address; write https://{url}")
         return cls(url, settings.require("serving_token"), use_case)
 
-    def served(self) -> Served | None:
+    def served(self) -> ServedModel | None:
         """What is in service; None when nothing is. `SettingsError` when it is another use case's model."""
         status, body = self._call("GET", "/v1/model")
         if status == _NOTHING_SERVED:
@@ -101,7 +101,7 @@ class ServingApi:
             )
         return served
 
-    def deploy(self, target: Target, by: str = "") -> Served:
+    def deploy(self, target: Target, by: str = "") -> ServedModel:
         """Put a model file into service at once.
 
         Raises `DataError` when the server refuses the file, `SettingsError` when it refuses us, `FaultError` when it
@@ -109,7 +109,9 @@ class ServingApi:
         """
         return self._served(*self._call("POST", "/admin/deployments", self._wish(target, by)))
 
-    def roll_out(self, target: Target, plan: Plan, rows: Sequence[Mapping[str, Any]], by: str = "") -> Outcome | None:
+    def roll_out(
+        self, target: Target, plan: Plan, rows: Sequence[Mapping[str, Any]], by: str = ""
+    ) -> RolloutOutcome | None:
         """Let a version prove itself, and wait for the end: promoted, or rolled back; None if it serves at once.
 
         Raises as `deploy` does, and `FaultError` when the rollout was cut short or another one is under way.
@@ -123,7 +125,7 @@ class ServingApi:
             return None
         return self._ended(self._outcome(body), plan.shadow_seconds + plan.watch_seconds + GRACE_SECONDS)
 
-    def rollout(self) -> Outcome | None:
+    def rollout(self) -> RolloutOutcome | None:
         """The last rollout, under way or ended; None if there was none."""
         return self._last(self._checked(*self._call("GET", _CURRENT)))
 
@@ -139,7 +141,7 @@ class ServingApi:
         except (KeyError, TypeError, ValueError):
             raise self._strange() from None
 
-    def _ended(self, begun: Outcome, seconds: float) -> Outcome:
+    def _ended(self, begun: RolloutOutcome, seconds: float) -> RolloutOutcome:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             status, body = self._call("GET", _CURRENT)
@@ -154,7 +156,7 @@ class ServingApi:
             time.sleep(POLL_SECONDS)
         raise FaultError(f"the rollout of version {begun.version} did not end within {seconds:g} s")
 
-    def _last(self, body: Any) -> Outcome | None:
+    def _last(self, body: Any) -> RolloutOutcome | None:
         if not isinstance(body, dict) or "rollout" not in body:
             raise self._strange()
         return None if body["rollout"] is None else self._outcome(body["rollout"])
@@ -168,19 +170,21 @@ class ServingApi:
             "by": by,
         }
 
-    def _outcome(self, body: Any) -> Outcome:
+    def _outcome(self, body: Any) -> RolloutOutcome:
         try:
             entry = body["entry"]
             phase = Phase(body["phase"])
-            return Outcome(body["id"], entry["version"], entry["sha256"], phase, body["reason"], dict(body["metrics"]))
+            return RolloutOutcome(
+                body["id"], entry["version"], entry["sha256"], phase, body["reason"], dict(body["metrics"])
+            )
         except (KeyError, TypeError, ValueError):
             raise self._strange() from None
 
-    def _served(self, status: int, body: Any) -> Served:
+    def _served(self, status: int, body: Any) -> ServedModel:
         body = self._checked(status, body)
         try:
             seen = body["trained_through"]
-            return Served(
+            return ServedModel(
                 version=body["version"],
                 sha256=body["sha256"],
                 uri=body["uri"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Circuit(StrEnum):
+class BreakerState(StrEnum):
     """Whether calls go through."""
 
     CLOSED = "closed"
@@ -30,9 +30,9 @@ class Breaker:
     opened: int = 0
 
     @property
-    def circuit(self) -> Circuit:
+    def circuit(self) -> BreakerState:
         """Open after too many failures in a row, until one call succeeds."""
-        return Circuit.OPEN if self.failures >= self.threshold else Circuit.CLOSED
+        return BreakerState.OPEN if self.failures >= self.threshold else BreakerState.CLOSED
 
     def failed(self) -> float:
         """Note a failure; the answer is how many seconds to wait before the next call."""

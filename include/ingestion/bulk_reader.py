@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from include.ingestion.rules import MOMENT, Rule
+from include.ingestion.rules import MOMENT, RecordRule
 from include.quality.breaches import broken
 from include.quality.contract import Column, Kind
 from include.quality.reading import LONGEST_NUMBER
@@ -46,7 +46,7 @@ class BulkReader:
     keys: Sequence[str]
     anchor: str
     tolerance: timedelta
-    rules: Sequence[Rule]
+    rules: Sequence[RecordRule]
     longest_key: int
     longest: int
 

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from include.ingestion.brokers.broker import Message, Producer
-from include.ingestion.topics import EVENT_TIME, Record, Topic, instant
+from include.ingestion.streams import EVENT_TIME, Record, Stream, instant
 
 LONGEST_DELAY = timedelta(hours=3)
 """How late a late record may come."""
@@ -20,7 +20,7 @@ CHUNK = 5_000
 
 
 @dataclass(frozen=True)
-class Event:
+class TimedRecord:
     """A record as it was known from an instant on."""
 
     at: datetime
@@ -41,7 +41,7 @@ class Lateness:
         if not 0 <= self.rate <= 1:
             raise ValueError(f"rate of late records {self.rate}: a share from 0 to 1")
 
-    def released(self, event: Event, key: str) -> datetime:
+    def released(self, event: TimedRecord, key: str) -> datetime:
         """When the event's record is published."""
         drawn = hashlib.blake2b(f"{self.seed}/{key}/{instant(event.at)}".encode(), digest_size=16).digest()
         late, delay = (int.from_bytes(part, "big") / 2**64 for part in (drawn[:8], drawn[8:]))
@@ -55,10 +55,10 @@ class Release:
     moment: datetime
     key: str
     at: datetime
-    event: Event = field(compare=False)
+    event: TimedRecord = field(compare=False)
 
 
-def releases(topic: Topic, events: Iterable[Event], lateness: Lateness) -> list[Release]:
+def releases(topic: Stream, events: Iterable[TimedRecord], lateness: Lateness) -> list[Release]:
     """The releases of a data day's events."""
     found = []
     for event in events:
@@ -67,7 +67,7 @@ def releases(topic: Topic, events: Iterable[Event], lateness: Lateness) -> list[
     return found
 
 
-def within(day: Callable[[date], Iterable[Release]], since: datetime, until: datetime) -> Iterator[Event]:
+def within(day: Callable[[date], Iterable[Release]], since: datetime, until: datetime) -> Iterator[TimedRecord]:
     """The events that are published from `since` on and before `until`, in order of their release.
 
     `day` answers a data day's releases. A record that comes late comes after newer ones: that is how records get out
@@ -82,7 +82,7 @@ def within(day: Callable[[date], Iterable[Release]], since: datetime, until: dat
         start = end
 
 
-def publish(topic: Topic, events: Iterable[Event], producer: Producer) -> int:
+def publish(topic: Stream, events: Iterable[TimedRecord], producer: Producer) -> int:
     """Send events as messages of a topic; answers how many, all of them acknowledged."""
     count = 0
     chunk: list[Message] = []
@@ -94,7 +94,7 @@ def publish(topic: Topic, events: Iterable[Event], producer: Producer) -> int:
     return count + producer.send(chunk)
 
 
-def message(topic: Topic, record: Record) -> Message:
+def message(topic: Stream, record: Record) -> Message:
     """A record as the message that carries it; `PoisonError` when it breaks the topic's schema."""
     value = topic.encode(record)
     return Message(topic.key_of(record), value, topic.schema_id)

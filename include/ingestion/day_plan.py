@@ -14,7 +14,7 @@ from include.ingestion.timetable import Timetable
 from include.use_case import UseCaseSpec
 
 
-class Work(StrEnum):
+class Activity(StrEnum):
     """What is done in a window."""
 
     SHIFT = "shift"
@@ -29,7 +29,7 @@ class Window:
     start: datetime
     end: datetime
     name: str
-    work: Work
+    work: Activity
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Overlap:
 def day_plan(spec: UseCaseSpec, timetable: Timetable, day: date) -> list[Window]:
     """All windows that begin on a day of the use case's zone (scoring: that follow a shift of it), in order."""
     training = nightly_start(spec, day)
-    windows = [Window(training, training + timetable.nightly_training.at_most, "nightly_training", Work.TRAINING)]
+    windows = [Window(training, training + timetable.nightly_training.at_most, "nightly_training", Activity.TRAINING)]
     for worker in timetable.workers:
-        windows += [Window(shift.start, shift.end, worker.name, Work.SHIFT) for shift in worker.shifts.on(day)]
+        windows += [Window(shift.start, shift.end, worker.name, Activity.SHIFT) for shift in worker.shifts.on(day)]
     if scoring := timetable.scoring:
         ends = [shift.end for shift in timetable.worker(scoring.follows).shifts.on(day)]
-        windows += [Window(end, end + scoring.at_most, "score_departures", Work.SCORING) for end in ends]
+        windows += [Window(end, end + scoring.at_most, "score_departures", Activity.SCORING) for end in ends]
     return sorted(windows)
 
 

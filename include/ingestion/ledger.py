@@ -16,8 +16,8 @@ from psycopg import sql
 from include.excerpt import excerpt
 from include.ingestion.brokers.broker import Received
 from include.ingestion.partitions import DailyPartitions
-from include.ingestion.rows import NO_ROWS, Rows, names_of, newest, table_of
-from include.ingestion.topics import PoisonError, Record, Topic
+from include.ingestion.rows import NO_ROWS, CopyRows, names_of, newest, table_of
+from include.ingestion.streams import PoisonError, Record, Stream
 
 SESSION: dict[str, Any] = {
     "connect_timeout": 2,
@@ -87,7 +87,7 @@ class Batch:
 
     start: Positions
     messages: Sequence[Received]
-    rows: Rows
+    rows: CopyRows
     dead: Sequence[DeadLetter]
     end: Positions
 
@@ -97,14 +97,14 @@ class Batch:
         return len(self.messages) - len(self.dead)
 
     @classmethod
-    def of(cls, topic: Topic, messages: Sequence[Received], positions: Positions) -> Batch:
+    def of(cls, topic: Stream, messages: Sequence[Received], positions: Positions) -> Batch:
         """Check every message against its schema."""
         end = {message.partition: message.offset + 1 for message in messages}
         parts: list[pa.Table] = []
         dead: list[DeadLetter] = []
         _sort(topic, messages, parts, dead)
         start = {partition: positions.get(partition, 0) for partition in end}
-        return cls(start, messages, Rows.of(topic, parts), dead, end)
+        return cls(start, messages, CopyRows.of(topic, parts), dead, end)
 
     @classmethod
     def refused(cls, message: Received, positions: Positions, reason: str) -> Batch:
@@ -114,7 +114,7 @@ class Batch:
         return cls(start, [message], NO_ROWS, [DeadLetter.of(message, reason)], end)
 
 
-def _sort(topic: Topic, messages: Sequence[Received], parts: list[pa.Table], dead: list[DeadLetter]) -> None:
+def _sort(topic: Stream, messages: Sequence[Received], parts: list[pa.Table], dead: list[DeadLetter]) -> None:
     """Read messages all at once; where that fails in parts, and only the part that is not sound one by one."""
     records = _read_at_once(topic, messages)
     if records is not None:
@@ -126,7 +126,7 @@ def _sort(topic: Topic, messages: Sequence[Received], parts: list[pa.Table], dea
         _sort_singly(topic, messages, parts, dead)
 
 
-def _read_at_once(topic: Topic, messages: Sequence[Received]) -> pa.Table | None:
+def _read_at_once(topic: Stream, messages: Sequence[Received]) -> pa.Table | None:
     schema_ids = {message.schema_id for message in messages}
     try:
         records = topic.decode_all([message.value for message in messages], schema_ids)
@@ -136,7 +136,7 @@ def _read_at_once(topic: Topic, messages: Sequence[Received]) -> pa.Table | None
         return None
 
 
-def _sort_singly(topic: Topic, messages: Sequence[Received], parts: list[pa.Table], dead: list[DeadLetter]) -> None:
+def _sort_singly(topic: Stream, messages: Sequence[Received], parts: list[pa.Table], dead: list[DeadLetter]) -> None:
     records: list[Record] = []
     for message in messages:
         try:
@@ -154,7 +154,7 @@ class Ledger:
 
     url: str
     consumer: str
-    topic: Topic
+    topic: Stream
     _log_id: str = field(default=UNTOLD, init=False)
     _connection: psycopg.Connection[tuple[Any, ...]] | None = field(default=None, repr=False)
     _partitions: DailyPartitions = field(init=False, repr=False)

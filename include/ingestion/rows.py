@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.ingestion.rules import MOMENT
-from include.ingestion.topics import EVENT_TIME, Record, Topic
+from include.ingestion.streams import EVENT_TIME, Record, Stream
 from include.quality.contract import Kind
 
 RANK = "rank"
@@ -21,7 +21,7 @@ ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 @dataclass(frozen=True)
-class Rows:
+class CopyRows:
     """Lines of COPY's text format: the topic's columns, `event_time`, and `sequence`, the record's place in the batch.
 
     `days` are the daily partitions of the rows.
@@ -32,7 +32,7 @@ class Rows:
     text: bytes
 
     @classmethod
-    def of(cls, topic: Topic, parts: Sequence[pa.Table]) -> Rows:
+    def of(cls, topic: Stream, parts: Sequence[pa.Table]) -> CopyRows:
         """The rows of records that were read in parts, in order."""
         if not parts:
             return NO_ROWS
@@ -41,21 +41,21 @@ class Rows:
         return cls(records.num_rows, _days(topic, records[topic.day]), _lines(records))
 
 
-NO_ROWS = Rows(0, frozenset(), b"")
+NO_ROWS = CopyRows(0, frozenset(), b"")
 
 
-def names_of(topic: Topic) -> list[str]:
+def names_of(topic: Stream) -> list[str]:
     """The columns that are stored, in the order in which they are copied."""
     return [*(column.name for column in topic.columns), EVENT_TIME]
 
 
-def table_of(topic: Topic, records: Sequence[Record]) -> pa.Table:
+def table_of(topic: Stream, records: Sequence[Record]) -> pa.Table:
     """Records that were read one by one, as columns of texts that COPY understands."""
     columns = {name: pa.array([_copied(record[name]) for record in records], pa.string()) for name in names_of(topic)}
     return pa.table(columns)
 
 
-def newest(topic: Topic, records: pa.Table) -> pa.Table:
+def newest(topic: Stream, records: pa.Table) -> pa.Table:
     """The records without those that a newer one of the same key replaces, as the ledger's upsert would.
 
     Keys are compared as they are written: two ways of writing one instant are left to the upsert.
@@ -70,7 +70,7 @@ def newest(topic: Topic, records: pa.Table) -> pa.Table:
     return records.take(pa.array(np.sort(order[last.to_numpy()])))
 
 
-def _days(topic: Topic, values: pa.ChunkedArray) -> frozenset[date]:
+def _days(topic: Stream, values: pa.ChunkedArray) -> frozenset[date]:
     """The days of a column of dates, or the UTC days of one of instants."""
     kinds = {column.name: column.kind for column in topic.columns}
     moments = values.cast(MOMENT) if kinds[topic.day] is Kind.INSTANT else values

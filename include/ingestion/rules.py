@@ -20,7 +20,7 @@ DAY_LETTERS = len("2013-01-01")
 ONE_DAY = timedelta(days=1)
 
 
-class Rule(Protocol):
+class RecordRule(Protocol):
     """A rule of a topic. Dates and instants are texts, as messages write them."""
 
     def broken(self, record: Mapping[str, Any]) -> str | None:

@@ -19,7 +19,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Worker(_Part):
+class PlannedWorker(_Part):
     """One worker: the topic it consumes, the table it writes and when it may."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -46,7 +46,7 @@ class NightlyTraining(_Part):
 class Timetable(_Part):
     """All of a use case's work that has a time."""
 
-    workers: tuple[Worker, ...] = ()
+    workers: tuple[PlannedWorker, ...] = ()
     scoring: Scoring | None = None
     nightly_training: NightlyTraining
 
@@ -59,7 +59,7 @@ class Timetable(_Part):
             raise ValueError(f"scoring follows {self.scoring.follows!r}, which is none of {', '.join(names)}")
         return self
 
-    def worker(self, name: str) -> Worker:
+    def worker(self, name: str) -> PlannedWorker:
         """The worker of that name."""
         return next(worker for worker in self.workers if worker.name == name)
 

@@ -18,7 +18,7 @@ from include.ingestion.breaker import Breaker
 from include.ingestion.brokers.broker import EMPTY, Bounds, Broker, BrokerError, Consumer, beyond
 from include.ingestion.ledger import REASON_LETTERS, UNTOLD, Batch, FencedError, Ledger, Positions, refuses
 from include.ingestion.shift import Shift
-from include.ingestion.topics import Topic
+from include.ingestion.streams import Stream
 
 POLL_SECONDS = 1.0
 DRAIN_SECONDS = 0.1
@@ -43,7 +43,7 @@ class WorkerSpec:
 
 
 @dataclass
-class Tally:
+class ShiftTally:
     """What a shift came to."""
 
     messages: int = 0
@@ -71,7 +71,7 @@ class Tally:
 class Reader:
     """Reads and checks one batch while another is written: at most two are held, however long the backlog."""
 
-    def __init__(self, consumer: Consumer, topic: Topic, limit: int, shift: Shift, *, drain: bool) -> None:
+    def __init__(self, consumer: Consumer, topic: Stream, limit: int, shift: Shift, *, drain: bool) -> None:
         self.drained = False
         self._consumer = consumer
         self._topic = topic
@@ -162,7 +162,7 @@ class Worker:
         self.spec = spec
         self.ledger = ledger
         self.broker = broker
-        self.tally = Tally()
+        self.tally = ShiftTally()
         self._database = Breaker()
         self._broker = Breaker()
         self._trouble = ""
@@ -170,7 +170,7 @@ class Worker:
         self._told: set[str] = set()
         self._gone: dict[tuple[str, int], int] = {}
 
-    def work(self, shift: Shift, *, drain: bool = False) -> Tally:
+    def work(self, shift: Shift, *, drain: bool = False) -> ShiftTally:
         """Work until the shift is over, or with `drain` until no message is left."""
         with closing(self.broker.consumer(self.ledger.topic.name, self.ledger.consumer)) as consumer:
             reader = Reader(consumer, self.ledger.topic, self.spec.batch, shift, drain=drain)

@@ -30,7 +30,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Bin:
+class CalibrationBin:
     """One of the equal-count groups of a calibration curve."""
 
     rows: int
@@ -76,11 +76,11 @@ def log_loss(labels: Matrix, probabilities: Matrix) -> float:
     return float(-np.log(of_label).mean())
 
 
-def calibration(labels: Matrix, probabilities: Matrix) -> list[Bin]:
+def calibration(labels: Matrix, probabilities: Matrix) -> list[CalibrationBin]:
     """Mean prediction and share of positives in `BINS` equal-count groups, by rising prediction."""
     order = np.argsort(probabilities, kind="stable")
     return [
-        Bin(len(part), float(probabilities[part].mean()), float(labels[part].mean()))
+        CalibrationBin(len(part), float(probabilities[part].mean()), float(labels[part].mean()))
         for part in np.array_split(order, BINS)
         if len(part)
     ]

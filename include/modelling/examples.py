@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from formats.manifest import Manifest
+from formats.model_card import InputKind
 from include.errors import DataError, SettingsError
-from include.modelling.inputs import Input, InputKind, Matrix, encode
+from include.modelling.inputs import Input, Matrix, encode
 from include.modelling.labels import DATE, LABEL, ExampleIndex, Labeller, Labels
 from include.step import Context
 from include.storage.lake import READERS, Dataset, Lake, Layer, Partition

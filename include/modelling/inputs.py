@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Literal
 
 import numpy as np
@@ -12,16 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from formats.model_card import InputKind
 from include.errors import DataError
 
 Matrix = npt.NDArray[np.float64]
-
-
-class InputKind(StrEnum):
-    """How a feature becomes a number."""
-
-    NUMBER = "number"
-    CATEGORY = "category"
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Judged:
     """A candidate before the gates; `failures` says in plain words which it does not pass.
 
     `collapsed` has every slice that the one line among the failures counts.
@@ -78,7 +78,7 @@ class Judgement:
     challenger: str | None
     promoted: bool
     reason: str
-    trials: tuple[Trial, ...]
+    trials: tuple[Judged, ...]
 
 
 class Court:
@@ -94,7 +94,7 @@ class Court:
         self.horizons = dict(groups(rows[HORIZON]))
         self.slices = dict(slice_masks(rows, gates.slices, gates.min_slice_rows))
 
-    def trial(self, contender: Contender, opponent: Contender | None, *, first: bool) -> Trial:
+    def trial(self, contender: Contender, opponent: Contender | None, *, first: bool) -> Judged:
         """The candidate's figures beside its opponent's, and the gates it fails.
 
         `first` asks for a clear win, as there is no champion yet.
@@ -121,7 +121,7 @@ class Court:
         if contender.recipe.baseline:
             failures = [BASELINE]
         auc = float(np.mean([figures.auc for figures in scores.values()])) if scores else float("nan")
-        return Trial(
+        return Judged(
             contender.name,
             contender.recipe.fingerprint,
             auc,
@@ -187,7 +187,7 @@ def judge(
     return Judgement(best.name if best else None, winner is not None, reason, trials)
 
 
-def _winner(fit: Sequence[Trial], reigning: str | None) -> tuple[Trial | None, str]:
+def _winner(fit: Sequence[Judged], reigning: str | None) -> tuple[Judged | None, str]:
     if not fit:
         return None, "no candidate passes the gates"
     best = max(fit, key=lambda trial: trial.auc)

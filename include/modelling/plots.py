@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from include.modelling.evaluation import Bin
+from include.modelling.evaluation import CalibrationBin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 
 
-def calibration_plot(curves: Mapping[str, Sequence[Bin]]) -> bytes:
+def calibration_plot(curves: Mapping[str, Sequence[CalibrationBin]]) -> bytes:
     """Predicted against observed share of positives, a line for each horizon, as PNG."""
     figure = _figure(5.0, 5.0)
     axes = figure.add_subplot()

@@ -17,7 +17,6 @@ from formats.model_card import InputKind, ModelInput
 from formats.portable_model import PortableModel
 from include.errors import DataError, LakeError
 from include.modelling.inputs import Input, encode, floats
-from include.modelling.inputs import InputKind as Kind
 from include.storage.lake import Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
 
@@ -51,7 +50,7 @@ def probabilities(model: PortableModel, features: pa.Table) -> npt.NDArray[np.fl
 
     Encoded column by column in Arrow, as training does. Raises `DataError` when a column is missing or the model fails.
     """
-    inputs = [Input(column.name, Kind(column.kind), column.categories) for column in model.inputs]
+    inputs = [Input(column.name, column.kind, column.categories) for column in model.inputs]
     answers = np.empty(features.num_rows)
     try:
         for start in range(0, features.num_rows, ROWS_AT_ONCE):

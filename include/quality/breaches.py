@@ -25,7 +25,7 @@ LOOKED_THROUGH = 200
 """Rows among which different examples are looked for."""
 
 
-class Rule(StrEnum):
+class RowRule(StrEnum):
     """The row rules, in the order in which they are applied; a row goes to quarantine under the first it breaks."""
 
     TYPE = "type"
@@ -41,7 +41,7 @@ class Rule(StrEnum):
 class Breach:
     """One rule of one column, the rows that break it (a mask over the records) and why, in words."""
 
-    rule: Rule
+    rule: RowRule
     column: str
     rows: Mask
     reason: str
@@ -53,7 +53,7 @@ def judge(column: Column, given: pa.Array) -> tuple[pa.Array, list[Breach]]:
     breaches = list(broken(column, values, mistyped))
     if mistyped.any():
         article = "an" if column.kind in (Kind.INTEGER, Kind.INSTANT) else "a"
-        breaches.insert(0, Breach(Rule.TYPE, column.name, mistyped, f"{column.name} is not {article} {column.kind}"))
+        breaches.insert(0, Breach(RowRule.TYPE, column.name, mistyped, f"{column.name} is not {article} {column.kind}"))
     return values, breaches
 
 
@@ -66,21 +66,21 @@ def broken(column: Column, values: pa.Array, mistyped: Mask | None = None) -> It
             yield Breach(rule, column.name, rows, f"{column.name} {reason}")
 
 
-def _checks(column: Column, values: pa.Array) -> Iterator[tuple[Rule, pa.Array, str]]:
+def _checks(column: Column, values: pa.Array) -> Iterator[tuple[RowRule, pa.Array, str]]:
     kind = column.kind
     if column.required:
-        yield Rule.REQUIRED, is_empty(values), "is empty"
+        yield RowRule.REQUIRED, is_empty(values), "is empty"
     if column.minimum is not None:
-        yield Rule.RANGE, pc.less(values, kind.scalar(column.minimum)), f"is below {kind.written(column.minimum)}"
+        yield RowRule.RANGE, pc.less(values, kind.scalar(column.minimum)), f"is below {kind.written(column.minimum)}"
     if column.maximum is not None:
-        yield Rule.RANGE, pc.greater(values, kind.scalar(column.maximum)), f"is above {kind.written(column.maximum)}"
+        yield RowRule.RANGE, pc.greater(values, kind.scalar(column.maximum)), f"is above {kind.written(column.maximum)}"
     if column.one_of:
         listed = pa.array([kind.scalar(value).as_py() for value in column.one_of], kind.arrow)
         given = pc.add(values, 0.0) if kind is Kind.NUMBER else values  # -0.0 is 0.0
         unknown = pc.and_(pc.is_valid(values), pc.invert(pc.is_in(given, listed)))
-        yield Rule.ONE_OF, unknown, f"is none of {among(column)}"
+        yield RowRule.ONE_OF, unknown, f"is none of {among(column)}"
     if column.pattern is not None:
-        yield Rule.PATTERN, pc.invert(matches(values, column.pattern)), f"does not match {printable(column.pattern)}"
+        yield RowRule.PATTERN, pc.invert(matches(values, column.pattern)), f"does not match {printable(column.pattern)}"
 
 
 def among(column: Column) -> str:
@@ -104,7 +104,7 @@ def of_another_day(column: Column, values: pa.Array, day: DataDay) -> Iterator[B
         away = pc.or_(early, pc.greater_equal(values, column.kind.scalar(day.ends)))
     rows = pc.fill_null(away, False).to_numpy(zero_copy_only=False)
     if rows.any():
-        yield Breach(Rule.DAY, column.name, rows, f"{column.name} is not of {day.day}, its partition's day")
+        yield Breach(RowRule.DAY, column.name, rows, f"{column.name} is not of {day.day}, its partition's day")
 
 
 def repeated(values: Mapping[str, pa.Array], key: tuple[str, ...], bad: Mask) -> Iterator[Breach]:
@@ -115,7 +115,7 @@ def repeated(values: Mapping[str, pa.Array], key: tuple[str, ...], bad: Mask) ->
     rows = np.zeros(len(bad), dtype=bool)
     rows[~bad] = keys.filter(pa.array(~bad)).to_pandas().duplicated().to_numpy()
     if rows.any():
-        yield Breach(Rule.UNIQUE, ", ".join(key), rows, f"{', '.join(key)} was there before")
+        yield Breach(RowRule.UNIQUE, ", ".join(key), rows, f"{', '.join(key)} was there before")
 
 
 def any_of(breaches: Iterable[Breach], rows: int) -> Mask:

@@ -8,7 +8,7 @@ from datetime import date
 from html import escape
 from urllib.parse import quote
 
-from include.quality.findings import Finding, Report, Severity
+from include.quality.findings import Finding, QualityReport, Severity
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2430; max-width: 76rem; margin: 2rem auto; padding: 0 1.5rem }
@@ -42,7 +42,7 @@ def offline(page: str) -> str:
     return page.replace("</head>", f"<style>{STYLE}</style></head>", 1)
 
 
-def front_page(title: str, day: date, reports: Sequence[Report], pages: Mapping[str, str]) -> str:
+def front_page(title: str, day: date, reports: Sequence[QualityReport], pages: Mapping[str, str]) -> str:
     """The night at a glance: each partition with its findings, and links to `pages` (suite name to address)."""
     rows = "".join(_row(report) for report in reports)
     findings = [finding for report in reports for finding in report.findings]
@@ -58,7 +58,7 @@ def front_page(title: str, day: date, reports: Sequence[Report], pages: Mapping[
     )
 
 
-def _row(report: Report) -> str:
+def _row(report: QualityReport) -> str:
     failed, warned = len(report.failures), len(report.warnings)
     verdict = f"<td class=hard>{_count(failed, 'failure')}" if failed else "<td class=ok>passed"
     verdict += f", <span class=soft>{_count(warned, 'warning')}</span>" if warned else ""

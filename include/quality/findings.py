@@ -58,7 +58,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class QualityReport:
     """What validation found in one partition, and in history that no run had looked at before.
 
     `rows` and `history_rows` are what was looked at, `checks` how many expectations were evaluated.
@@ -86,7 +86,7 @@ class Report:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, body: dict[str, Any]) -> Report:
+    def from_dict(cls, body: dict[str, Any]) -> QualityReport:
         """A report from `to_dict`'s data."""
         findings = tuple(
             Finding(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from include.excerpt import excerpt
 from include.quality.data_docs import front_page, offline
-from include.quality.findings import Check, Finding, Report, Severity
+from include.quality.findings import Check, Finding, QualityReport, Severity
 from include.quality.quiet_gx import Expectation, ProgressBarsConfig, gx
 from include.storage.lake import Lake
 
@@ -67,7 +67,7 @@ class Inspection:
         self.checks += len(result.results)
         return list(result.results)
 
-    def publish(self, lake: Lake, title: str, reports: Sequence[Report]) -> str:
+    def publish(self, lake: Lake, title: str, reports: Sequence[QualityReport]) -> str:
         """Build the site, put it into the lake and return its front page's address."""
         self._context.build_data_docs()
         site = {

@@ -10,7 +10,7 @@ from datetime import date
 import numpy as np
 
 from include.errors import DataError
-from include.quality.breaches import Breach, Rule, examples
+from include.quality.breaches import Breach, RowRule, examples
 from include.quality.contract import Contract
 from include.quality.quarantine import quarantine
 from include.sources.source import DatedRows, Source, Undated
@@ -49,7 +49,7 @@ def set_apart(
             raise
         if undated is None or not _keep(lake, topic, undated):
             continue
-        found[f"{Rule.TYPE} {undated.column}"] += undated.rows.num_rows
+        found[f"{RowRule.TYPE} {undated.column}"] += undated.rows.num_rows
         for partition in set(read) & set(own):
             _require_few(lake, undated, partition, source.read(topic, partition.day).num_rows, contracts[topic])
         log.warning("extract: %s; kept in %s", _told(undated), _kept(topic))
@@ -79,7 +79,7 @@ def _keep(lake: Lake, topic: str, undated: Undated) -> bool:
 
 def _dayless(undated: Undated) -> Breach:
     rows = np.ones(undated.rows.num_rows, dtype=bool)
-    return Breach(Rule.TYPE, undated.column, rows, f"{undated.column} names no day")
+    return Breach(RowRule.TYPE, undated.column, rows, f"{undated.column} names no day")
 
 
 def _told(undated: Undated) -> str:

@@ -17,7 +17,7 @@ from include.identity import GATES
 from include.model_registry.versions import Registry, Version
 from include.modelling.decisions import DECISIONS
 from include.modelling.examples import Ingredients, ingredients
-from include.modelling.judgement import Contender, Judgement, Trial, judge
+from include.modelling.judgement import Contender, Judged, Judgement, judge
 from include.modelling.recipe import Gates, Recipe
 from include.modelling.training import backtest_holdout, holdout_columns
 from include.step import Context, Result, StepArguments, main
@@ -27,7 +27,7 @@ from include.storage.lake import Dataset, Layer, Partition, to_json
 log = logging.getLogger("nightshift")
 
 
-class Arguments(StepArguments):
+class ChooseArguments(StepArguments):
     """Command-line arguments of choose."""
 
 
@@ -44,7 +44,7 @@ class Opponent:
     remark: str = ""
 
 
-def choose(context: Context, arguments: Arguments) -> Result:
+def choose(context: Context, arguments: ChooseArguments) -> Result:
     """Publish `decisions/champion/date=D`: who won, whether that is promoted, and the numbers.
 
     A decision from the same candidates, gates, label, code and libraries stays as it is, because it is history. Raises
@@ -150,7 +150,7 @@ def _named(version: Version) -> dict[str, Any]:
     }
 
 
-def _trial(trial: Trial) -> dict[str, Any]:
+def _trial(trial: Judged) -> dict[str, Any]:
     return {name: value for name, value in asdict(trial).items() if name != "name"}
 
 
@@ -173,4 +173,4 @@ def _result(context: Context, day: date) -> Result:
 
 
 if __name__ == "__main__":
-    main(Arguments, choose)
+    main(ChooseArguments, choose)

@@ -17,7 +17,7 @@ from include.ingestion.brokers.address import open_broker
 from include.ingestion.brokers.broker import Broker, BrokerError, Producer
 from include.ingestion.collector import DAYS_AROUND, Lateness, Release, publish, releases, within
 from include.ingestion.shift import Shift
-from include.ingestion.topics import Topic, instant
+from include.ingestion.streams import Stream, instant
 from include.names import none_of
 from include.sources.source import Source
 from include.step import Context, Result, StepArguments, main
@@ -32,7 +32,7 @@ DAYS_HELD = 2 * DAYS_AROUND + 3
 log = logging.getLogger("nightshift")
 
 
-class Arguments(StepArguments):
+class CollectArguments(StepArguments):
     """Command-line arguments of collect: a span (`since`, `until`), or a deadline until which it publishes live.
 
     Without a span it takes data day `date` of the use case, from its start to its end. Live, it goes on where the last
@@ -48,7 +48,7 @@ class Arguments(StepArguments):
     late: float = Field(0.02, ge=0, le=1)
 
 
-def collect(context: Context, arguments: Arguments) -> Result:
+def collect(context: Context, arguments: CollectArguments) -> Result:
     """Publish a topic's records; they are all acknowledged when it returns.
 
     Raises `SettingsError` for an unknown topic or span, `BrokerError` when the broker does not take them.
@@ -71,12 +71,12 @@ def collect(context: Context, arguments: Arguments) -> Result:
 class Collector:
     """Publishes a topic of a use case's source."""
 
-    def __init__(self, context: Context, topic: Topic, lateness: Lateness, source: Source, broker: Broker) -> None:
+    def __init__(self, context: Context, topic: Stream, lateness: Lateness, source: Source, broker: Broker) -> None:
         self.lake: Lake = context.lake
         self.topic = topic
         self.lateness = lateness
         self.broker = broker
-        events = context.use_case.part("topics").events
+        events = context.use_case.part("streams").events
 
         # A day's releases are asked for by each of the days around it.
         @lru_cache(DAYS_HELD)
@@ -148,14 +148,14 @@ class Collector:
         return f"collectors/{self.topic.name}.json"
 
 
-def _topic(context: Context, arguments: Arguments) -> Topic:
-    topics: dict[str, Topic] = context.use_case.part("topics").TOPICS
+def _topic(context: Context, arguments: CollectArguments) -> Stream:
+    topics: dict[str, Stream] = context.use_case.part("streams").STREAMS
     if arguments.topic not in topics:
         raise SettingsError(f"--topic {arguments.topic} {none_of(arguments.topic, topics)}")
     return topics[arguments.topic]
 
 
-def _span(context: Context, arguments: Arguments) -> tuple[datetime, datetime]:
+def _span(context: Context, arguments: CollectArguments) -> tuple[datetime, datetime]:
     spec = context.use_case.spec
     since = arguments.since or spec.day_start(arguments.date).astimezone(UTC)
     until = arguments.until or spec.day_end(arguments.date).astimezone(UTC)
@@ -165,4 +165,4 @@ def _span(context: Context, arguments: Arguments) -> tuple[datetime, datetime]:
 
 
 if __name__ == "__main__":
-    main(Arguments, collect)
+    main(CollectArguments, collect)

@@ -9,11 +9,11 @@ import logging
 from datetime import date
 
 from formats.rollout_plan import Plan
-from include.database.tables import Reason, State
-from include.deployment.deployments import Deployments, Target
+from include.database.tables import DeploymentReason, DeploymentState
+from include.deployment.deployments import DeploymentHistory, Target
 from include.deployment.reversal import RejectedError, roll_out, tell_registry
 from include.deployment.sampled_rows import sampled_rows
-from include.deployment.serving_api import Served, ServingApi
+from include.deployment.serving_api import ServedModel, ServingApi
 from include.errors import DataError
 from include.model_registry.versions import Registry
 from include.settings import Settings
@@ -22,11 +22,11 @@ from include.step import Context, Result, StepArguments, main
 log = logging.getLogger("nightshift")
 
 
-class Arguments(StepArguments):
+class DeployArguments(StepArguments):
     """Command-line arguments of deploy; `force` has no effect: a backfill never replaces what is served."""
 
 
-def deploy(context: Context, arguments: Arguments) -> Result:
+def deploy(context: Context, arguments: DeployArguments) -> Result:
     """Roll the champion out if it is not in service yet, wait for the end, and note it in the history.
 
     What is served stays when there is no champion, when it serves already, when it was rolled back, rejected or failed
@@ -34,14 +34,14 @@ def deploy(context: Context, arguments: Arguments) -> Result:
     server refuses the model file, `RejectedError` when it does not hold its limits in the rollout, `FaultError` when
     server, registry or tables do not answer.
     """
-    history = Deployments.open(context.settings, context.use_case.name)
+    history = DeploymentHistory.open(context.settings, context.use_case.name)
     api = ServingApi.open(context.settings, context.use_case.name)
     # All that is decided on is read under the lock: a run of older days may be at work at the same time.
     with history.locked():
         return _deploy(context, api, history, arguments.date)
 
 
-def _deploy(context: Context, api: ServingApi, history: Deployments, day: date) -> Result:
+def _deploy(context: Context, api: ServingApi, history: DeploymentHistory, day: date) -> Result:
     settings = context.settings
     served = api.served()
     if served and served.trained_through and day < served.trained_through:
@@ -83,35 +83,39 @@ def _plan(context: Context) -> Plan:
     return plan.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 
-def _taken_out(settings: Settings, history: Deployments, champion: Target) -> str:
+def _taken_out(settings: Settings, history: DeploymentHistory, champion: Target) -> str:
     """How the champion left service for good, empty if it did not; also updates the registry, which may not know."""
     before = history.served(champion.version)
-    if before is None or before.state not in (State.ROLLED_BACK, State.FAILED, State.REJECTED):
+    if before is None or before.state not in (
+        DeploymentState.ROLLED_BACK,
+        DeploymentState.FAILED,
+        DeploymentState.REJECTED,
+    ):
         return ""
     _tell(settings, history, champion, before.detail or str(before.state))
     return before.state.replace("_", " ")
 
 
-def _tell(settings: Settings, history: Deployments, out: Target, reason: str) -> str:
+def _tell(settings: Settings, history: DeploymentHistory, out: Target, reason: str) -> str:
     """Let the registry know that a version is out, and what serves instead."""
     current = history.current()
     back = Target.of(current) if current else None
     return tell_registry(settings, history.use_case, out=out, back=back, reason=reason)
 
 
-def _note_unnoted(api: ServingApi, history: Deployments, target: Target) -> None:
+def _note_unnoted(api: ServingApi, history: DeploymentHistory, target: Target) -> None:
     """Bring the history up to date when an earlier try was killed between the swap and the note of it."""
     current = history.current()
     if current is not None and (current.version, current.sha256) == (target.version, target.sha256):
         return
-    deployment = history.begin(target, Reason.NIGHTLY)
+    deployment = history.begin(target, DeploymentReason.NIGHTLY)
     rollout = api.rollout()
     if rollout is not None and (rollout.version, rollout.sha256) == (target.version, target.sha256):
         history.rolled_out(deployment, rollout.facts)
     history.confirm(deployment)
 
 
-def _stays(api: ServingApi, served: Served | None, why: str) -> Result:
+def _stays(api: ServingApi, served: ServedModel | None, why: str) -> Result:
     version = served.version if served else None
     log.info("deploy: %s; %s", why, f"version {version} stays in service" if served else "nothing is in service")
     uris = {"serving": api.url} | ({"model": served.uri} if served else {})
@@ -119,4 +123,4 @@ def _stays(api: ServingApi, served: Served | None, why: str) -> Result:
 
 
 if __name__ == "__main__":
-    main(Arguments, deploy)
+    main(DeployArguments, deploy)

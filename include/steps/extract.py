@@ -31,7 +31,7 @@ PROGRESS_SECONDS = 3.0
 log = logging.getLogger("nightshift")
 
 
-class Arguments(StepArguments):
+class ExtractArguments(StepArguments):
     """Command-line arguments of extract; `renew` reads the run's whole history again, as far as the source has it."""
 
     renew: bool = False
@@ -49,7 +49,7 @@ class Extracted:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExtractPlan:
     """The partitions to read, oldest first; of those that are published, which ones must and which ones should be."""
 
     wanted: list[Partition]
@@ -57,7 +57,7 @@ class Plan:
     renewed: frozenset[Partition]
 
 
-def extract(context: Context, arguments: Arguments) -> Result:
+def extract(context: Context, arguments: ExtractArguments) -> Result:
     """Publish every raw partition that the run of `date` needs and that is not there yet, or out of date.
 
     One is out of date when another contract or other source code sorted it; it stays where the source has it no more.
@@ -115,8 +115,12 @@ def _own_day(topic: Topic, day: date) -> date:
 
 
 def _plan(
-    lake: Lake, spec: UseCaseSpec, source: Source, identities: Mapping[str, Mapping[str, str]], arguments: Arguments
-) -> Plan:
+    lake: Lake,
+    spec: UseCaseSpec,
+    source: Source,
+    identities: Mapping[str, Mapping[str, str]],
+    arguments: ExtractArguments,
+) -> ExtractPlan:
     day = arguments.date
     first = max(source.first_day, day - timedelta(days=spec.history_days + spec.lookback_days))
     last = {Dataset(Layer.RAW, topic.name): _own_day(topic, day) for topic in spec.topics}
@@ -129,7 +133,7 @@ def _plan(
         outdated.tell(source.first_day)
         renewed = {partition for partition in outdated.differences if partition.day >= first}
     wanted = sorted(missing | forced | renewed, key=lambda partition: (partition.day, str(partition)))
-    return Plan(wanted, frozenset(forced), frozenset(renewed - missing - forced))
+    return ExtractPlan(wanted, frozenset(forced), frozenset(renewed - missing - forced))
 
 
 def _extract_all(
@@ -137,7 +141,7 @@ def _extract_all(
     source: Source,
     contracts: dict[str, Contract],
     identities: Mapping[str, Mapping[str, str]],
-    plan: Plan,
+    plan: ExtractPlan,
 ) -> list[Extracted]:
     """Read and publish the partitions in parallel; the oldest one's error is raised, the rest is left for a retry."""
     lake = context.lake
@@ -231,4 +235,4 @@ def _extract_one(
 
 
 if __name__ == "__main__":
-    main(Arguments, extract)
+    main(ExtractArguments, extract)

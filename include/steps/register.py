@@ -25,12 +25,12 @@ log = logging.getLogger("nightshift")
 FILES = ("model.onnx", "backtest.onnx", "holdout.parquet", "report.json", "calibration.png", "importance.png")
 
 
-class Arguments(StepArguments):
+class RegisterArguments(StepArguments):
     """Command-line arguments of register."""
 
 
 @dataclass(frozen=True)
-class Night:
+class Registrable:
     """What the night left behind: the decision, the challenger's recipe and files, and its MLflow run."""
 
     day: date
@@ -47,7 +47,7 @@ class Night:
         return report
 
 
-def register(context: Context, arguments: Arguments) -> Result:
+def register(context: Context, arguments: RegisterArguments) -> Result:
     """Register the night's challenger once, with its decision, and move the aliases that it won.
 
     On the first night the winner's backtest is registered too, so that day D has a version that had not seen it. A
@@ -71,7 +71,7 @@ def register(context: Context, arguments: Arguments) -> Result:
     return _result(night, version, backtest, champion)
 
 
-def _night(context: Context, registry: Registry, day: date) -> Night:
+def _night(context: Context, registry: Registry, day: date) -> Registrable:
     decision = read_decision(context, day)
     name = decision["challenger"]
     if name is None:
@@ -83,7 +83,7 @@ def _night(context: Context, registry: Registry, day: date) -> Night:
     hashes = partitions(manifest.inputs)
     # Training has logged this run; it is written again only if MLflow has lost it since.
     run = log_run(registry.client, context.settings, logbook(context, hashes, recipe, files, day))
-    return Night(day, decision, recipe, files, manifest, run)
+    return Registrable(day, decision, recipe, files, manifest, run)
 
 
 def _unchanged(context: Context, partition: Partition, decision: Mapping[str, Any]) -> Manifest:
@@ -94,7 +94,7 @@ def _unchanged(context: Context, partition: Partition, decision: Mapping[str, An
     return manifest
 
 
-def _draft(context: Context, night: Night, artifact: str) -> Draft:
+def _draft(context: Context, night: Registrable, artifact: str) -> Draft:
     content = night.files[artifact]
     sha256 = hashlib.sha256(content).hexdigest()
     backtest = artifact == "backtest.onnx"
@@ -122,7 +122,7 @@ def _stored(context: Context, name: str, content: bytes) -> str:
     return context.lake.store.uri(path) if context.lake.store.exists(path) else context.lake.put(name, content)
 
 
-def _facts(night: Night) -> dict[str, str]:
+def _facts(night: Registrable) -> dict[str, str]:
     scores = night.report["scores"]
     trial = night.decision["trials"][night.recipe.name]
     difference = trial["difference"] or {}
@@ -139,7 +139,7 @@ def _facts(night: Night) -> dict[str, str]:
     }
 
 
-def _description(night: Night) -> str:
+def _description(night: Registrable) -> str:
     decision, window = night.decision, night.report["window"]
     lines = [
         f"**{'Promoted' if decision['promoted'] else 'Not promoted'}** for data day {night.day}: {decision['reason']}.",
@@ -160,7 +160,7 @@ def _description(night: Night) -> str:
     return "\n".join(lines)
 
 
-def _result(night: Night, version: Version, backtest: Version | None, champion: Version | None) -> Result:
+def _result(night: Registrable, version: Version, backtest: Version | None, champion: Version | None) -> Result:
     scores = night.report["scores"]
     return Result(
         metrics={f"{horizon}_auc": round(figures["auc"], 5) for horizon, figures in scores.items()},
@@ -179,4 +179,4 @@ def _result(night: Night, version: Version, backtest: Version | None, champion: 
 
 
 if __name__ == "__main__":
-    main(Arguments, register)
+    main(RegisterArguments, register)

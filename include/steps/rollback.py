@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from include.database.tables import Deployment, Reason, State
-from include.deployment.deployments import Deployments, Target
+from include.database.tables import Deployment, DeploymentReason, DeploymentState
+from include.deployment.deployments import DeploymentHistory, Target
 from include.deployment.reversal import put_into_service, tell_registry
 from include.deployment.serving_api import ServingApi
 from include.errors import SettingsError
@@ -17,13 +17,13 @@ from include.step import Context, Result, StepArguments, main
 log = logging.getLogger("nightshift")
 
 
-class Arguments(StepArguments):
+class RollbackArguments(StepArguments):
     """Command-line arguments of rollback; an empty `version` means the one that served before the present one."""
 
     version: Annotated[str, StringConstraints(pattern=r"^[0-9]*$")] = ""
 
 
-def rollback(context: Context, arguments: Arguments) -> Result:
+def rollback(context: Context, arguments: RollbackArguments) -> Result:
     """Put the previous version back: the newest other one that served well.
 
     The version that leaves is marked as rolled back, so that a second rollback goes one further back, and rejected in
@@ -31,9 +31,9 @@ def rollback(context: Context, arguments: Arguments) -> Result:
     back twice. Raises `SettingsError` when there is nothing to go back to.
     """
     api = ServingApi.open(context.settings, context.use_case.name)
-    history = Deployments.open(context.settings, context.use_case.name)
+    history = DeploymentHistory.open(context.settings, context.use_case.name)
     with history.locked():
-        deployment = history.mine(Reason.ROLLBACK) or _roll_back(api, history, arguments.version)
+        deployment = history.mine(DeploymentReason.ROLLBACK) or _roll_back(api, history, arguments.version)
     left = history.find(deployment.replaces)
     told = ""
     if left is not None and left.version != deployment.version:
@@ -55,26 +55,26 @@ def rollback(context: Context, arguments: Arguments) -> Result:
     )
 
 
-def _roll_back(api: ServingApi, history: Deployments, version: str) -> Deployment:
+def _roll_back(api: ServingApi, history: DeploymentHistory, version: str) -> Deployment:
     current = history.current()
     back = _chosen(history, current, version)
     leaving = f"version {current.version}" if current else "nothing"
     detail = f"rolled back to version {back.version} ({history.actor})"
     deployment = put_into_service(
-        api, history, Target.of(back), Reason.ROLLBACK, ended=State.ROLLED_BACK, detail=detail
+        api, history, Target.of(back), DeploymentReason.ROLLBACK, ended=DeploymentState.ROLLED_BACK, detail=detail
     )
     log.info("rollback: version %s is in service again, instead of %s", back.version, leaving)
     return deployment
 
 
-def _chosen(history: Deployments, current: Deployment | None, version: str) -> Deployment:
+def _chosen(history: DeploymentHistory, current: Deployment | None, version: str) -> Deployment:
     """The deployment whose version is to serve again."""
     if version and current is not None and version == current.version:
         raise SettingsError(f"rollback: version {version} is in service already")
     back = history.served(version) if version else history.previous()
     if back is not None:
         return back
-    served = sorted({one.version for one in history.all() if one.state is not State.REFUSED}, key=int)
+    served = sorted({one.version for one in history.all() if one.state is not DeploymentState.REFUSED}, key=int)
     known = f"served so far: {', '.join(served)}" if served else "nothing was served so far"
     if version:
         raise SettingsError(f"rollback: version {version} never served {history.use_case}; {known}")
@@ -84,4 +84,4 @@ def _chosen(history: Deployments, current: Deployment | None, version: str) -> D
 
 
 if __name__ == "__main__":
-    main(Arguments, rollback)
+    main(RollbackArguments, rollback)

@@ -29,7 +29,7 @@ FILE = "predictions.parquet"
 log = logging.getLogger("nightshift")
 
 
-class Arguments(StepArguments):
+class ScoreArguments(StepArguments):
     """Command-line arguments of score."""
 
 
@@ -44,7 +44,7 @@ class Scored:
     made_now: bool
 
 
-def score(context: Context, arguments: Arguments) -> Result:
+def score(context: Context, arguments: ScoreArguments) -> Result:
     """Publish each horizon's predictions of the run's own day; what is published stays unless forced or out of date.
 
     It is out of date when features, examples, lookup code or the run's decision are others than it came from. A newer
@@ -74,11 +74,11 @@ def score(context: Context, arguments: Arguments) -> Result:
     )
 
 
-def _score(context: Context, horizon: Horizon, run_day: date, *, force: bool) -> Scored | None:
+def _score(context: Context, horizon: Horizon, data_day: date, *, force: bool) -> Scored | None:
     lake, use_case = context.lake, context.use_case
-    day = run_day + timedelta(days=horizon.day_offset)
+    day = data_day + timedelta(days=horizon.day_offset)
     partition = prediction_partition(horizon, day)
-    made_from = _made_from(context, horizon, run_day, day)
+    made_from = _made_from(context, horizon, data_day, day)
     inputs = {str(one): manifest.sha256 for one, manifest in made_from.items()}
     inputs |= identity.lookup(use_case.spec) if use_case.has_part("lookup") else {}
     published = lake.manifest(partition)
@@ -99,10 +99,10 @@ def _score(context: Context, horizon: Horizon, run_day: date, *, force: bool) ->
     return Scored(horizon, day, manifest, published_version(lake, horizon, day), made_now=True)
 
 
-def _made_from(context: Context, horizon: Horizon, run_day: date, day: date) -> dict[Partition, Manifest]:
+def _made_from(context: Context, horizon: Horizon, data_day: date, day: date) -> dict[Partition, Manifest]:
     """The partitions that predictions are made from, as far as they are published."""
     examples = Dataset(Layer.RAW, context.use_case.spec.examples).on(day)
-    asked = (feature_partition(horizon, day), examples, DECISIONS.on(run_day))
+    asked = (feature_partition(horizon, day), examples, DECISIONS.on(data_day))
     return {one: manifest for one in asked if (manifest := context.lake.manifest(one))}
 
 
@@ -153,4 +153,4 @@ def published_version(lake: Lake, horizon: Horizon, day: date) -> str:
 
 
 if __name__ == "__main__":
-    main(Arguments, score)
+    main(ScoreArguments, score)

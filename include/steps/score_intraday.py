@@ -20,11 +20,11 @@ from include.storage.lake import Layer
 log = logging.getLogger("nightshift")
 
 
-class Arguments(IntradayArguments):
+class ScoreIntradayArguments(IntradayArguments):
     """Command-line arguments of score_intraday."""
 
 
-def score_intraday(context: Context, arguments: Arguments) -> Result:
+def score_intraday(context: Context, arguments: ScoreIntradayArguments) -> Result:
     """Publish a prediction for each row of the moment's features, by the newest version that had not seen their day.
 
     What is published stays unless forced, or made from other features or lookup code than there are. Raises
@@ -55,7 +55,7 @@ def score_intraday(context: Context, arguments: Arguments) -> Result:
     return Result(rows={name: published.rows}, uris={name: lake.uri(target)}, facts={"moment": arguments.moment})
 
 
-def _outdated(context: Context, published: Manifest, arguments: Arguments) -> bool:
+def _outdated(context: Context, published: Manifest, arguments: ScoreIntradayArguments) -> bool:
     """Whether other features or lookup code are there than the predictions note; what they do not note is not asked."""
     made_from = arguments.partition(Layer.FEATURES)
     features = context.lake.manifest(made_from)
@@ -68,4 +68,4 @@ def _outdated(context: Context, published: Manifest, arguments: Arguments) -> bo
 
 
 if __name__ == "__main__":
-    main(Arguments, score_intraday)
+    main(ScoreIntradayArguments, score_intraday)

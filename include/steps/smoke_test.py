@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from formats.portable_model import PortableModel
-from include.database.tables import Deployment, Reason, State
-from include.deployment.deployments import Deployments, Target
+from include.database.tables import Deployment, DeploymentReason, DeploymentState
+from include.deployment.deployments import DeploymentHistory, Target
 from include.deployment.reversal import put_into_service, tell_registry
 from include.deployment.sampled_rows import evenly
 from include.deployment.serving_api import ServingApi
@@ -32,12 +32,12 @@ TOLERANCE = 1e-6
 log = logging.getLogger("nightshift")
 
 
-class Arguments(StepArguments):
+class SmokeTestArguments(StepArguments):
     """Command-line arguments of smoke_test."""
 
 
 @dataclass(frozen=True)
-class Sample:
+class SmokeRows:
     """Some rows of a horizon's day, and what the version in service must answer.
 
     `published` says whether that is taken from published predictions, or computed from the model file because another
@@ -51,14 +51,14 @@ class Sample:
     published: bool
 
 
-def smoke_test(context: Context, arguments: Arguments) -> Result:
+def smoke_test(context: Context, arguments: SmokeTestArguments) -> Result:
     """Check that the version in service is the one deployed last and answers as batch scoring does, to `TOLERANCE`.
 
     If not, `DataError`; and a new deployment, one that has not passed a smoke test yet, is replaced by the one before
     it, or withdrawn if it was the first.
     """
     api = ServingApi.open(context.settings, context.use_case.name)
-    history = Deployments.open(context.settings, context.use_case.name)
+    history = DeploymentHistory.open(context.settings, context.use_case.name)
     with history.locked():
         current = history.current()
         if current is None:
@@ -89,13 +89,13 @@ def _nothing_to_test(api: ServingApi) -> Result:
     return Result(facts={"version": None, "why": "nothing was deployed yet"})
 
 
-def _samples(context: Context, model: PortableModel, version: str, run_day: date) -> Iterator[Sample]:
+def _samples(context: Context, model: PortableModel, version: str, data_day: date) -> Iterator[SmokeRows]:
     for horizon in context.use_case.spec.horizons:
-        day = run_day + timedelta(days=horizon.day_offset)
+        day = data_day + timedelta(days=horizon.day_offset)
         features = evenly(context.lake.read(feature_partition(horizon, day)), SAMPLE_ROWS)
         published = _published(context.lake, horizon, day, features[context.use_case.spec.key], version)
         expected = published or probabilities(model, features).tolist()
-        yield Sample(horizon, day, features, expected, published is not None)
+        yield SmokeRows(horizon, day, features, expected, published is not None)
 
 
 def _published(lake: Lake, horizon: Horizon, day: date, keys: pa.ChunkedArray, version: str) -> list[float] | None:
@@ -112,7 +112,7 @@ def _published(lake: Lake, horizon: Horizon, day: date, keys: pa.ChunkedArray, v
     return found
 
 
-def _ask(api: ServingApi, model: PortableModel, current: Deployment, sample: Sample) -> float:
+def _ask(api: ServingApi, model: PortableModel, current: Deployment, sample: SmokeRows) -> float:
     """The greatest difference between served and expected answers; `DataError` when it is too great."""
     served = api.served()
     if served is None or (served.version, served.sha256) != (current.version, current.sha256):
@@ -138,18 +138,20 @@ def _ask(api: ServingApi, model: PortableModel, current: Deployment, sample: Sam
     return float(differences.max())
 
 
-def _put_back(settings: Settings, api: ServingApi, history: Deployments, failed: Deployment, why: str) -> str:
+def _put_back(settings: Settings, api: ServingApi, history: DeploymentHistory, failed: Deployment, why: str) -> str:
     """Undo a deployment that fails its first smoke test; the line that says so."""
     line = f"smoke test of version {failed.version} failed: {why}"
-    if failed.reason is not Reason.NIGHTLY or failed.smoke is not None:
+    if failed.reason is not DeploymentReason.NIGHTLY or failed.smoke is not None:
         return f"{line}; it served well before and stays: look at the server and the features, or `make rollback`"
     previous = history.previous()
     if previous is None:
         api.withdraw()
-        history.end(failed, State.FAILED, line)
+        history.end(failed, DeploymentState.FAILED, line)
     else:
         try:
-            put_into_service(api, history, Target.of(previous), Reason.RESTORED, ended=State.FAILED, detail=line)
+            put_into_service(
+                api, history, Target.of(previous), DeploymentReason.RESTORED, ended=DeploymentState.FAILED, detail=line
+            )
         except StepError as error:
             raise FaultError(
                 f"{line}; version {previous.version} could not be put back ({error}), so it serves on"
@@ -161,4 +163,4 @@ def _put_back(settings: Settings, api: ServingApi, history: Deployments, failed:
 
 
 if __name__ == "__main__":
-    main(Arguments, smoke_test)
+    main(SmokeTestArguments, smoke_test)

@@ -29,14 +29,14 @@ from include.storage.lake import Dataset, Layer, Partition, parquet_bytes, to_js
 log = logging.getLogger("nightshift")
 
 
-class Arguments(StepArguments):
+class TrainArguments(StepArguments):
     """Command-line arguments of train: the candidate to fit, and those asked for (comma separated; empty: all)."""
 
     candidate: str
     candidates: str = ""
 
 
-def train(context: Context, arguments: Arguments) -> Result:
+def train(context: Context, arguments: TrainArguments) -> Result:
     """Publish `candidates/<candidate>/date=D` and its MLflow run.
 
     What is published from the same partitions, recipe, label, slices, code and libraries is left as it is. Raises
@@ -73,7 +73,7 @@ def candidate_identity(context: Context, recipe: Recipe) -> dict[str, str]:
     return identity.candidate(context.use_case.spec, recipe, context.use_case.part("gates").GATES)
 
 
-def chosen_recipe(context: Context, arguments: Arguments) -> Recipe:
+def chosen_recipe(context: Context, arguments: TrainArguments) -> Recipe:
     """The candidate's recipe, if it was asked for."""
     recipes: dict[str, Recipe] = {recipe.name: recipe for recipe in context.use_case.part("candidates").CANDIDATES}
     asked = [name.strip() for name in arguments.candidates.split(",") if name.strip()]
@@ -152,4 +152,4 @@ def _result(context: Context, partition: Partition, facts: Mapping[str, Any]) ->
 
 
 if __name__ == "__main__":
-    main(Arguments, train)
+    main(TrainArguments, train)

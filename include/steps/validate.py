@@ -24,7 +24,7 @@ from include.errors import DataError
 from include.quality.breaches import Breach, examples, judge, of_another_day
 from include.quality.contract import Contract, check_references
 from include.quality.data_day import Calendar, DataDay
-from include.quality.findings import MISSING, Check, Finding, Report, Severity
+from include.quality.findings import MISSING, Check, Finding, QualityReport, Severity
 from include.quality.reading import read_as
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Lake, Layer, Partition, to_json
@@ -42,7 +42,7 @@ WARNING_LENGTH = 300
 log = logging.getLogger("nightshift")
 
 
-class Arguments(StepArguments):
+class ValidateArguments(StepArguments):
     """Command-line arguments of validate."""
 
 
@@ -84,7 +84,7 @@ class Subject:
         return float(statistics.median(before)) if len(before) >= FEWEST_TRAILING_DAYS else None
 
 
-def validate(context: Context, arguments: Arguments) -> Result:
+def validate(context: Context, arguments: ValidateArguments) -> Result:
     """Hold this run's raw and feature partitions, and history that no run has looked at, to their contracts.
 
     Findings are published as `quality/<layer>-<name>/date=…/report.json` and as Data Docs. Raises `DataError` with
@@ -108,7 +108,7 @@ def validate(context: Context, arguments: Arguments) -> Result:
     return _result(subjects, reports, lake.store.uri(f"{lake.prefix}/{docs}"))
 
 
-def _result(subjects: Sequence[Subject], reports: Mapping[str, Report], docs: str) -> Result:
+def _result(subjects: Sequence[Subject], reports: Mapping[str, QualityReport], docs: str) -> Result:
     found = [reports[subject.name] for subject in subjects]
     failures = [finding for report in found for finding in report.failures]
     warnings = [finding for report in found for finding in report.warnings]
@@ -162,19 +162,19 @@ def _published(lake: Lake, own: Partition, first: date) -> Mapping[date, Manifes
     return lake.manifests(own.dataset, [day for day in lake.days(own.dataset) if first <= day <= own.day])
 
 
-def _passed_before(lake: Lake, subjects: Sequence[Subject]) -> dict[str, Report]:
+def _passed_before(lake: Lake, subjects: Sequence[Subject]) -> dict[str, QualityReport]:
     """The reports of subjects that passed with just these bytes, by just this contract."""
     passed = {}
     for subject in subjects:
         manifest = lake.manifest(subject.report)
         if manifest and subject.made_from(lake).items() <= manifest.inputs.items():
-            report = Report.from_dict(json.loads(lake.read_file(subject.report, REPORT)))
+            report = QualityReport.from_dict(json.loads(lake.read_file(subject.report, REPORT)))
             if not report.failures:
                 passed[subject.name] = report
     return passed
 
 
-def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Subject) -> Report:
+def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Subject) -> QualityReport:
     """Validate a subject and publish its report."""
     clock, before = time.monotonic(), inspection.checks
     history = _unseen(lake, subject)
@@ -185,7 +185,7 @@ def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Sub
         found, rows = _history_findings(inspection, lake, use_case.spec, subject, history)
         findings += found
     checks = inspection.checks - before
-    report = Report(str(subject.own), table.num_rows, len(history), rows, checks, tuple(findings))
+    report = QualityReport(str(subject.own), table.num_rows, len(history), rows, checks, tuple(findings))
     seen = {str(subject.own.dataset.on(day)): subject.days[day].sha256 for day in history}
     seen |= subject.made_from(lake)
     # Replaced: these findings are newer than any that are there.
@@ -321,4 +321,4 @@ def _trailing(day: date) -> list[date]:
 
 
 if __name__ == "__main__":
-    main(Arguments, validate)
+    main(ValidateArguments, validate)

@@ -12,14 +12,14 @@ from include.errors import FaultError, SettingsError, SkippedError
 from include.ingestion.brokers.address import open_broker
 from include.ingestion.ledger import Ledger
 from include.ingestion.shift import Shift
+from include.ingestion.streams import Stream
 from include.ingestion.timetable import load_timetable
-from include.ingestion.topics import Topic
 from include.ingestion.workers import Worker, WorkerSpec
 from include.names import none_of
 from include.step import Context, Result, StepArguments, main
 
 
-class Arguments(StepArguments):
+class WorkArguments(StepArguments):
     """Command-line arguments of work: which worker, when its shift ends, and whether to end when nothing is left."""
 
     worker: str
@@ -27,7 +27,7 @@ class Arguments(StepArguments):
     drain: bool = False
 
 
-def work(context: Context, arguments: Arguments) -> Result:
+def work(context: Context, arguments: WorkArguments) -> Result:
     """Store a topic's messages until the deadline; what is left then is the next shift's.
 
     Raises `SkippedError` when the shift is over already, `FaultError` when it ends with a part out of reach.
@@ -37,7 +37,7 @@ def work(context: Context, arguments: Arguments) -> Result:
         raise SkippedError(
             f"{spec.name}: the shift ended {arguments.deadline.isoformat()}; the next one takes up the rest"
         )
-    topic = context.use_case.part("topics").TOPICS[spec.topic]
+    topic = context.use_case.part("streams").STREAMS[spec.topic]
     ledger = Ledger(libpq_url(context.settings.require("database_url")), f"{context.use_case.name}-{spec.name}", topic)
     worker = Worker(spec, ledger, open_broker(context.settings))
     tally = worker.work(Shift.until(arguments.deadline), drain=arguments.drain)
@@ -51,22 +51,22 @@ def work(context: Context, arguments: Arguments) -> Result:
     return Result(rows={topic.table: tally.records}, facts={"worker": spec.name, "topic": topic.name, **facts})
 
 
-def _spec(context: Context, arguments: Arguments) -> WorkerSpec:
+def _spec(context: Context, arguments: WorkArguments) -> WorkerSpec:
     package = context.use_case.spec.package
     timetable = load_timetable(package)
     workers = {worker.name: worker for worker in timetable.workers} if timetable else {}
     if arguments.worker not in workers:
         raise SettingsError(f"--worker {arguments.worker} {none_of(arguments.worker, workers)}")
     planned = workers[arguments.worker]
-    topics: dict[str, Topic] = context.use_case.part("topics").TOPICS
+    topics: dict[str, Stream] = context.use_case.part("streams").STREAMS
     if planned.topic not in topics or topics[planned.topic].table != planned.writes:
         known = ", ".join(f"{topic.name} into {topic.table}" for topic in topics.values())
         raise SettingsError(
             f"{package}: timetable.yaml has {planned.name} take {planned.topic} into {planned.writes}; "
-            f"topics.py knows {known}"
+            f"streams.py knows {known}"
         )
     return WorkerSpec(planned.name, planned.topic)
 
 
 if __name__ == "__main__":
-    main(Arguments, work)
+    main(WorkArguments, work)

@@ -74,7 +74,7 @@ class Timeouts:
             self._timer = asyncio.get_running_loop().call_later(self.TICK_SECONDS, self._tick)
 
 
-class Limits:
+class RequestLimits:
     """Lets a request through when its caller's rate, the load and its body's size allow it, and not for too long.
 
     The body is read here, whole and once, before the request counts as work: a slow sender holds nothing up.

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from formats.errors import ServingError
 from serving.errors import NotFoundError, NotYetError
-from serving.telemetry.metrics import Lookup, Outcome, Telemetry
+from serving.telemetry.metrics import CacheLookup, Telemetry, UpstreamOutcome
 
 V = TypeVar("V")
 
@@ -109,7 +109,7 @@ class Cache(Generic[V]):
     def peek(self, key: str) -> Held[V] | None:
         """What is held, at once; if it is due, a refresh begins."""
         held = self._held(key)
-        outcome = Lookup.MISS if held is None else Lookup.STALE if held.stale else Lookup.HIT
+        outcome = CacheLookup.MISS if held is None else CacheLookup.STALE if held.stale else CacheLookup.HIT
         self._telemetry.cache(self.name, outcome, len(self._entries))
         if held is not None and self._clock() >= self._entries[key].due:
             self.refresh(key, urgent=False)
@@ -185,7 +185,7 @@ class Cache(Generic[V]):
             self._telemetry.loading(self.name, len(self._loads))
 
     def _put(self, key: str, value: V | None, since: float, due: float) -> None:
-        self._telemetry.loaded(self.name, Outcome.OK)
+        self._telemetry.loaded(self.name, UpstreamOutcome.OK)
         self._entries[key] = _Entry(value, since, due)
         self._entries.move_to_end(key)
         self._failures.pop(key, None)
@@ -193,7 +193,7 @@ class Cache(Generic[V]):
             self._entries.popitem(last=False)
 
     def _fail(self, key: str, error: ServingError) -> None:
-        self._telemetry.loaded(self.name, Outcome.ERROR)
+        self._telemetry.loaded(self.name, UpstreamOutcome.ERROR)
         self._failures[key] = (self._clock() + max(PAUSE_SECONDS, error.retry_after or 0), error)
         self._failures.move_to_end(key)
         while len(self._failures) > self.terms.entries:

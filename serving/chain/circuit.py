@@ -9,7 +9,7 @@ THRESHOLD = 5
 OPEN_SECONDS = 5.0
 
 
-class Circuit:
+class CircuitBreaker:
     """Opens after five failures in a row; then one call in five seconds tries whether the upstream is back."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -33,7 +33,7 @@ PLACES_STAY_SECONDS = 3600.0
 _KNOWN = re.compile(FLIGHT_ID)
 
 
-class Source(StrEnum):
+class ForecastOrigin(StrEnum):
     """Where a forecast comes from."""
 
     PUBLISHED = "published"
@@ -51,7 +51,7 @@ class Forecast:
     location: Location
     sensor: Reading | None
     prediction: Prediction
-    source: Source
+    source: ForecastOrigin
     stale: bool
     age_seconds: Annotated[float, Field(ge=0, examples=[12.5])]
 
@@ -132,7 +132,7 @@ class Forecasts:
         reading = snapshot.reading(flight.origin, flight.sensor_at)
         outdated = self._published.outdated
         return Forecast(
-            location, reading, Prediction.of(flight), Source.PUBLISHED, outdated is not None, outdated or 0.0
+            location, reading, Prediction.of(flight), ForecastOrigin.PUBLISHED, outdated is not None, outdated or 0.0
         )
 
     # What the caches load
@@ -152,7 +152,7 @@ class Forecasts:
         if sensor.value is not None:
             query["known_at"] = sensor.value.known_at.isoformat()
         prediction = await self._upstreams.prediction.ask(**query)
-        forecast = Forecast(location, sensor.value, prediction, Source.CHAIN, stale=False, age_seconds=0.0)
+        forecast = Forecast(location, sensor.value, prediction, ForecastOrigin.CHAIN, stale=False, age_seconds=0.0)
         return Loaded(forecast, age=sensor.age)
 
 

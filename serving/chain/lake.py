@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
 
-class Lake(Protocol):
+class PublishedLake(Protocol):
     """Files under a root, by relative names with forward slashes. Calls block, and raise `FetchError`."""
 
     def folders(self, prefix: str) -> list[str]:
@@ -32,7 +32,7 @@ class Lake(Protocol):
         """A file of at most `limit` bytes."""
 
 
-def open_lake(uri: str, *, s3_endpoint: str | None = None) -> Lake:
+def open_lake(uri: str, *, s3_endpoint: str | None = None) -> PublishedLake:
     """The lake at a folder path, `file://…` or `s3://bucket/prefix`."""
     parsed = urlparse(uri)
     if parsed.scheme == "s3":

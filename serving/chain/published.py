@@ -21,7 +21,7 @@ from pydantic import Field
 from formats.errors import ServingError
 from formats.lookup import is_lookup
 from formats.manifest import Manifest
-from serving.chain.lake import Lake, open_lake
+from serving.chain.lake import PublishedLake, open_lake
 from serving.errors import FetchError, NotFoundError, NotYetError
 from serving.settings import ServingSettings
 
@@ -145,7 +145,7 @@ class Published:
     def __init__(self, settings: ServingSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
-        self._lake: Lake | None = None
+        self._lake: PublishedLake | None = None
         self._parts: dict[str, _Part] = {}
         self._since: date | None = None
         self._snapshot: Snapshot | None = None
@@ -217,7 +217,7 @@ class Published:
             log.warning("%s", line)
         self._trouble = trouble
 
-    def _manifests(self, lake: Lake) -> dict[str, str]:
+    def _manifests(self, lake: PublishedLake) -> dict[str, str]:
         top = f"{self._settings.use_case}/{PREDICTIONS}"
         after = f"date={self._since}" if self._since else ""
         # A moment's name is UTC, its day local: one day more is looked at.
@@ -238,7 +238,7 @@ class Published:
         self._since = days[0] if len(days) == self._settings.published_days else None
         return {name: manifests[name] for name, day in by_name.items() if day in days}
 
-    def _part(self, lake: Lake, name: str, tag: str, trouble: set[str]) -> _Part | None:
+    def _part(self, lake: PublishedLake, name: str, tag: str, trouble: set[str]) -> _Part | None:
         before = self._parts.get(name)
         if before is not None and before.tag == tag:
             return before
@@ -249,7 +249,7 @@ class Published:
             return before
 
 
-def _read(lake: Lake, name: str, tag: str) -> _Part:
+def _read(lake: PublishedLake, name: str, tag: str) -> _Part:
     """A partition's lookup; `FetchError` when it is not what its manifest says."""
     try:
         manifest = msgspec.json.decode(lake.read(name, MANIFEST_BYTES), type=Manifest)

@@ -13,11 +13,11 @@ from typing import Generic, TypeVar
 import httpx
 import msgspec
 
-from serving.chain.circuit import Circuit
+from serving.chain.circuit import CircuitBreaker
 from serving.chain.pace import Pace
 from serving.errors import NotFoundError, UpstreamError
 from serving.telemetry import tracing
-from serving.telemetry.metrics import Outcome, Telemetry
+from serving.telemetry.metrics import Telemetry, UpstreamOutcome
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class Upstream(Generic[T]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self.circuit = Circuit(clock)
+        self.circuit = CircuitBreaker(clock)
         self._client = client
         self._url = url
         self._decoder = msgspec.json.Decoder(answer)
@@ -83,7 +83,7 @@ class Upstream(Generic[T]):
             raise
         except TimeoutError:
             self._note(failed=True)
-            self._telemetry.upstream(self.name, Outcome.TIMEOUT, self._seconds)
+            self._telemetry.upstream(self.name, UpstreamOutcome.TIMEOUT, self._seconds)
             raise UpstreamError(f"upstream {self.name} gave no answer in {self._seconds:g} s") from None
         self._note(failed=False)
         return answer
@@ -114,13 +114,13 @@ class Upstream(Generic[T]):
         try:
             answer = await self._answer(query)
         except NotFoundError:
-            self._telemetry.upstream(self.name, Outcome.OK, self._clock() - began)
+            self._telemetry.upstream(self.name, UpstreamOutcome.OK, self._clock() - began)
             raise
         except UpstreamError:
-            self._telemetry.upstream(self.name, Outcome.ERROR, self._clock() - began)
+            self._telemetry.upstream(self.name, UpstreamOutcome.ERROR, self._clock() - began)
             raise
         self._took.append(self._clock() - began)
-        self._telemetry.upstream(self.name, Outcome.OK, self._took[-1])
+        self._telemetry.upstream(self.name, UpstreamOutcome.OK, self._took[-1])
         return answer
 
     async def _answer(self, query: Mapping[str, str]) -> T:

@@ -74,7 +74,7 @@ class Joined:
 class Flow(FlowControl):
     """uvicorn's, that reads no further while requests wait that were sent ahead."""
 
-    def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
+    def __init__(self, transport: asyncio.Transport, connection: ClientConnection) -> None:
         super().__init__(transport)
         self._connection = connection
 
@@ -84,7 +84,7 @@ class Flow(FlowControl):
             super().resume_reading()
 
 
-class Connection(HttpToolsProtocol):
+class ClientConnection(HttpToolsProtocol):
     """Has a deadline at any time, which the server looks at from time to time: a timer each would cost more.
 
     What a client sends ahead waits unparsed, and nothing more is read until it has been answered.

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from serving.headers import SECURITY
-from serving.processes.connection import Connection
+from serving.processes.connection import ClientConnection
 from serving.processes.crowd import RESERVED, Crowd
 from serving.processes.listener import close_the_door
 from serving.settings import ServingSettings
@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=cast(Any, partial(Connection, self._crowd)),
+                http=cast(Any, partial(ClientConnection, self._crowd)),
                 ws="none",
                 lifespan="on",
                 loop="uvloop",
@@ -71,14 +71,14 @@ class Server(uvicorn.Server):
         if counter % TICKS == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
-                cast(Connection, connection).expire(now)
+                cast(ClientConnection, connection).expire(now)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End: first say so to health checks, then accept no more, then wait for what is under way."""
         self._app.state.draining = self._crowd.draining = True
         for connection in list(self.server_state.connections):
-            cast(Connection, connection).drain()
+            cast(ClientConnection, connection).drain()
         if not self._child:
             close_the_door(self._listener)
         await asyncio.sleep(LINGER_SECONDS)

@@ -32,7 +32,7 @@ GRACE_SECONDS = 3.0
 log = logging.getLogger("serving")
 
 
-class Worker:
+class ServingWorker:
     """A place for one worker process, that is filled again whenever it dies."""
 
     def __init__(self, listener: socket.socket) -> None:
@@ -106,7 +106,7 @@ class Parent:
     def __init__(self, settings: ServingSettings, listener: socket.socket) -> None:
         self._settings = settings
         self._listener = listener
-        self._workers = [Worker(listener) for _ in range(settings.workers)]
+        self._workers = [ServingWorker(listener) for _ in range(settings.workers)]
         self._metrics = settings.state / tally.FOLDER
         self._told = threading.Event()
 

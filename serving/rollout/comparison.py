@@ -120,7 +120,7 @@ class Pair(msgspec.Struct):
         return figures
 
 
-class Tally(msgspec.Struct):
+class PhaseTally(msgspec.Struct):
     """What was seen in one phase: both versions on the same rows, and each on the requests it answered.
 
     `waiting` counts the requests and samples that are still to be compared.
@@ -130,7 +130,7 @@ class Tally(msgspec.Struct):
     answered: Pair = msgspec.field(default_factory=Pair)
     waiting: int = 0
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: PhaseTally) -> None:
         """Count what another process saw, too."""
         self.compared.add(other.compared)
         self.answered.add(other.answered)

@@ -9,7 +9,7 @@ from typing import Any
 from formats.rollout_plan import Plan
 from serving.errors import TrialError
 from serving.rollout import comparison
-from serving.rollout.comparison import Tally
+from serving.rollout.comparison import PhaseTally
 from serving.rollout.traffic import Traffic
 
 PAUSE_SECONDS = 0.05
@@ -57,7 +57,7 @@ class Conductor:
             return ""
         self._traffic.shift(0)
 
-        def seen_enough(tally: Tally, seconds: float) -> bool:
+        def seen_enough(tally: PhaseTally, seconds: float) -> bool:
             compared = max(tally.compared.proven.rows, tally.compared.trial.rows)
             return compared >= plan.shadow_rows or seconds >= plan.shadow_seconds or self._idle(tally, seconds)
 
@@ -77,7 +77,7 @@ class Conductor:
             return ""
         self._traffic.shift(self._share)
 
-        def seen_enough(tally: Tally, seconds: float) -> bool:
+        def seen_enough(tally: PhaseTally, seconds: float) -> bool:
             failing = comparison.failures(tally.answered.trial, plan.limits, plan.min_requests)
             return bool(failing) or seconds >= plan.watch_seconds or self._idle(tally, seconds)
 
@@ -91,12 +91,12 @@ class Conductor:
             wrong = wrong or comparison.distribution(tally.compared, plan.limits)
         return f"canary: {'; '.join(wrong)}" if wrong else ""
 
-    def _watch(self, seen_enough: Callable[[Tally, float], bool]) -> Tally:
+    def _watch(self, seen_enough: Callable[[PhaseTally, float], bool]) -> PhaseTally:
         began = self._clock()
         while not seen_enough(tally := self._traffic.observe(), self._clock() - began):
             self._pause(PAUSE_SECONDS)
         return tally
 
-    def _idle(self, tally: Tally, seconds: float) -> bool:
+    def _idle(self, tally: PhaseTally, seconds: float) -> bool:
         asked = tally.answered.proven.requests + tally.answered.trial.requests
         return not asked and not tally.waiting and seconds >= self._plan.idle_seconds

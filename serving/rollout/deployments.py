@@ -21,7 +21,7 @@ KEPT = 1000
 """At least this many events are kept, and at most twice as many: about 1 MB."""
 
 
-class Event(StrEnum):
+class DeploymentEvent(StrEnum):
     """What happened."""
 
     DEPLOYED = "deployed"
@@ -36,13 +36,13 @@ class Event(StrEnum):
     """It was taken out, and nothing serves from now on."""
 
 
-class Record(BaseModel):
+class DeploymentRecord(BaseModel):
     """One event, at an instant in UTC."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     at: datetime
-    event: Event
+    event: DeploymentEvent
     version: str
     sha256: str
     uri: str
@@ -57,14 +57,14 @@ class Record(BaseModel):
     def of(
         cls,
         entry: InService,
-        event: Event,
+        event: DeploymentEvent,
         at: datetime,
         *,
         rollout: Rollout | None = None,
         by: str | None = None,
         reason: str = "",
         metrics: Mapping[str, Any] | None = None,
-    ) -> Record:
+    ) -> DeploymentRecord:
         """An event of a version."""
         return cls(
             at=at,
@@ -80,7 +80,7 @@ class Record(BaseModel):
             metrics=dict(metrics or {}),
         )
 
-    def told(self, known: bool) -> Record:
+    def told(self, known: bool) -> DeploymentRecord:
         """What a caller may see of it; addresses of model files only if the caller is known."""
         if known:
             return self
@@ -94,7 +94,7 @@ class History:
         self._folder = folder
         self._path: Path = folder.path / FILE
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[DeploymentRecord]:
         """Every event that is kept, oldest first; a line that was torn by a crash is left out."""
         try:
             lines = self._path.read_bytes().splitlines()
@@ -102,7 +102,7 @@ class History:
             return []
         return [record for line in lines if (record := _record(line)) is not None]
 
-    def add(self, record: Record) -> None:
+    def add(self, record: DeploymentRecord) -> None:
         """Keep an event, so that it survives a power cut; the oldest ones go when there are too many."""
         line = record.model_dump_json().encode() + b"\n"
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,17 +124,17 @@ def _is_whole(file: Any) -> bool:
     return bool(file.read(1) == b"\n")
 
 
-def _record(line: bytes) -> Record | None:
+def _record(line: bytes) -> DeploymentRecord | None:
     try:
-        return Record.model_validate_json(line)
+        return DeploymentRecord.model_validate_json(line)
     except ValidationError:
         return None
 
 
-class Deployments(BaseModel):
+class DeploymentList(BaseModel):
     """What was served when, newest first."""
 
-    deployments: list[Record]
+    deployments: list[DeploymentRecord]
 
 
 class Current(BaseModel):
@@ -149,10 +149,10 @@ def router(folder: StateFolder, history: History) -> APIRouter:
     routes = APIRouter(tags=["deployments"])
 
     @routes.get("/v1/deployments", summary="What was served when")
-    def deployments(request: Request, limit: Annotated[int, Query(ge=1, le=2 * KEPT)] = 100) -> Deployments:
+    def deployments(request: Request, limit: Annotated[int, Query(ge=1, le=2 * KEPT)] = 100) -> DeploymentList:
         """The newest events, by whom, why and with which figures; addresses only for who shows a credential."""
         newest = history.records()[: -limit - 1 : -1]
-        return Deployments(deployments=[record.told(is_known(request.scope)) for record in newest])
+        return DeploymentList(deployments=[record.told(is_known(request.scope)) for record in newest])
 
     @routes.get("/v1/deployments/current", summary="What is served now, and the last rollout")
     def current(request: Request) -> Current:

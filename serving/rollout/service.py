@@ -25,16 +25,16 @@ from serving.errors import BehindError, EndedError, NotReadyError, OtherUseCaseE
 from serving.model_file import fetch
 from serving.processes.roster import Member
 from serving.rollout.conductor import Conductor
-from serving.rollout.deployments import Event, History, Record
+from serving.rollout.deployments import DeploymentEvent, DeploymentRecord, History
 from serving.rollout.recent import Recent
 from serving.rollout.rollout import InService, Rollout, without_addresses
 from serving.rollout.served import Answers, Probabilities, Served
 from serving.rollout.shared_traffic import SharedTraffic
-from serving.rollout.state import CURRENT, Report, StateFolder
+from serving.rollout.state import CURRENT, StateFolder, WorkerReport
 from serving.rollout.trial import Trial, comparable
 from serving.settings import ServingSettings
 from serving.telemetry import tracing
-from serving.telemetry.metrics import ModelState, Role
+from serving.telemetry.metrics import ModelState, VersionRole
 
 WATCH_SECONDS = 0.2
 """How soon a worker follows what another one has changed."""
@@ -51,7 +51,7 @@ SAMPLES_AT_ONCE = 20
 log = logging.getLogger("serving")
 
 
-class Deployment(BaseModel):
+class DeploymentRequest(BaseModel):
     """A wish: this model file, under this version's name, into service.
 
     With a `rollout` it has to prove itself first (shadow, canary), unless nothing is served yet; `rows` are then scored
@@ -90,7 +90,7 @@ class Service:
         self._why_not = "nothing was deployed yet"
         self._behind = False
         self._stamp: tuple[int, ...] | None = None
-        self._report = Report(self.worker, -1)
+        self._report = WorkerReport(self.worker, -1)
         self._told = True
         self._recent = Recent()
         self._samples: deque[Sequence[Mapping[str, Any]]] = deque()
@@ -159,8 +159,8 @@ class Service:
         """What is in service and what is on trial, for the metrics."""
         served, trial = self._served, self._trial
         share = trial.rollout.share if trial else 0.0
-        states = [_state(served.entry, Role.IN_SERVICE, 1 - share)] if served else []
-        return states + ([_state(trial.rollout.entry, Role.ON_TRIAL, share)] if trial else [])
+        states = [_state(served.entry, VersionRole.IN_SERVICE, 1 - share)] if served else []
+        return states + ([_state(trial.rollout.entry, VersionRole.ON_TRIAL, share)] if trial else [])
 
     # Life
 
@@ -218,7 +218,7 @@ class Service:
                 change = self.folder.change()
                 error = self._take_over(change.rollout)
                 self._stamp = stamp
-                self._report = Report(self.worker, change.serial, error)
+                self._report = WorkerReport(self.worker, change.serial, error)
                 self._told = False
             if not self._told:
                 self.folder.report(self._report)
@@ -226,7 +226,7 @@ class Service:
 
     # Deployments
 
-    def deploy(self, wish: Deployment, by: str = "") -> InService | Rollout:
+    def deploy(self, wish: DeploymentRequest, by: str = "") -> InService | Rollout:
         """Put a model into service, or begin its rollout; on any error what was served before is served still.
 
         At once: what is in service then. With a plan, and something to compare with: the rollout that has begun. While
@@ -278,12 +278,12 @@ class Service:
                 self.folder.serve(None)
                 serial = self.folder.write(self.folder.change().rollout)
                 if before is not None:
-                    self.history.add(Record.of(before, Event.WITHDRAWN, datetime.now(UTC), by=by))
+                    self.history.add(DeploymentRecord.of(before, DeploymentEvent.WITHDRAWN, datetime.now(UTC), by=by))
             self.refresh()
             self.folder.wait(serial)
             log.info("withdrawn: nothing is in service")
 
-    def _can_compare(self, wish: Deployment) -> bool:
+    def _can_compare(self, wish: DeploymentRequest) -> bool:
         """Whether this worker holds what a rollout is compared with; `BehindError` when only another worker does."""
         if self.catch_up():
             return self._served is not None
@@ -523,7 +523,7 @@ def _cannot_load(entry: InService | None, error: ServingError) -> str:
     return f"version {entry.version} cannot be loaded again: {without_addresses(str(error), entry.uri)}"
 
 
-def _check_use_case(before: InService | None, wish: Deployment) -> None:
+def _check_use_case(before: InService | None, wish: DeploymentRequest) -> None:
     if before is not None and before.use_case != wish.use_case:
         raise OtherUseCaseError(
             f"this server serves use case {before.use_case!r}; start another for {wish.use_case!r} "
@@ -546,5 +546,5 @@ def _in_bites(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[st
         yield rows[first : first + SAMPLES_AT_ONCE]
 
 
-def _state(entry: InService, role: Role, share: float) -> ModelState:
+def _state(entry: InService, role: VersionRole, share: float) -> ModelState:
     return ModelState(entry.version, entry.use_case, entry.sha256, role, share)

@@ -9,8 +9,8 @@ from typing import Any
 
 from formats.rollout_plan import Phase
 from serving.errors import EndedError, TrialError, UnacknowledgedError
-from serving.rollout.comparison import Tally
-from serving.rollout.deployments import Event, History, Record
+from serving.rollout.comparison import PhaseTally
+from serving.rollout.deployments import DeploymentEvent, DeploymentRecord, History
 from serving.rollout.rollout import Rollout
 from serving.rollout.state import StateFolder
 from serving.rollout.trial import phase_name
@@ -44,10 +44,10 @@ class SharedTraffic:
             if report.error:
                 raise TrialError(f"a worker cannot load it: {report.error}")
 
-    def observe(self) -> Tally:
+    def observe(self) -> PhaseTally:
         """What all workers have seen in the present phase."""
         rollout = self._mine()
-        total = Tally()
+        total = PhaseTally()
         for report in self._folder.reports().values():
             if report is not None and report.phase == phase_name(rollout):
                 total.add(report.tally)
@@ -67,27 +67,27 @@ class SharedTraffic:
                 Phase.PROMOTED, now, reason=reason, metrics=metrics
             )
             serial = self._folder.write(rollout)
-            event = Event.PROMOTED if rollout.plan and rollout.instead_of else Event.DEPLOYED
-            self._history.add(Record.of(entry, event, now, rollout=rollout, reason=reason, metrics=metrics))
+            event = DeploymentEvent.PROMOTED if rollout.plan and rollout.instead_of else DeploymentEvent.DEPLOYED
+            self._history.add(DeploymentRecord.of(entry, event, now, rollout=rollout, reason=reason, metrics=metrics))
         self._take_over()
         self._folder.wait(serial)
 
     def withdraw(self, reason: str, metrics: Mapping[str, Any]) -> None:
         """End the rollout: the version did not hold its limits."""
-        self.end(Phase.ROLLED_BACK, Event.ROLLED_BACK, reason, metrics)
+        self.end(Phase.ROLLED_BACK, DeploymentEvent.ROLLED_BACK, reason, metrics)
 
     def abort(self, reason: str) -> None:
         """End the rollout: it was cut short."""
-        self.end(Phase.ABORTED, Event.ABORTED, reason, {})
+        self.end(Phase.ABORTED, DeploymentEvent.ABORTED, reason, {})
 
-    def end(self, phase: Phase, event: Event, reason: str, metrics: Mapping[str, Any]) -> None:
+    def end(self, phase: Phase, event: DeploymentEvent, reason: str, metrics: Mapping[str, Any]) -> None:
         """End the rollout, and note how; `EndedError` if it has ended already."""
         now = datetime.now(UTC)
         with self._folder.locked():
             rollout = self._mine().to(phase, now, reason=reason, metrics=metrics)
             serial = self._folder.write(rollout)
             self._history.add(
-                Record.of(rollout.entry, event, now, rollout=rollout, reason=reason, metrics=rollout.metrics)
+                DeploymentRecord.of(rollout.entry, event, now, rollout=rollout, reason=reason, metrics=rollout.metrics)
             )
         self._take_over()
         try:

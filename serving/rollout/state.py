@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serving.errors import StateError, UnacknowledgedError
 from serving.processes import roster
-from serving.rollout.comparison import Tally
+from serving.rollout.comparison import PhaseTally
 from serving.rollout.rollout import InService, Rollout
 
 CURRENT = "current.json"
@@ -24,7 +24,7 @@ ROLLOUT = "rollout.json"
 PAUSE_SECONDS = 0.02
 
 
-class Change(BaseModel):
+class StateChange(BaseModel):
     """The last rollout, and the number of the last change of anything here: workers acknowledge that."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,14 +33,14 @@ class Change(BaseModel):
     rollout: Rollout | None = None
 
 
-class Report(msgspec.Struct):
+class WorkerReport(msgspec.Struct):
     """What one worker says: the last change it took over, what went wrong with it, what it saw of a phase."""
 
     worker: str
     serial: int
     error: str = ""
     phase: str = ""
-    tally: Tally = msgspec.field(default_factory=Tally)
+    tally: PhaseTally = msgspec.field(default_factory=PhaseTally)
 
 
 class StateFolder:
@@ -52,7 +52,7 @@ class StateFolder:
     def __init__(self, path: Path, acknowledge_seconds: float = 30.0) -> None:
         self.path = path
         self._acknowledge_seconds = acknowledge_seconds
-        self._decode = msgspec.json.Decoder(Report).decode
+        self._decode = msgspec.json.Decoder(WorkerReport).decode
 
     # What is served, and the rollout under way
 
@@ -63,12 +63,12 @@ class StateFolder:
         except FileNotFoundError:
             return None
 
-    def change(self) -> Change:
+    def change(self) -> StateChange:
         """The last change; none when there was none, or when its file is damaged."""
         try:
-            return Change.model_validate_json((self.path / ROLLOUT).read_bytes())
+            return StateChange.model_validate_json((self.path / ROLLOUT).read_bytes())
         except (OSError, ValidationError):
-            return Change()
+            return StateChange()
 
     def stamp(self) -> tuple[int, ...]:
         """Another one after each change."""
@@ -78,7 +78,7 @@ class StateFolder:
         """Replace what is known of the last rollout, and return the new serial number."""
         # Of the clock, so that a lost file does not begin again with numbers that were acknowledged before.
         serial = max(self.change().serial + 1, time.time_ns())
-        self.replace(ROLLOUT, Change(serial=serial, rollout=rollout).model_dump_json(indent=1).encode())
+        self.replace(ROLLOUT, StateChange(serial=serial, rollout=rollout).model_dump_json(indent=1).encode())
         return serial
 
     def serve(self, entry: InService | None) -> None:
@@ -119,11 +119,11 @@ class StateFolder:
 
     # The workers
 
-    def report(self, report: Report) -> None:
+    def report(self, report: WorkerReport) -> None:
         """Say what this process has taken over, and seen."""
         self.replace(f"{roster.FOLDER}/{os.getpid()}.json", msgspec.json.encode(report), durable=False)
 
-    def reports(self) -> dict[int, Report | None]:
+    def reports(self) -> dict[int, WorkerReport | None]:
         """What each live worker says; None for one that has said nothing yet."""
         return {pid: self._report(pid) for pid in roster.live(self.path)}
 
@@ -143,7 +143,7 @@ class StateFolder:
         reports = self.reports().items()
         return any(pid != os.getpid() and (report is None or not report.error) for pid, report in reports)
 
-    def wait(self, serial: int, at_most: float = math.inf) -> list[Report]:
+    def wait(self, serial: int, at_most: float = math.inf) -> list[WorkerReport]:
         """What the live workers say when each has taken over a change; `UnacknowledgedError` if one has not in time."""
         seconds = min(self._acknowledge_seconds, at_most)
         deadline = time.monotonic() + seconds
@@ -159,7 +159,7 @@ class StateFolder:
                 )
             time.sleep(PAUSE_SECONDS)
 
-    def _report(self, pid: int) -> Report | None:
+    def _report(self, pid: int) -> WorkerReport | None:
         try:
             return self._decode((self.path / roster.FOLDER / f"{pid}.json").read_bytes())
         except (OSError, msgspec.DecodeError):

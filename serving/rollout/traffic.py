@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from serving.rollout.comparison import Tally
+from serving.rollout.comparison import PhaseTally
 
 
 class Traffic(Protocol):
@@ -19,7 +19,7 @@ class Traffic(Protocol):
     def shift(self, share: float) -> None:
         """Let the version on trial answer that share of the requests (0: none, it only shadows)."""
 
-    def observe(self) -> Tally:
+    def observe(self) -> PhaseTally:
         """What was seen since the last shift."""
 
     def promote(self, metrics: Mapping[str, Any], reason: str = "") -> None:

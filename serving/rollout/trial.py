@@ -13,7 +13,7 @@ import numpy as np
 from formats.errors import RowError
 from formats.portable_model import PortableModel
 from formats.rollout_plan import Phase
-from serving.rollout.comparison import Pair, Tally
+from serving.rollout.comparison import Pair, PhaseTally
 from serving.rollout.rollout import Rollout
 from serving.rollout.served import Answers, Probabilities, Served
 from serving.rollout.traffic import takes_part
@@ -29,7 +29,7 @@ class Trial:
         self.served = Served(rollout.entry, model, instead=proven)
         self.proven = proven
         self.rollout = rollout
-        self.tally = Tally()
+        self.tally = PhaseTally()
         self.comparable = comparable(proven.model, model)
         self._lock = Lock()
         self._turn = 0
@@ -41,7 +41,7 @@ class Trial:
 
     def enter(self, rollout: Rollout) -> None:
         """Go on to the rollout's present phase."""
-        self.rollout, self.tally = rollout, Tally()
+        self.rollout, self.tally = rollout, PhaseTally()
 
     def takes(self, key: str | bytes) -> bool:
         """Whether a request of that key is answered by the version on trial; of requests without one, any may be."""

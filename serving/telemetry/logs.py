@@ -26,7 +26,7 @@ PAUSE_SECONDS = 0.1
 DRAIN_SECONDS = 2.0
 
 
-class Event(msgspec.Struct, omit_defaults=True, gc=False):
+class LogLine(msgspec.Struct, omit_defaults=True, gc=False):
     """A line that something in the server said; `error` and `at` are an exception's type and place."""
 
     time: datetime
@@ -39,7 +39,7 @@ class Event(msgspec.Struct, omit_defaults=True, gc=False):
     at: str = ""
 
 
-class Access(msgspec.Struct, gc=False):
+class AccessLine(msgspec.Struct, gc=False):
     """A request that was answered; `route` is the path's template, for a path may hold what the caller sent."""
 
     time: datetime
@@ -62,11 +62,11 @@ class LineWriter:
     def __init__(self, descriptor: int) -> None:
         self.dropped = 0
         self._descriptor = descriptor
-        self._waiting: deque[Event | Access] = deque()
+        self._waiting: deque[LogLine | AccessLine] = deque()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def put(self, line: Event | Access) -> None:
+    def put(self, line: LogLine | AccessLine) -> None:
         """Have a line written soon, or drop it when too many wait."""
         if len(self._waiting) < MAX_WAITING:
             self._waiting.append(line)
@@ -122,7 +122,7 @@ class JsonHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Put the record among the lines to be written."""
         trace = current.get()
-        event = Event(
+        event = LogLine(
             datetime.fromtimestamp(record.created, UTC),
             record.levelname.lower(),
             record.name,
@@ -162,7 +162,7 @@ class Log:
         """Note a request that was answered."""
         if self._access:
             self.writer.put(
-                Access(
+                AccessLine(
                     datetime.now(UTC), method, route, status, round(seconds, 6), caller,
                     trace.request_id, trace.trace_id, trace.span_id, trace.parent_id,
                 )

@@ -27,7 +27,7 @@ from serving.settings import ServingSettings
 from serving.telemetry import tracing
 from serving.telemetry.logs import Log
 from serving.telemetry.sampling import Rotation, Sampler, open_bin
-from serving.telemetry.tally import FOLDER, Family, Kind, Tally
+from serving.telemetry.tally import FOLDER, Family, MetricKind, ProcessMetrics
 
 PUBLISH_SECONDS = 0.25
 PENDING = 4_096
@@ -49,7 +49,7 @@ class Shed(StrEnum):
     TIMEOUT = "timeout"
 
 
-class Lookup(StrEnum):
+class CacheLookup(StrEnum):
     """What a cache had."""
 
     HIT = "hit"
@@ -57,7 +57,7 @@ class Lookup(StrEnum):
     MISS = "miss"
 
 
-class Outcome(StrEnum):
+class UpstreamOutcome(StrEnum):
     """How a call to an upstream ended."""
 
     OK = "ok"
@@ -65,7 +65,7 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
 
 
-class Role(StrEnum):
+class VersionRole(StrEnum):
     """What a version does: it serves, or it is on trial (shadow or canary)."""
 
     IN_SERVICE = "in_service"
@@ -86,7 +86,7 @@ class ModelState:
     version: str
     use_case: str
     sha256: str
-    role: Role
+    role: VersionRole
     share: float
 
 
@@ -101,10 +101,14 @@ class Telemetry(Collector):
         collector: tracing.Destination | None = None,
     ) -> None:
         self._seconds = Family(
-            "serving_request_seconds", "Time to answer.", Kind.HISTOGRAM, ("route", "method", "status"), SECONDS
+            "serving_request_seconds", "Time to answer.", MetricKind.HISTOGRAM, ("route", "method", "status"), SECONDS
         )
         self._predictions = Family(
-            "serving_prediction_probability", "Probabilities answered.", Kind.HISTOGRAM, ("version",), PROBABILITIES
+            "serving_prediction_probability",
+            "Probabilities answered.",
+            MetricKind.HISTOGRAM,
+            ("version",),
+            PROBABILITIES,
         )
         self._in_flight = _gauge("serving_requests_in_flight", "Requests being answered.")
         self._queue = _gauge("serving_queue_length", "Requests that wait for their turn.")
@@ -118,7 +122,7 @@ class Telemetry(Collector):
         self._loaded = _counter("serving_cache_loads", "Answers that were asked for.", "cache", "outcome")
         self._hedges = _counter("serving_upstream_hedges", "Calls asked a second time.", "upstream")
         self._upstream = Family(
-            "serving_upstream_seconds", "Time of a call.", Kind.HISTOGRAM, ("upstream", "outcome"), SECONDS
+            "serving_upstream_seconds", "Time of a call.", MetricKind.HISTOGRAM, ("upstream", "outcome"), SECONDS
         )
         self._open = _gauge("serving_upstream_open", "Workers that do not ask it for now.", "upstream")
         self._samples = _counter("serving_samples", "Rows picked for the lake, by what became of them.", "outcome")
@@ -135,7 +139,7 @@ class Telemetry(Collector):
         self._pending: deque[tuple[str, Probabilities]] = deque()
         self._sorting = threading.Lock()
         self._models: Callable[[], Iterable[ModelState]] = tuple
-        self.tally = Tally(
+        self.tally = ProcessMetrics(
             (
                 self._seconds, self._predictions, self._in_flight, self._queue, self._rss, self._workers, self._shed,
                 self._limited, self._lookups, self._entries, self._loading, self._loaded, self._hedges, self._upstream,
@@ -197,7 +201,7 @@ class Telemetry(Collector):
         """A caller asked more often than it may."""
         self._limited[()][0] += 1
 
-    def cache(self, name: str, outcome: Lookup, entries: int | None = None) -> None:
+    def cache(self, name: str, outcome: CacheLookup, entries: int | None = None) -> None:
         """A cache was asked; `entries` is what it holds now."""
         self._lookups[name, outcome][0] += 1
         if entries is not None:
@@ -207,7 +211,7 @@ class Telemetry(Collector):
         """This many loads of this cache are under way."""
         self._loading[(name,)][0] = under_way
 
-    def loaded(self, name: str, outcome: Outcome) -> None:
+    def loaded(self, name: str, outcome: UpstreamOutcome) -> None:
         """Asking for an answer ended."""
         self._loaded[name, outcome][0] += 1
 
@@ -215,7 +219,7 @@ class Telemetry(Collector):
         """An upstream was asked a second time, since it was slow or failed."""
         self._hedges[(name,)][0] += 1
 
-    def upstream(self, name: str, outcome: Outcome, seconds: float) -> None:
+    def upstream(self, name: str, outcome: UpstreamOutcome, seconds: float) -> None:
         """A call to an upstream ended."""
         self._upstream.observe((name, outcome), seconds)
 
@@ -314,11 +318,11 @@ def route(telemetry: Telemetry) -> Route:
 
 
 def _counter(name: str, about: str, *labels: str) -> Family:
-    return Family(name, about, Kind.COUNTER, labels)
+    return Family(name, about, MetricKind.COUNTER, labels)
 
 
 def _gauge(name: str, about: str, *labels: str) -> Family:
-    return Family(name, about, Kind.GAUGE, labels)
+    return Family(name, about, MetricKind.GAUGE, labels)
 
 
 def _add_to_buckets(cells: list[float], values: NDArray[np.float64]) -> None:

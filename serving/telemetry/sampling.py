@@ -41,7 +41,7 @@ DRAIN_SECONDS = 5.0
 log = logging.getLogger("serving")
 
 
-class Rows(msgspec.Struct):
+class RequestRows(msgspec.Struct):
     """A prediction request's body."""
 
     rows: list[dict[str, Any]]
@@ -285,4 +285,4 @@ def _numbered(row: dict[str, Any]) -> dict[str, Any]:
 
 
 _encode = msgspec.json.Encoder().encode_lines
-_decode = msgspec.json.Decoder(Rows).decode
+_decode = msgspec.json.Decoder(RequestRows).decode

@@ -31,7 +31,7 @@ Counts = dict[str, list[tuple[Labels, list[float]]]]
 """What one process counted: for each family its label values and cells."""
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """How values of a family behave; a gauge is about live processes only."""
 
     COUNTER = "counter"
@@ -46,7 +46,7 @@ class Family(dict[Labels, list[float]]):
     """
 
     def __init__(
-        self, name: str, about: str, kind: Kind, labels: Sequence[str] = (), buckets: Sequence[float] = ()
+        self, name: str, about: str, kind: MetricKind, labels: Sequence[str] = (), buckets: Sequence[float] = ()
     ) -> None:
         super().__init__()
         self.name = name
@@ -54,7 +54,7 @@ class Family(dict[Labels, list[float]]):
         self.kind = kind
         self.labels = tuple(labels)
         self.buckets = tuple(buckets)
-        self._width = len(buckets) + 2 if kind is Kind.HISTOGRAM else 1
+        self._width = len(buckets) + 2 if kind is MetricKind.HISTOGRAM else 1
 
     def __missing__(self, labels: Labels) -> list[float]:
         cells = self[labels] = [0.0] * self._width
@@ -68,12 +68,12 @@ class Family(dict[Labels, list[float]]):
 
     def metric(self, values: Iterable[tuple[Labels, Sequence[float]]]) -> Metric:
         """The family in prometheus_client's terms, with the cells given."""
-        if self.kind is Kind.HISTOGRAM:
+        if self.kind is MetricKind.HISTOGRAM:
             histogram = HistogramMetricFamily(self.name, self.about, labels=self.labels)
             for labels, cells in values:
                 histogram.add_metric(_texts(labels), self._cumulative(cells), cells[-1])
             return histogram
-        family = CounterMetricFamily if self.kind is Kind.COUNTER else GaugeMetricFamily
+        family = CounterMetricFamily if self.kind is MetricKind.COUNTER else GaugeMetricFamily
         simple = family(self.name, self.about, labels=self.labels)
         for labels, cells in values:
             simple.add_metric(_texts(labels), cells[0])
@@ -87,7 +87,7 @@ class Family(dict[Labels, list[float]]):
         return found
 
 
-class Tally(Collector):
+class ProcessMetrics(Collector):
     """The families of this process, and their sums over all processes of the folder (none: this process alone)."""
 
     def __init__(self, families: Sequence[Family], folder: Path | None = None) -> None:
@@ -128,7 +128,7 @@ class Tally(Collector):
     def _others(self) -> Iterator[Counts]:
         if self._folder is None or not self._folder.is_dir():
             return
-        gauges = {family.name for family in self._families if family.kind is Kind.GAUGE}
+        gauges = {family.name for family in self._families if family.kind is MetricKind.GAUGE}
         with _locked(self._folder, fcntl.LOCK_SH):
             for path in sorted(self._folder.glob(f"*{SUFFIX}")):
                 if path.name != self._name and (counts := _read(path)) is not None:

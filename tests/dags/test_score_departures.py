@@ -37,7 +37,7 @@ def new_york(text: str) -> pendulum.DateTime:
     return pendulum.parse(text, tz="America/New_York")
 
 
-def told(dag: DAG, task_id: str, **about: Any) -> score_intraday.Arguments:
+def told(dag: DAG, task_id: str, **about: Any) -> score_intraday.ScoreIntradayArguments:
     """What a step of a run understands."""
     context: dict[str, Any] = {
         "dag_run": SimpleNamespace(run_after=new_york("2026-06-01 09:00")),
@@ -46,7 +46,7 @@ def told(dag: DAG, task_id: str, **about: Any) -> score_intraday.Arguments:
         **about,
     }
     words = [dag.get_template_env().from_string(word).render(**context) for word in dag.get_task(task_id).arguments[2:]]
-    return parse(score_intraday.Arguments, [word for word in words if not word.endswith("=")])
+    return parse(score_intraday.ScoreIntradayArguments, [word for word in words if not word.endswith("=")])
 
 
 def test_it_follows_the_table_that_worker_1_writes(dag: DAG) -> None:

@@ -20,6 +20,11 @@ from plugins.pod_operator import BLANK
 DEFAULTS: dict[str, Any] = {"date": None, "force": False, "candidates": [], "version": None}
 
 
+def is_arguments(found: object) -> bool:
+    """Whether that is a model of a step's command line."""
+    return isinstance(found, type) and issubclass(found, StepArguments)
+
+
 def arguments_of(dag: DAG, step: StepSpec, *, scheduled: bool = True, **asked: Any) -> StepArguments:
     """What a step makes of its task's rendered command line."""
     task = dag.task_dict[step.name]
@@ -35,7 +40,10 @@ def arguments_of(dag: DAG, step: StepSpec, *, scheduled: bool = True, **asked: A
     rendered = [task.render_template(word, known) for word in task.arguments]
     assert rendered[:2] == ["-m", step.module]
     module = importlib.import_module(step.module)
-    return parse(module.Arguments, [word for word in rendered[2:] if not BLANK.fullmatch(word)])
+    (model,) = (
+        one for one in vars(module).values() if getattr(one, "__module__", "") == step.module and is_arguments(one)
+    )
+    return parse(model, [word for word in rendered[2:] if not BLANK.fullmatch(word)])
 
 
 @pytest.mark.parametrize("step", NIGHTLY, ids=lambda step: step.name)

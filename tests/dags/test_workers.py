@@ -88,7 +88,7 @@ def test_a_run_by_hand_without_a_date_is_told_when_its_shift_ends(dags: dict[str
 def test_the_step_understands_what_it_is_told(name: str, dags: dict[str, DAG]) -> None:
     words = argv(dags[name], data_interval_end=new_york("2026-06-01 06:35"))
     assert words[:2] == ["-m", work.__name__]
-    told = parse(work.Arguments, words[2:])
+    told = parse(work.WorkArguments, words[2:])
     assert told.worker == name
     assert told.deadline == datetime.fromisoformat("2026-06-01T06:35:00-04:00")
 

@@ -15,10 +15,8 @@ from pydantic import SecretStr
 from include.modelling.recipe import Estimator, Gates, Recipe
 from include.settings import Settings
 from include.step import Context
-from include.steps.choose import Arguments as ChooseArguments
-from include.steps.choose import choose
-from include.steps.train import Arguments as TrainArguments
-from include.steps.train import train
+from include.steps.choose import ChooseArguments, choose
+from include.steps.train import TrainArguments, train
 from include.storage.lake import Dataset, Lake, Layer, days_between
 from include.use_case import UseCase, load_use_case
 

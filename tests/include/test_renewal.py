@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 
 from include import identity
-from include.quality.findings import Report
+from include.quality.findings import QualityReport
 from include.quality.outdated import Outdated, sorted_by
 from include.settings import Settings
 from include.step import Context
-from include.steps.extract import Arguments, extract
+from include.steps.extract import ExtractArguments, extract
 from include.steps.train import candidate_identity
 from include.steps.validate import _passed_before, _subjects
 from include.storage.lake import Lake, to_json
@@ -102,12 +102,12 @@ def opened(root: Path) -> Context:
 def night(context: Context) -> None:
     """A lake on which every step's result says what it was made from; only raw data are real."""
     spec, lake = context.use_case.spec, context.lake
-    extract(context, Arguments(use_case=PACKAGE, date=DAY))
+    extract(context, ExtractArguments(use_case=PACKAGE, date=DAY))
     work = _work(spec, lake, DAY, identity.features(spec), set())
     for target in work.ingredients:
         lake.publish(target, {"features.parquet": pa.table({"n": [1]})}, inputs=work.inputs(target))
     for subject in _subjects(context.use_case, lake, DAY):
-        report = Report(str(subject.own), rows=1, history_days=0, history_rows=0, checks=1, findings=())
+        report = QualityReport(str(subject.own), rows=1, history_days=0, history_rows=0, checks=1, findings=())
         content = {"report.json": to_json(report.to_dict())}
         lake.publish(subject.report, content, inputs=subject.made_from(lake))
 

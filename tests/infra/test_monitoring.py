@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.telemetry.logs import Log
-from serving.telemetry.metrics import Lookup, ModelState, Outcome, Role, Shed, Telemetry
+from serving.telemetry.metrics import CacheLookup, ModelState, Shed, Telemetry, UpstreamOutcome, VersionRole
 from serving.telemetry.sampling import FolderBin, Sampler
 
 MONITORING = Path(__file__).parents[2] / "infra" / "monitoring"
@@ -31,13 +31,13 @@ def served() -> dict[str, set[str]]:
     telemetry.request("/v1/predict", "POST", 200, 0.001)
     telemetry.predicted("7", b"", [0.5])
     telemetry.shed(Shed.QUEUE_FULL)
-    telemetry.cache("forecast", Lookup.HIT, entries=1)
+    telemetry.cache("forecast", CacheLookup.HIT, entries=1)
     telemetry.loading("forecast", 1)
-    telemetry.loaded("forecast", Outcome.OK)
+    telemetry.loaded("forecast", UpstreamOutcome.OK)
     telemetry.hedged("sensor")
-    telemetry.upstream("sensor", Outcome.OK, 0.1)
+    telemetry.upstream("sensor", UpstreamOutcome.OK, 0.1)
     telemetry.upstream_open("sensor", False)
-    telemetry.watch_models(lambda: [ModelState("7", "flight_delay", "ab", Role.IN_SERVICE, 1.0)])
+    telemetry.watch_models(lambda: [ModelState("7", "flight_delay", "ab", VersionRole.IN_SERVICE, 1.0)])
     found = {name: set(labels) for name, labels in PROMETHEUS_OWN.items()}
     for family in text_string_to_metric_families(telemetry.page()[0].decode()):
         for sample in family.samples:

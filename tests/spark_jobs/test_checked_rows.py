@@ -17,10 +17,9 @@ from pyspark.sql import functions as F  # noqa: N812
 from include.errors import DataError, LakeError
 from include.settings import Settings
 from include.step import Context
-from include.steps.extract import Arguments as ExtractArguments
-from include.steps.extract import extract
+from include.steps.extract import ExtractArguments, extract
 from include.storage.lake import Dataset, Lake, Layer, Partition
-from spark_jobs.features import Arguments, features
+from spark_jobs.features import FeaturesArguments, features
 from tests.include.learning import Case
 from tests.use_cases.ice_cream.features import build
 from tests.use_cases.ice_cream.spec import SPEC
@@ -61,7 +60,7 @@ def context_of(root: Path, change: Change = lambda rows: rows) -> Context:
 
 
 def run(context: Context) -> None:
-    features(context, Arguments(use_case=SPEC.package, date=DAY))
+    features(context, FeaturesArguments(use_case=SPEC.package, date=DAY))
 
 
 def published(context: Context) -> list[date]:

@@ -30,7 +30,7 @@ from include.storage.lake import Lake
 from include.use_cases.flight_delay.candidates import CANDIDATES
 from include.use_cases.flight_delay.gates import GATES
 from include.use_cases.flight_delay.spec import SPEC
-from spark_jobs.features import Arguments, features
+from spark_jobs.features import FeaturesArguments, features
 from tests import flight_data
 from tests.spark_jobs.test_features import context_of
 
@@ -62,7 +62,7 @@ def context(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Co
     root = tmp_path_factory.mktemp("raw lake of whole days")
     flight_data.publish(Lake.open(Settings(lake=str(root)), SPEC.name), SPEC.first_day, DAY)
     made = context_of(tmp_path_factory.mktemp("whole days"), history_days=6, raw=root)
-    features(made, Arguments(use_case=SPEC.package, date=DAY))
+    features(made, FeaturesArguments(use_case=SPEC.package, date=DAY))
     return made
 
 

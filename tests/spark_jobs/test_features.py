@@ -23,7 +23,7 @@ from include.storage.lake import Dataset, Lake, Layer, Partition, days_between
 from include.use_case import UseCase
 from include.use_cases.flight_delay.feature_contract import FEATURES
 from include.use_cases.flight_delay.spec import SPEC
-from spark_jobs.features import Arguments, features
+from spark_jobs.features import FeaturesArguments, features
 from tests import flight_data
 
 pytestmark = pytest.mark.spark
@@ -53,7 +53,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(context: Context, day: date, *, force: bool = False) -> dict[str, int]:
-    result = features(context, Arguments(use_case=SPEC.package, date=day, force=force))
+    result = features(context, FeaturesArguments(use_case=SPEC.package, date=day, force=force))
     assert not list(context.lake.store.names(f"{SPEC.name}/_scratch")), "nothing is left in the scratch folder"
     return dict(result.rows)
 
@@ -133,10 +133,10 @@ def test_a_job_killed_at_work_and_while_publishing_then_retried_publishes_as_if_
             if context.lake.manifest(partition):
                 assert context.lake.read(partition).num_rows == context.lake.require(partition).rows
     # When it is run again
-    features(context, Arguments(use_case=SPEC.package, date=day))
+    features(context, FeaturesArguments(use_case=SPEC.package, date=day))
     # Then all is as it would have been
     calm = context_of(tmp_path / "calm", history_days=SPEC.history_days, raw=raw)
-    features(calm, Arguments(use_case=SPEC.package, date=day))
+    features(calm, FeaturesArguments(use_case=SPEC.package, date=day))
     assert contents(context, partitions(SPEC.first_day, day)) == contents(calm, partitions(SPEC.first_day, day))
 
 

@@ -18,7 +18,7 @@ from include.settings import Settings
 from include.step import Context, Result
 from include.storage.lake import Dataset, Lake, Layer
 from include.use_case import load_use_case
-from spark_jobs.intraday_features import Arguments, intraday_features, wanted_days
+from spark_jobs.intraday_features import IntradayFeaturesArguments, intraday_features, wanted_days
 
 USE_CASE = "tests.use_cases.ice_cream"
 DAY = date(2026, 5, 20)
@@ -47,15 +47,15 @@ def context(tmp_path: Path, session: SparkSession, monkeypatch: pytest.MonkeyPat
     return Context(settings, use_case, Lake.open(settings, use_case.name))
 
 
-def asked(after: timedelta, *, day: date = DAY, force: bool = False) -> Arguments:
+def asked(after: timedelta, *, day: date = DAY, force: bool = False) -> IntradayFeaturesArguments:
     """The question: so long after midnight."""
     moment = MIDNIGHT + (day - DAY) + after
-    return Arguments(
+    return IntradayFeaturesArguments(
         use_case=USE_CASE, date=day, horizon="morning", moment=moment, ahead=timedelta(hours=2), force=force
     )
 
 
-def run(context: Context, arguments: Arguments) -> pa.Table:
+def run(context: Context, arguments: IntradayFeaturesArguments) -> pa.Table:
     """The rows that the job publishes."""
     result: Result = intraday_features(context, arguments)
     rows = context.lake.read(arguments.partition(Layer.FEATURES))

@@ -10,7 +10,7 @@ import pytest
 
 from include.settings import Settings
 from include.step import Context, open_context
-from include.steps.extract import Arguments, extract
+from include.steps.extract import ExtractArguments, extract
 from include.storage.lake import Dataset, Lake, Layer, Partition
 from spark_jobs.features import _work
 from tests.use_cases.ice_cream.spec import SPEC
@@ -23,7 +23,7 @@ CODE = "the code of today"
 def context(tmp_path: Path) -> Context:
     """Ice cream's raw partitions, and feature partitions that say they were made from them."""
     context = open_context(SPEC.package, Settings(lake=str(tmp_path)))
-    extract(context, Arguments(use_case=SPEC.package, date=DAY))
+    extract(context, ExtractArguments(use_case=SPEC.package, date=DAY))
     work = _work(SPEC, context.lake, DAY, CODE, set())
     for target in work.ingredients:
         context.lake.publish(target, {"features.parquet": pa.table({"n": [1]})}, inputs=work.inputs(target))

@@ -17,11 +17,10 @@ from pyspark.sql import SparkSession
 
 from include.settings import Settings
 from include.step import Context
-from include.steps.extract import Arguments as ExtractArguments
-from include.steps.extract import extract
+from include.steps.extract import ExtractArguments, extract
 from include.storage.lake import Dataset, Lake, Layer
 from include.use_case import UseCase
-from spark_jobs.features import Arguments, features
+from spark_jobs.features import FeaturesArguments, features
 from tests.use_cases.ice_cream.spec import SPEC
 
 pytestmark = pytest.mark.spark
@@ -69,7 +68,7 @@ def made(root: Path) -> bytes:
     """The manifest of a day's features, computed on a lake in the folder."""
     context = context_of(root)
     extract(context, ExtractArguments(use_case=SPEC.package, date=DAY))
-    features(context, Arguments(use_case=SPEC.package, date=DAY))
+    features(context, FeaturesArguments(use_case=SPEC.package, date=DAY))
     manifest = context.lake.require(Dataset(Layer.FEATURES, "morning").on(DAY + timedelta(days=1)))
     assert manifest.rows == context.lake.require(Dataset(Layer.RAW, "plans").on(DAY + timedelta(days=1))).rows > 0
     return manifest.to_json()

@@ -8,28 +8,28 @@ import pytest
 from pyspark.sql import SparkSession
 
 from include.check.command import main
-from include.check.finding import Finding
-from include.check.verdict import Verdict
+from include.check.finding import Mistake
+from include.check.verdict import CheckVerdict
 from include.errors import ExitCode
 from tests.use_case_copy import ICE_CREAM, copied
 
-FINDING = Finding("spec.py", "cron", "is none")
+FINDING = Mistake("spec.py", "cron", "is none")
 
 
 @pytest.mark.parametrize(
     ("verdict", "code", "last"),
     [
-        (Verdict("a.b", (), 0.5), ExitCode.DONE, "a.b: 0 findings (0.5 s)"),
-        (Verdict("a.b", (FINDING,), 0.5), ExitCode.BAD_SETTINGS, "a.b: 1 finding (0.5 s)"),
+        (CheckVerdict("a.b", (), 0.5), ExitCode.DONE, "a.b: 0 findings (0.5 s)"),
+        (CheckVerdict("a.b", (FINDING,), 0.5), ExitCode.BAD_SETTINGS, "a.b: 1 finding (0.5 s)"),
         (
-            Verdict("a.b", (), 9, (FINDING,) * 2, (), "the lake"),
+            CheckVerdict("a.b", (), 9, (FINDING,) * 2, (), "the lake"),
             ExitCode.BAD_DATA,
             "a.b: 2 findings on the lake (9.0 s)",
         ),
-        (Verdict("a.b", (), 9, (), ("x",)), ExitCode.BAD_DATA, "a.b: 0 findings, inconclusive (9.0 s)"),
+        (CheckVerdict("a.b", (), 9, (), ("x",)), ExitCode.BAD_DATA, "a.b: 0 findings, inconclusive (9.0 s)"),
     ],
 )
-def test_a_verdict_ends_with_its_line_and_code(verdict: Verdict, code: ExitCode, last: str) -> None:
+def test_a_verdict_ends_with_its_line_and_code(verdict: CheckVerdict, code: ExitCode, last: str) -> None:
     assert verdict.exit_code is code
     assert verdict.lines()[-1] == last
 

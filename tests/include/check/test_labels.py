@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from include.check.finding import Finding
+from include.check.finding import Mistake
 from include.check.labels import check_labels
 from include.check.sample import read_sample
 from include.settings import Settings
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 KNOWN = 'pc.less_equal(outcomes["arrived_at"], pa.scalar(known_by, pa.timestamp("us", tz="UTC")))'
 
 
-def checked(package: str, lake: Path) -> list[Finding]:
+def checked(package: str, lake: Path) -> list[Mistake]:
     """What is found of a package's labels."""
     context = open_context(package, Settings(lake=str(lake)))
     return check_labels(context, read_sample(context))

@@ -13,7 +13,7 @@ from include.check.made_up import MadeUp
 from include.check.sample import read_sample
 from include.settings import Settings
 from include.step import open_context
-from include.steps.extract import Arguments, extract
+from include.steps.extract import ExtractArguments, extract
 from include.use_case import load_use_case
 from tests.use_case_copy import FLIGHT_DELAY, ICE_CREAM, Edits, copied
 
@@ -167,7 +167,7 @@ def test_a_leak_is_found_on_made_up_records_where_the_source_is_away(spark: Spar
 
 def test_the_lake_is_looked_at_where_it_has_days(spark: SparkSession, tmp_path: Path) -> None:
     context = open_context(ICE_CREAM, Settings(lake=str(tmp_path)))
-    extract(context, Arguments(use_case=ICE_CREAM, date=date(2026, 6, 15)))
+    extract(context, ExtractArguments(use_case=ICE_CREAM, date=date(2026, 6, 15)))
     sample = read_sample(context)
     assert sample.origin == "the lake, 2026-06-14"
     assert check_features(context, sample, spark) == Proof()

@@ -15,8 +15,8 @@ from sqlalchemy import text
 
 from include.database import migrate
 from include.database.address import libpq_url, sqlalchemy_url
-from include.database.tables import Base, Deployment, Reason, State, Tables
-from include.deployment.deployments import Deployments, Target
+from include.database.tables import Base, Deployment, DeploymentReason, DeploymentState, Tables
+from include.deployment.deployments import DeploymentHistory, Target
 from include.errors import CodeError, FaultError
 from include.ingestion import records
 from include.settings import Settings
@@ -26,22 +26,22 @@ pytestmark = pytest.mark.stack
 
 
 @pytest.fixture
-def history(database_url: str) -> Deployments:
+def history(database_url: str) -> DeploymentHistory:
     migrate.upgrade(database_url)
-    return Deployments(Tables.open(Settings(database_url=database_url)), "flight_delay", "dag/run/deploy")
+    return DeploymentHistory(Tables.open(Settings(database_url=database_url)), "flight_delay", "dag/run/deploy")
 
 
 def target(version: str, day: int = 1) -> Target:
     return Target(version, f"file:///models/{version}.onnx", version * 64, date(2013, 10, day))
 
 
-def serve(history: Deployments, version: str, *, ended: State = State.REPLACED) -> Deployment:
-    deployment = history.begin(target(version), Reason.NIGHTLY)
+def serve(history: DeploymentHistory, version: str, *, ended: DeploymentState = DeploymentState.REPLACED) -> Deployment:
+    deployment = history.begin(target(version), DeploymentReason.NIGHTLY)
     history.confirm(deployment, ended=ended)
     return deployment
 
 
-def states(history: Deployments) -> list[tuple[str, str]]:
+def states(history: DeploymentHistory) -> list[tuple[str, str]]:
     return [(one.version, str(one.state)) for one in reversed(history.all())]
 
 
@@ -60,11 +60,11 @@ def test_migrations_go_forwards_backwards_and_forwards_again(database_url: str) 
 
 
 def test_going_back_a_revision_keeps_what_was_noted_of_a_rejected_version(
-    history: Deployments, database_url: str
+    history: DeploymentHistory, database_url: str
 ) -> None:
-    rejected = history.begin(target("1"), Reason.NIGHTLY)
+    rejected = history.begin(target("1"), DeploymentReason.NIGHTLY)
     history.rolled_out(rejected, {"phase": "rolled_back"})
-    history.end(rejected, State.REJECTED, "shadow: its answers lie otherwise")
+    history.end(rejected, DeploymentState.REJECTED, "shadow: its answers lie otherwise")
 
     migrate.downgrade(database_url, "0002")
     with psycopg.connect(database_url) as session:
@@ -220,7 +220,7 @@ def test_a_database_that_is_down_is_one_line_after_bounded_retries(monkeypatch: 
 
 
 def test_a_database_without_tables_says_how_to_make_them(database_url: str) -> None:
-    history = Deployments(Tables.open(Settings(database_url=database_url)), "flight_delay")
+    history = DeploymentHistory(Tables.open(Settings(database_url=database_url)), "flight_delay")
 
     missing = r'relation "deployments" does not exist; .*include\.database\.migrate upgrade'
     with pytest.raises(FaultError, match=missing):
@@ -239,13 +239,13 @@ def test_only_what_a_migration_mends_is_told_to_be_migrated(database_url: str) -
 # The history of deployments
 
 
-def test_nothing_was_served_at_first(history: Deployments) -> None:
+def test_nothing_was_served_at_first(history: DeploymentHistory) -> None:
     assert history.current() is None
     assert history.previous() is None
     assert history.all() == []
 
 
-def test_a_new_deployment_ends_the_one_before(history: Deployments) -> None:
+def test_a_new_deployment_ends_the_one_before(history: DeploymentHistory) -> None:
     first = serve(history, "1")
     second = serve(history, "2")
 
@@ -254,7 +254,7 @@ def test_a_new_deployment_ends_the_one_before(history: Deployments) -> None:
     assert (current.version, current.replaces, current.reason, current.ended_at) == (
         "2",
         first.id,
-        Reason.NIGHTLY,
+        DeploymentReason.NIGHTLY,
         None,
     )
     assert (current.actor, current.trained_through) == ("dag/run/deploy", date(2013, 10, 1))
@@ -265,8 +265,8 @@ def test_a_new_deployment_ends_the_one_before(history: Deployments) -> None:
     assert states(history) == [("1", "replaced"), ("2", "serving")]
 
 
-def test_use_cases_do_not_see_each_other(history: Deployments) -> None:
-    other = Deployments(history.tables, "other")
+def test_use_cases_do_not_see_each_other(history: DeploymentHistory) -> None:
+    other = DeploymentHistory(history.tables, "other")
     serve(history, "1")
     serve(other, "9")
 
@@ -274,19 +274,19 @@ def test_use_cases_do_not_see_each_other(history: Deployments) -> None:
     assert [one.version for one in other.all()] == ["9"]
 
 
-def test_a_step_that_was_killed_halfway_is_seen_by_the_next(history: Deployments) -> None:
-    history.begin(target("1"), Reason.NIGHTLY)
+def test_a_step_that_was_killed_halfway_is_seen_by_the_next(history: DeploymentHistory) -> None:
+    history.begin(target("1"), DeploymentReason.NIGHTLY)
 
     serve(history, "1")
 
     assert states(history) == [("1", "interrupted"), ("1", "serving")]
 
 
-def test_a_refusal_leaves_what_served(history: Deployments) -> None:
+def test_a_refusal_leaves_what_served(history: DeploymentHistory) -> None:
     serve(history, "1")
-    refused = history.begin(target("2"), Reason.NIGHTLY)
+    refused = history.begin(target("2"), DeploymentReason.NIGHTLY)
 
-    history.end(refused, State.REFUSED, "not a whole ONNX file")
+    history.end(refused, DeploymentState.REFUSED, "not a whole ONNX file")
 
     assert states(history) == [("1", "serving"), ("2", "refused")]
     found = history.find(refused.id)
@@ -294,13 +294,13 @@ def test_a_refusal_leaves_what_served(history: Deployments) -> None:
     assert found.detail == "not a whole ONNX file"
 
 
-def test_the_previous_is_the_last_other_version_that_served_well(history: Deployments) -> None:
+def test_the_previous_is_the_last_other_version_that_served_well(history: DeploymentHistory) -> None:
     # Given versions that served well, failed, were refused, and one that served twice in a row
     serve(history, "1")
     serve(history, "2")
     serve(history, "3")
-    serve(history, "4", ended=State.ROLLED_BACK)
-    history.end(history.begin(target("5"), Reason.NIGHTLY), State.REFUSED, "truncated")
+    serve(history, "4", ended=DeploymentState.ROLLED_BACK)
+    history.end(history.begin(target("5"), DeploymentReason.NIGHTLY), DeploymentState.REFUSED, "truncated")
     serve(history, "4")
 
     # Then it is neither the one in service, nor the refused, nor the one that was rolled back
@@ -310,7 +310,7 @@ def test_the_previous_is_the_last_other_version_that_served_well(history: Deploy
     assert previous.version == "2"
 
 
-def test_a_smoke_tests_figures_are_kept(history: Deployments) -> None:
+def test_a_smoke_tests_figures_are_kept(history: DeploymentHistory) -> None:
     deployment = serve(history, "1")
 
     history.passed(deployment, {"rows": 50, "worst": 0.0})
@@ -320,8 +320,8 @@ def test_a_smoke_tests_figures_are_kept(history: Deployments) -> None:
     assert current.smoke == {"rows": 50, "worst": 0.0}
 
 
-def test_what_was_seen_in_a_rollout_is_kept(history: Deployments) -> None:
-    deployment = history.begin(target("1"), Reason.NIGHTLY)
+def test_what_was_seen_in_a_rollout_is_kept(history: DeploymentHistory) -> None:
+    deployment = history.begin(target("1"), DeploymentReason.NIGHTLY)
 
     history.rolled_out(deployment, {"phase": "promoted", "metrics": {"shadow": {"psi": 0.01}}})
     history.confirm(deployment)
@@ -331,7 +331,7 @@ def test_what_was_seen_in_a_rollout_is_kept(history: Deployments) -> None:
     assert current.rollout == {"phase": "promoted", "metrics": {"shadow": {"psi": 0.01}}}
 
 
-def test_the_database_itself_allows_one_in_service(history: Deployments, database_url: str) -> None:
+def test_the_database_itself_allows_one_in_service(history: DeploymentHistory, database_url: str) -> None:
     serve(history, "1")
     serve(history, "2")
 
@@ -339,7 +339,7 @@ def test_the_database_itself_allows_one_in_service(history: Deployments, databas
         session.execute("UPDATE deployments SET state = 'serving'")
 
 
-def test_one_at_a_time_changes_what_is_served(history: Deployments) -> None:
+def test_one_at_a_time_changes_what_is_served(history: DeploymentHistory) -> None:
     order: list[str] = []
 
     def second() -> None:

@@ -11,12 +11,12 @@ import pytest
 from include.ingestion.brokers.broker import Message
 from include.ingestion.brokers.landing import LandingBroker
 from include.ingestion.collector import Lateness, message, releases
-from include.ingestion.topics import EVENT_TIME
+from include.ingestion.streams import EVENT_TIME
 from include.settings import Settings
 from include.storage.lake import days_between
 from include.storage.store import FileStore
 from include.use_cases.flight_delay.sources import sample
-from include.use_cases.flight_delay.topics import TOPICS, events
+from include.use_cases.flight_delay.streams import STREAMS, events
 from tests.include.ingestion.site import Site
 from tests.postgres_server import PostgresServer
 
@@ -55,8 +55,8 @@ def messages() -> dict[str, list[Message]]:
     found = {}
     for name, days in DAYS.items():
         lateness = Lateness(rate=0.2)
-        due = sorted(each for day in days for each in releases(TOPICS[name], events(source, name, day), lateness))
-        found[name] = [message(TOPICS[name], {**each.event.record, EVENT_TIME: each.event.at}) for each in due]
+        due = sorted(each for day in days for each in releases(STREAMS[name], events(source, name, day), lateness))
+        found[name] = [message(STREAMS[name], {**each.event.record, EVENT_TIME: each.event.at}) for each in due]
     return found
 
 

@@ -20,9 +20,9 @@ from psycopg import sql
 from include.ingestion.brokers.broker import Broker, BrokerError, Consumer, Message, Producer, Received
 from include.ingestion.ledger import Ledger
 from include.ingestion.shift import Shift
-from include.ingestion.topics import EVENT_TIME, SCHEMA, PoisonError, Record, Topic, instant
-from include.ingestion.workers import Tally, Worker, WorkerSpec
-from include.use_cases.flight_delay.topics import TOPICS
+from include.ingestion.streams import EVENT_TIME, SCHEMA, PoisonError, Record, Stream, instant
+from include.ingestion.workers import ShiftTally, Worker, WorkerSpec
+from include.use_cases.flight_delay.streams import STREAMS
 
 FORK = multiprocessing.get_context("fork")
 GATE = 6447
@@ -67,7 +67,7 @@ class Site:
         self.running.append(at_work)
         return at_work
 
-    def run(self, worker: str, **options: Any) -> Tally:
+    def run(self, worker: str, **options: Any) -> ShiftTally:
         """A whole shift."""
         return self.start(worker, **options).ends()
 
@@ -117,9 +117,9 @@ class Site:
 
     def rows(self, topic: str, session: psycopg.Connection[Any] | None = None) -> Rows:
         """A topic's table, by natural key, in the words of its messages."""
-        names = [*(column.name for column in TOPICS[topic].columns), EVENT_TIME]
+        names = [*(column.name for column in STREAMS[topic].columns), EVENT_TIME]
         query = sql.SQL("SELECT {} FROM {}").format(
-            sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(TOPICS[topic].table)
+            sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(STREAMS[topic].table)
         )
         if session is None:
             with psycopg.connect(self.url) as session:
@@ -127,7 +127,7 @@ class Site:
         else:
             found = session.execute(query).fetchall()
         rows = [{name: _said(value) for name, value in zip(names, row, strict=True)} for row in found]
-        by_key = {_key(TOPICS[topic], row): row for row in rows}
+        by_key = {_key(STREAMS[topic], row): row for row in rows}
         assert len(by_key) == len(rows), f"{topic}: a record is in its table twice"
         return by_key
 
@@ -165,7 +165,7 @@ class Site:
         """Every acknowledged record is in its table exactly once with its newest content; poison is set apart."""
         for topic in topics or self.published:
             messages = self.published[topic]
-            expected, poison = fold(TOPICS[topic], [message.value for message in messages])
+            expected, poison = fold(STREAMS[topic], [message.value for message in messages])
             stored = self.rows(topic)
             lost, strange = expected.keys() - stored.keys(), stored.keys() - expected.keys()
             assert not lost, f"{topic}: {len(lost)} of {len(expected)} records are lost, such as {min(lost)}"
@@ -183,7 +183,7 @@ class Site:
                 offsets = self.offsets(topic, session)
                 stored, dead = self.rows(topic, session), self.dead(topic, session)
             done = [message.value for message in log if message.offset < offsets.get(message.partition, 0)]
-            expected, poison = fold(TOPICS[topic], done)
+            expected, poison = fold(STREAMS[topic], done)
             assert stored == expected, f"{topic}: the table is not what lies before its offsets {offsets}"
             assert dead == poison
 
@@ -195,7 +195,7 @@ class AtWork:
     process: ForkProcess
     answer: Connection
 
-    def ends(self, seconds: float = 60) -> Tally:
+    def ends(self, seconds: float = 60) -> ShiftTally:
         """Wait for the end of its shift."""
         assert self.answer.poll(seconds), "the worker did not end its shift in time"
         try:
@@ -203,7 +203,7 @@ class AtWork:
         except EOFError:
             raise AssertionError("the worker died") from None
         self.process.join()
-        assert isinstance(tally, Tally), tally
+        assert isinstance(tally, ShiftTally), tally
         return tally
 
     def kill(self) -> None:
@@ -219,14 +219,14 @@ def consumer(worker: str) -> str:
 
 def _shift(spec: WorkerSpec, url: str, broker: Broker, seconds: float, drain: bool, answer: Connection) -> None:
     gc.freeze()  # Kafka's clients do not outlive a fork: the parent's must not be taken apart here
-    worker = Worker(spec, Ledger(url, consumer(spec.name), TOPICS[spec.topic]), broker)
+    worker = Worker(spec, Ledger(url, consumer(spec.name), STREAMS[spec.topic]), broker)
     try:
         answer.send(worker.work(Shift.until(datetime.now(UTC) + timedelta(seconds=seconds)), drain=drain))
     except Exception as error:  # the test is told, whatever it is
         answer.send(repr(error))
 
 
-def fold(topic: Topic, values: Sequence[bytes]) -> tuple[Rows, Counter[bytes]]:
+def fold(topic: Stream, values: Sequence[bytes]) -> tuple[Rows, Counter[bytes]]:
     """What messages amount to, by a plain reading of the rules: the newest event of a key, the later of equal ones."""
     rows: dict[tuple[Any, ...], Record] = {}
     poison: Counter[bytes] = Counter()
@@ -248,7 +248,7 @@ def _moment(record: Record) -> datetime:
     return datetime.fromisoformat(record[EVENT_TIME])
 
 
-def _key(topic: Topic, record: Record) -> tuple[Any, ...]:
+def _key(topic: Stream, record: Record) -> tuple[Any, ...]:
     return tuple(record[name] for name in topic.natural_key)
 
 

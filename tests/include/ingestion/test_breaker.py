@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.ingestion.breaker import Breaker, Circuit
+from include.ingestion.breaker import Breaker, BreakerState
 
 
 @given(st.integers(0, 1000), st.integers(1, 60))
@@ -22,9 +22,9 @@ def test_the_circuit_opens_after_failures_in_a_row_and_closes_at_the_first_succe
     for _ in range(4):
         breaker.failed()
         seen.append(breaker.circuit)
-    assert seen == [Circuit.CLOSED, Circuit.CLOSED, Circuit.OPEN, Circuit.OPEN]
+    assert seen == [BreakerState.CLOSED, BreakerState.CLOSED, BreakerState.OPEN, BreakerState.OPEN]
     breaker.succeeded()
-    assert breaker.circuit is Circuit.CLOSED
+    assert breaker.circuit is BreakerState.CLOSED
     assert breaker.opened == 1
     assert breaker.failed() <= breaker.shortest
 

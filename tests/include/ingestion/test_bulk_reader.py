@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.include.ingestion.test_topics import FLIGHT, OBSERVATION
 
 from include.ingestion.brokers.broker import Received
 from include.ingestion.ledger import Batch
-from include.ingestion.topics import EVENT_TIME, PoisonError, Topic
+from include.ingestion.streams import EVENT_TIME, PoisonError, Stream
 from include.quality.contract import Column, Kind
-from include.use_cases.flight_delay.topics import A1, A2
-from tests.include.ingestion.test_topics import FLIGHT, OBSERVATION
+from include.use_cases.flight_delay.streams import FLIGHT_STREAM, WEATHER_STREAM
 
-FIELDS = [column.name for column in A2.columns] + [EVENT_TIME, "schema", "colour"]
+FIELDS = [column.name for column in FLIGHT_STREAM.columns] + [EVENT_TIME, "schema", "colour"]
 CONTENTS: list[Any] = [
     *(
         None,
@@ -79,7 +79,7 @@ Values = Sequence[bytes]
 
 def flight(number: int = 1545, event_time: str = "2013-02-28T12:00:00Z", **fields: Any) -> dict[str, Any]:
     """A record as its message has it."""
-    record: dict[str, Any] = json.loads(A2.encode(FLIGHT))
+    record: dict[str, Any] = json.loads(FLIGHT_STREAM.encode(FLIGHT))
     return record | {"flight": number, "flight_id": f"2013-03-01-UA-{number}-EWR", EVENT_TIME: event_time} | fields
 
 
@@ -125,7 +125,7 @@ def strange(draw: st.DrawFn) -> bytes:
     return draw(st.sampled_from([twice, whole + whole, whole + b"\n" + whole, whole[:place], b"", whole[place:]]))
 
 
-def one_by_one(topic: Topic, values: Values) -> list[dict[str, Any]]:
+def one_by_one(topic: Stream, values: Values) -> list[dict[str, Any]]:
     return [topic.decode(value) for value in values]
 
 
@@ -133,9 +133,9 @@ def one_by_one(topic: Topic, values: Values) -> list[dict[str, Any]]:
 @given(st.lists(good | strange(), min_size=1, max_size=6))
 @settings(max_examples=1500, deadline=None)
 def test_what_is_read_at_once_is_sound_and_the_same_one_by_one(values: list[bytes]) -> None:
-    records = A2.decode_all(values)
+    records = FLIGHT_STREAM.decode_all(values)
     if records is not None:
-        wanted = one_by_one(A2, values)
+        wanted = one_by_one(FLIGHT_STREAM, values)
         assert records.to_pylist() == [{name: record[name] for name in records.column_names} for record in wanted]
 
 
@@ -143,14 +143,14 @@ def test_what_is_read_at_once_is_sound_and_the_same_one_by_one(values: list[byte
 @pytest.mark.parametrize("content", CONTENTS, ids=repr)
 def test_no_content_of_any_column_is_more_than_a_doubt(name: str, content: Any) -> None:
     value = written(flight() | {name: content})
-    if A2.decode_all([value]) is not None:
-        assert A2.decode(value)
+    if FLIGHT_STREAM.decode_all([value]) is not None:
+        assert FLIGHT_STREAM.decode(value)
 
 
 @given(st.lists(good, min_size=1, max_size=50))
 @settings(deadline=None)
 def test_our_own_messages_are_read_at_once(values: list[bytes]) -> None:
-    assert A2.decode_all(values) is not None
+    assert FLIGHT_STREAM.decode_all(values) is not None
 
 
 @pytest.mark.slow
@@ -162,9 +162,9 @@ def test_a_batch_is_the_same_whichever_way_it_is_read(values: list[bytes], part:
     # When it is read in whole and in parts, and when it is read one by one
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("include.ingestion.ledger.PART", part)
-        quick = Batch.of(A2, messages, {})
-        patch.setattr(Topic, "decode_all", lambda *_: None)
-        slow = Batch.of(A2, messages, {})
+        quick = Batch.of(FLIGHT_STREAM, messages, {})
+        patch.setattr(Stream, "decode_all", lambda *_: None)
+        slow = Batch.of(FLIGHT_STREAM, messages, {})
     # Then the same messages are dead letters for the same reasons, and what the upsert keeps is the same
     assert quick.dead == slow.dead
     assert (quick.records, quick.end, quick.rows.days) == (slow.records, slow.end, slow.rows.days)
@@ -200,20 +200,26 @@ def _number(text: str) -> Any:
     ],
 )
 def test_one_odd_message_keeps_all_from_being_read_at_once(second: Callable[[bytes], bytes]) -> None:
-    value = A2.encode(FLIGHT)
-    assert A2.decode_all([value, value]) is not None
-    assert A2.decode_all([value, second(value), value]) is None
+    value = FLIGHT_STREAM.encode(FLIGHT)
+    assert FLIGHT_STREAM.decode_all([value, value]) is not None
+    assert FLIGHT_STREAM.decode_all([value, second(value), value]) is None
 
 
 def test_a_header_of_another_schema_keeps_all_from_being_read_at_once() -> None:
-    value = A1.encode(OBSERVATION)
-    assert A1.decode_all([value], {"a1/1", None}) is not None
-    assert A1.decode_all([value], {"a1/1", ""}) is None
+    value = WEATHER_STREAM.encode(OBSERVATION)
+    assert WEATHER_STREAM.decode_all([value], {"a1/1", None}) is not None
+    assert WEATHER_STREAM.decode_all([value], {"a1/1", ""}) is None
 
 
 def test_records_of_an_older_version_are_read_at_once_too_and_versions_apart() -> None:
-    newer = replace(A1, versions={1: A1.columns, 2: (*A1.columns, Column("cloud_cover", Kind.NUMBER, required=False))})
-    old, new = A1.encode(OBSERVATION), newer.encode({**OBSERVATION, "cloud_cover": 0.5})
+    newer = replace(
+        WEATHER_STREAM,
+        versions={
+            1: WEATHER_STREAM.columns,
+            2: (*WEATHER_STREAM.columns, Column("cloud_cover", Kind.NUMBER, required=False)),
+        },
+    )
+    old, new = WEATHER_STREAM.encode(OBSERVATION), newer.encode({**OBSERVATION, "cloud_cover": 0.5})
     assert newer.decode_all([old, old]) is not None
     assert newer.decode_all([old, new]) is None
     mixed = Batch.of(newer, [Received(0, n, value) for n, value in enumerate([old, new])], {})
@@ -223,5 +229,5 @@ def test_records_of_an_older_version_are_read_at_once_too_and_versions_apart() -
 @given(st.binary(max_size=50))
 def test_no_bytes_whatever_are_read_at_once_unless_they_are_a_record(value: bytes) -> None:
     with pytest.raises(PoisonError):
-        A2.decode(value)
-    assert A2.decode_all([value]) is None
+        FLIGHT_STREAM.decode(value)
+    assert FLIGHT_STREAM.decode_all([value]) is None

@@ -15,7 +15,7 @@ from include.step import Context, open_context
 from include.steps import collect, extract, work
 from include.storage.lake import Dataset, Layer
 from include.use_cases.flight_delay.spec import SPEC
-from include.use_cases.flight_delay.topics import TOPICS
+from include.use_cases.flight_delay.streams import STREAMS
 from spark_jobs import features
 from tests import flight_data
 from tests.include.ingestion.site import WORKERS
@@ -48,8 +48,8 @@ def from_files(tmp_path: Path) -> Context:
 def collected(context: Context) -> None:
     """Publish what became known of the days, a third of it late: planned the day before, landed the day after."""
     since, until = SPEC.day_start(FIRST - timedelta(days=1)), SPEC.day_end(DAY + timedelta(days=1))
-    for topic in TOPICS:
-        span = collect.Arguments(
+    for topic in STREAMS:
+        span = collect.CollectArguments(
             use_case=SPEC.package, date=DAY, topic=topic, since=since, until=until, late=0.3, seed=11
         )
         assert collect.collect(context, span).rows[topic] > 100
@@ -59,7 +59,7 @@ def worked(context: Context) -> None:
     """A shift of each worker."""
     for worker in WORKERS:
         deadline = datetime.now(UTC) + timedelta(minutes=2)
-        shift = work.Arguments(use_case=SPEC.package, date=DAY, worker=worker, deadline=deadline, drain=True)
+        shift = work.WorkArguments(use_case=SPEC.package, date=DAY, worker=worker, deadline=deadline, drain=True)
         facts = work.work(context, shift).facts
         assert facts["drained"]
         assert "dead_letters" not in facts
@@ -71,10 +71,10 @@ def test_features_of_collected_records_are_those_of_the_files(
     # Given three days that went by topics, workers and tables, and the nightly extract of the last
     collected(from_tables)
     worked(from_tables)
-    extract.extract(from_tables, extract.Arguments(use_case=SPEC.package, date=DAY))
+    extract.extract(from_tables, extract.ExtractArguments(use_case=SPEC.package, date=DAY))
     # When features are made of it, and of the very files
     for context in (from_tables, from_files):
-        features.features(context, features.Arguments(use_case=SPEC.package, date=DAY))
+        features.features(context, features.FeaturesArguments(use_case=SPEC.package, date=DAY))
     # Then they are the same rows in the same order
     contract: Contract = from_files.use_case.part("feature_contract").FEATURES
     for horizon in SPEC.horizons:

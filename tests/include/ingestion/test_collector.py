@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.ingestion.collector import Event, Lateness, Release, message, releases, within
-from include.ingestion.topics import EVENT_TIME
+from include.ingestion.collector import Lateness, Release, TimedRecord, message, releases, within
+from include.ingestion.streams import EVENT_TIME
 from include.settings import Settings
 from include.use_cases.flight_delay.sources import sample
-from include.use_cases.flight_delay.topics import A1, A2, TOPICS, events
+from include.use_cases.flight_delay.streams import FLIGHT_STREAM, STREAMS, WEATHER_STREAM, events
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def source(weeks: int | None = None) -> object:
 
 @cache
 def day_of(topic: str, day: date, lateness: Lateness, weeks: int | None = None) -> list[Release]:
-    return releases(TOPICS[topic], events(source(weeks), topic, day), lateness)  # type: ignore[arg-type]
+    return releases(STREAMS[topic], events(source(weeks), topic, day), lateness)  # type: ignore[arg-type]
 
 
 def published(topic: str, lateness: Lateness, *cuts: timedelta, weeks: int | None = None) -> list[bytes]:
@@ -37,7 +37,7 @@ def published(topic: str, lateness: Lateness, *cuts: timedelta, weeks: int | Non
     found: list[bytes] = []
     for since, until in pairwise(bounds):
         due = within(lambda day: day_of(topic, day, lateness, weeks), since + moved, until + moved)
-        found += [message(TOPICS[topic], {**event.record, EVENT_TIME: event.at}).value for event in due]
+        found += [message(STREAMS[topic], {**event.record, EVENT_TIME: event.at}).value for event in due]
     return found
 
 
@@ -63,12 +63,12 @@ def test_the_set_share_of_records_is_late_and_so_out_of_order(rate: float) -> No
     late = [release for release in day if release.moment > release.at]
     assert len(late) / len(day) == pytest.approx(rate, abs=0.03)
     assert all(release.moment - release.at < timedelta(hours=3) for release in late)
-    times = [A2.decode(value)[EVENT_TIME] for value in published("a2", lateness)]
+    times = [FLIGHT_STREAM.decode(value)[EVENT_TIME] for value in published("a2", lateness)]
     assert (times == sorted(times)) == (rate == 0)
 
 
 def test_a_flight_is_known_ahead_then_departed_then_landed() -> None:
-    of_flight: dict[str, list[Event]] = {}
+    of_flight: dict[str, list[TimedRecord]] = {}
     for event in events(source(), "a2", date(2013, 3, 9)):  # type: ignore[arg-type]
         of_flight.setdefault(event.record["flight_id"], []).append(event)
     for known in of_flight.values():
@@ -86,7 +86,7 @@ def test_whole_weeks_later_the_same_records_come_on_the_same_weekdays() -> None:
     lateness = Lateness(rate=0.0)
     then, now = published("a1", lateness), published("a1", lateness, weeks=52)
     assert len(then) == len(now)
-    pairs = [(A1.decode(old), A1.decode(new)) for old, new in zip(then, now, strict=True)]
+    pairs = [(WEATHER_STREAM.decode(old), WEATHER_STREAM.decode(new)) for old, new in zip(then, now, strict=True)]
     for old, new in pairs:
         assert _moment(new) - _moment(old) == timedelta(weeks=52)
         assert (old["origin"], old["temperature"]) == (new["origin"], new["temperature"])

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from include.ingestion.day_plan import Overlap, Window, Work, day_plan, overlaps
+from include.ingestion.day_plan import Activity, Overlap, Window, day_plan, overlaps
 from include.ingestion.timetable import Timetable, load_timetable
 from include.storage.lake import days_between
 from include.use_case import load_use_case
@@ -39,7 +39,7 @@ def told(pair: Overlap) -> tuple[str, str, str, str]:
 
 
 def shifts(windows: list[Window]) -> list[Window]:
-    return [window for window in windows if window.work is Work.SHIFT]
+    return [window for window in windows if window.work is Activity.SHIFT]
 
 
 def test_the_workers_shifts_overlap_three_times_a_day_and_at_no_other_time(timetable: Timetable) -> None:
@@ -53,7 +53,7 @@ def test_the_workers_shifts_overlap_three_times_a_day_and_at_no_other_time(timet
 
 def test_nightly_training_overlaps_nothing_even_if_it_takes_all_its_time(plans: dict[date, list[Window]]) -> None:
     for day, windows in plans.items():
-        met = [pair for pair in overlaps(windows) if Work.TRAINING in (pair.first.work, pair.second.work)]
+        met = [pair for pair in overlaps(windows) if Activity.TRAINING in (pair.first.work, pair.second.work)]
         assert not met, (day, [told(pair) for pair in met])
 
 
@@ -62,14 +62,14 @@ def test_five_more_minutes_of_training_than_planned_are_the_most_there_is_room_f
     gaps = set()
     for day in DAYS:
         windows = day_plan(SPEC, timetable, day)
-        training = next(window for window in windows if window.work is Work.TRAINING)
+        training = next(window for window in windows if window.work is Activity.TRAINING)
         gaps.add(min(window.start for window in windows if window.start >= training.end) - training.end)
     assert min(gaps) == timedelta(minutes=5)
 
 
 def test_training_starts_when_no_shift_is_on(plans: dict[date, list[Window]]) -> None:
     for day, windows in plans.items():
-        for training in (window for window in windows if window.work is Work.TRAINING):
+        for training in (window for window in windows if window.work is Activity.TRAINING):
             assert not [w.name for w in shifts(windows) if w.start <= training.start < w.end], day
 
 
@@ -85,7 +85,7 @@ def test_scoring_begins_as_each_weather_shift_ends(timetable: Timetable) -> None
     for day in DAYS:
         windows = day_plan(SPEC, timetable, day)
         ends = [window.end for window in windows if window.name == "worker_1"]
-        assert [window.start for window in windows if window.work is Work.SCORING] == ends
+        assert [window.start for window in windows if window.work is Activity.SCORING] == ends
 
 
 def test_every_day_has_the_same_number_of_windows(timetable: Timetable) -> None:
@@ -94,8 +94,8 @@ def test_every_day_has_the_same_number_of_windows(timetable: Timetable) -> None:
 
 def test_windows_that_touch_do_not_overlap(timetable: Timetable) -> None:
     one, *_ = day_plan(SPEC, timetable, DAYS[0])
-    after = Window(one.end, one.end + timedelta(minutes=1), "after", Work.SHIFT)
-    within = Window(one.end - timedelta(seconds=1), one.end + timedelta(minutes=1), "within", Work.SHIFT)
+    after = Window(one.end, one.end + timedelta(minutes=1), "after", Activity.SHIFT)
+    within = Window(one.end - timedelta(seconds=1), one.end + timedelta(minutes=1), "within", Activity.SHIFT)
     assert not overlaps([after, one])
     assert [pair.second.name for pair in overlaps([within, one])] == ["within"]
 

@@ -19,7 +19,7 @@ from include.ingestion.ledger import Ledger
 from include.ingestion.shift import Shift
 from include.ingestion.workers import Worker, WorkerSpec
 from include.storage.store import FileStore
-from include.use_cases.flight_delay.topics import A2
+from include.use_cases.flight_delay.streams import FLIGHT_STREAM
 from tests.include.ingestion.site import Site, consumer
 
 pytestmark = pytest.mark.stack
@@ -33,7 +33,9 @@ def work(site: Site, monkeypatch: pytest.MonkeyPatch) -> Work:
     monkeypatch.setattr("include.ingestion.workers.SECOND_LOOK_SECONDS", 0.05)
 
     def shift(seconds: float = 30, *, drain: bool = True) -> Worker:
-        worker = Worker(WorkerSpec("worker_2", "a2", 100), Ledger(site.url, consumer("worker_2"), A2), site.broker)
+        worker = Worker(
+            WorkerSpec("worker_2", "a2", 100), Ledger(site.url, consumer("worker_2"), FLIGHT_STREAM), site.broker
+        )
         worker.work(Shift.until(datetime.now(UTC) + timedelta(seconds=seconds)), drain=drain)
         return worker
 

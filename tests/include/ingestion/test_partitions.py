@@ -10,7 +10,7 @@ from include.ingestion.brokers.broker import Message
 from include.ingestion.ledger import Ledger
 from include.ingestion.partitions import DailyPartitions
 from include.ingestion.workers import Worker, WorkerSpec
-from include.use_cases.flight_delay.topics import A1
+from include.use_cases.flight_delay.streams import WEATHER_STREAM
 from tests.include.ingestion.site import Site
 
 pytestmark = pytest.mark.stack
@@ -48,7 +48,7 @@ def test_days_before_the_retentions_end_are_dropped_and_a_later_record_brings_it
     site.publish("a1", messages["a1"])
     site.run("worker_1")
     # When those older than seven days are dropped on the 15th
-    ledger = Ledger(site.url, "retention", A1)
+    ledger = Ledger(site.url, "retention", WEATHER_STREAM)
     worker = Worker(WorkerSpec("worker_1", "a1"), ledger, site.broker)
     worker.expire(7, datetime(2013, 3, 15, 12, tzinfo=UTC))
     # Then the days from the 8th on are left

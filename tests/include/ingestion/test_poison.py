@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.include.ingestion.test_topics import FLIGHT, OBSERVATION
 
 from include.excerpt import printable
 from include.ingestion.brokers.broker import Bounds, Message, Received
@@ -19,14 +20,13 @@ from include.ingestion.brokers.landing import LandingBroker
 from include.ingestion.brokers.segments import TopicFolder
 from include.ingestion.ledger import Batch, Ledger
 from include.ingestion.shift import Shift
-from include.ingestion.topics import PoisonError, Topic
+from include.ingestion.streams import PoisonError, Stream
 from include.ingestion.workers import Worker, WorkerSpec
 from include.storage.store import FileStore
-from include.use_cases.flight_delay.topics import A1, A2
+from include.use_cases.flight_delay.streams import FLIGHT_STREAM, WEATHER_STREAM
 from tests.include.ingestion.site import Site, consumer
-from tests.include.ingestion.test_topics import FLIGHT, OBSERVATION
 
-SOUND = {"a1": A1.encode(OBSERVATION), "a2": A2.encode(FLIGHT)}
+SOUND = {"a1": WEATHER_STREAM.encode(OBSERVATION), "a2": FLIGHT_STREAM.encode(FLIGHT)}
 LONGEST_REASON = 3000
 # fmt: off
 TEXTS: list[Any] = [
@@ -64,7 +64,7 @@ HEADERS = [
 ]
 
 
-def poison(chance: random.Random, topic: Topic) -> bytes:
+def poison(chance: random.Random, topic: Stream) -> bytes:
     """A record of which something was changed, or bytes that were never one."""
     value = SOUND[topic.name]
     match chance.randrange(14):
@@ -97,7 +97,7 @@ def header(chance: random.Random) -> str | None:
     return None if chance.random() < 0.2 else chance.choice(HEADERS).decode("utf-8", "surrogateescape")
 
 
-def messages(seed: int, topic: Topic, count: int) -> list[Received]:
+def messages(seed: int, topic: Stream, count: int) -> list[Received]:
     """Poison amid sound records, with headers of any kind."""
     chance = random.Random(seed)
     return [
@@ -112,8 +112,8 @@ def messages(seed: int, topic: Topic, count: int) -> list[Received]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("topic", [A1, A2], ids=["a1", "a2"])
-def test_every_input_is_a_record_or_a_letter_that_can_be_written(topic: Topic) -> None:
+@pytest.mark.parametrize("topic", [WEATHER_STREAM, FLIGHT_STREAM], ids=["a1", "a2"])
+def test_every_input_is_a_record_or_a_letter_that_can_be_written(topic: Stream) -> None:
     for seed in range(35):
         sent = messages(seed, topic, 1000)
         batch = Batch.of(topic, sent, {})
@@ -179,8 +179,8 @@ class Listed:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("topic", [A1, A2], ids=["a1", "a2"])
-def test_a_shift_stores_or_sets_apart_every_input_with_its_very_bytes(database: str, topic: Topic) -> None:
+@pytest.mark.parametrize("topic", [WEATHER_STREAM, FLIGHT_STREAM], ids=["a1", "a2"])
+def test_a_shift_stores_or_sets_apart_every_input_with_its_very_bytes(database: str, topic: Stream) -> None:
     # Given thousands of inputs, and between them what is large, or as far away as a date can be
     sent = messages(2013, topic, 5000)
     at_the_ends = [_moved(topic, day) for day in ("0001-01-01", "0013-03-01", "9999-12-30", "9999-12-31")]
@@ -206,7 +206,7 @@ def test_a_shift_stores_or_sets_apart_every_input_with_its_very_bytes(database: 
     assert worker.trouble == ""
 
 
-def _moved(topic: Topic, day: str) -> bytes:
+def _moved(topic: Stream, day: str) -> bytes:
     """A record that is sound, but for its day."""
     return SOUND[topic.name].replace(b"2013-03-01", day.encode()).replace(b"2013-02-28", day.encode())
 
@@ -216,30 +216,30 @@ def test_a_day_that_is_far_from_its_record_makes_no_partition(day: str) -> None:
     value = SOUND["a2"].replace(b'"date":"2013-03-01"', f'"date":"{day}"'.encode())
     value = value.replace(b'"flight_id":"2013-03-01', f'"flight_id":"{day}'.encode())
     with pytest.raises(PoisonError, match=f"date: {day} is not within a day of scheduled_departure"):
-        A2.decode(value)
-    assert A2.decode_all([SOUND["a2"]]) is not None
-    assert A2.decode_all([SOUND["a2"], value]) is None
+        FLIGHT_STREAM.decode(value)
+    assert FLIGHT_STREAM.decode_all([SOUND["a2"]]) is not None
+    assert FLIGHT_STREAM.decode_all([SOUND["a2"], value]) is None
 
 
 def test_what_comes_before_and_after_midnight_is_of_the_same_day() -> None:
     for day in ("2013-02-28", "2013-03-02"):
         moved = SOUND["a2"].replace(b'"date":"2013-03-01"', f'"date":"{day}"'.encode())
         moved = moved.replace(b'"flight_id":"2013-03-01', f'"flight_id":"{day}'.encode())
-        assert A2.decode(moved)["date"] == day
-        assert A2.decode_all([moved]) is not None
+        assert FLIGHT_STREAM.decode(moved)["date"] == day
+        assert FLIGHT_STREAM.decode_all([moved]) is not None
 
 
 def test_a_column_that_comes_twice_is_poison_whichever_a_reader_would_take() -> None:
     for name in ("schema", "dest", "date"):
         with pytest.raises(PoisonError, match="a column comes twice"):
-            A2.decode(SOUND["a2"][:-1] + f',"{name}":{json.dumps(json.loads(SOUND["a2"])[name])}}}'.encode())
+            FLIGHT_STREAM.decode(SOUND["a2"][:-1] + f',"{name}":{json.dumps(json.loads(SOUND["a2"])[name])}}}'.encode())
 
 
 # Landing folders
 
 
 def _shift(site: Site, seconds: float = 30) -> Worker:
-    worker = Worker(WorkerSpec("worker_2", "a2"), Ledger(site.url, consumer("worker_2"), A2), site.broker)
+    worker = Worker(WorkerSpec("worker_2", "a2"), Ledger(site.url, consumer("worker_2"), FLIGHT_STREAM), site.broker)
     worker.work(Shift.until(datetime.now(UTC) + timedelta(seconds=seconds)), drain=True)
     return worker
 
@@ -259,7 +259,11 @@ def test_stray_files_stop_nobody_and_are_named_once(
             "partition=0/a2+0+99999999999999999999.json",
             "partition=0/a2+0+.json",
         ),
-        *("partition=0/a2+0+0000000000.json.gz", "partition=0/A2+0+0000000000.json", "partition=0/\udcff\n.json"),
+        *(
+            "partition=0/a2+0+0000000000.json.gz",
+            "partition=0/FLIGHT_STREAM+0+0000000000.json",
+            "partition=0/\udcff\n.json",
+        ),
     ]
     for name in strays:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -346,8 +350,8 @@ def test_what_a_rule_of_the_database_refuses_is_set_apart(
 def test_a_batch_of_very_many_days_is_stored_in_pieces(database: str) -> None:
     # Given as many days in one batch as would take a server's locks
     days = [f"{datetime(2001, 1, 1) + timedelta(days=number):%Y-%m-%d}" for number in range(450)]
-    sent = [Received(0, number, _moved(A1, day), "a1/1") for number, day in enumerate(days)]
-    worker = Worker(WorkerSpec("worker", "a1", 1000), Ledger(database, "days", A1), Listed(sent))  # type: ignore[arg-type]
+    sent = [Received(0, number, _moved(WEATHER_STREAM, day), "a1/1") for number, day in enumerate(days)]
+    worker = Worker(WorkerSpec("worker", "a1", 1000), Ledger(database, "days", WEATHER_STREAM), Listed(sent))  # type: ignore[arg-type]
     tally = worker.work(Shift.until(datetime.now(UTC) + timedelta(seconds=60)), drain=True)
     assert (tally.drained, tally.records, tally.dead_letters) == (True, len(days), 0)
     assert tally.batches > 4

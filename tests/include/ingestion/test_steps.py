@@ -73,7 +73,9 @@ def test_a_live_collector_brings_a_day_of_2013_to_today_and_goes_on_where_it_was
 
     def live() -> int:
         soon = datetime.now(UTC) + timedelta(seconds=1)
-        given = collect.Arguments(use_case=PACKAGE, date=soon.date(), topic="a1", late=0, live=True, deadline=soon)
+        given = collect.CollectArguments(
+            use_case=PACKAGE, date=soon.date(), topic="a1", late=0, live=True, deadline=soon
+        )
         return collect.collect(context, given).rows["a1"]
 
     first, second = live(), live()
@@ -81,7 +83,7 @@ def test_a_live_collector_brings_a_day_of_2013_to_today_and_goes_on_where_it_was
     assert 120 <= first <= 150
     assert second <= 3
     soon = datetime.now(UTC) + timedelta(seconds=30)
-    work.work(context, work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon, drain=True))
+    work.work(context, work.WorkArguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon, drain=True))
     with psycopg.connect(database) as session:
         row = session.execute("SELECT max(known_at), count(*) FROM weather_observations").fetchone()
     assert row is not None
@@ -96,7 +98,9 @@ def test_a_live_collector_that_meets_another_log_publishes_the_last_two_days_to_
     def live(folder: str) -> int:
         context = _context(database, tmp_path, landing=folder)
         soon = datetime.now(UTC) + timedelta(seconds=0.5)
-        given = collect.Arguments(use_case=PACKAGE, date=soon.date(), topic="a1", late=0, live=True, deadline=soon)
+        given = collect.CollectArguments(
+            use_case=PACKAGE, date=soon.date(), topic="a1", late=0, live=True, deadline=soon
+        )
         return collect.collect(context, given).rows["a1"]
 
     assert live("first") >= 120
@@ -119,10 +123,10 @@ def test_a_live_collector_that_has_just_begun_knows_all_flights_that_are_still_t
     now = datetime.now(UTC)
     soon = now + timedelta(seconds=2)
     collect.collect(
-        context, collect.Arguments(use_case=PACKAGE, date=DAY, topic="a2", late=0, live=True, deadline=soon)
+        context, collect.CollectArguments(use_case=PACKAGE, date=DAY, topic="a2", late=0, live=True, deadline=soon)
     )
     later = datetime.now(UTC) + timedelta(days=60)  # more milliseconds than PostgreSQL takes for a limit
-    work.work(context, work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_2", deadline=later, drain=True))
+    work.work(context, work.WorkArguments(use_case=PACKAGE, date=DAY, worker="worker_2", deadline=later, drain=True))
     # Then every flight that the schedule has from now on is in the table
     live = context.use_case.part("sources").sample(context.settings, live=True)
     day = now.astimezone(context.use_case.spec.zone).date()
@@ -155,7 +159,7 @@ def test_a_shift_without_a_database_ends_as_a_fault_that_says_nothing_is_lost(tm
     context = _context("postgresql://nobody@127.0.0.1:9/none", tmp_path)
     soon = datetime.now(UTC) + timedelta(seconds=2)
     with pytest.raises(FaultError, match="nothing is lost, the next shift takes up the rest"):
-        work.work(context, work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon))
+        work.work(context, work.WorkArguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon))
 
 
 def _context(database: str, folder: Path, landing: str = "landing", **about: Any) -> Context:
@@ -187,14 +191,14 @@ def test_a_shift_deletes_old_segments_that_it_has_stored(database: str, tmp_path
     for hour in range(3):
         since = datetime(2013, 3, 1, 6 + hour, tzinfo=UTC)
         span = {"since": since, "until": since + timedelta(hours=1)}
-        collect.collect(context, collect.Arguments(use_case=PACKAGE, date=DAY, topic="a1", late=0, **span))
+        collect.collect(context, collect.CollectArguments(use_case=PACKAGE, date=DAY, topic="a1", late=0, **span))
     segments = sorted((tmp_path / "landing" / "topics").rglob("*.json"))
     for path in segments:
         old = time.time() - 3 * 86_400
         os.utime(path, (old, old))
     # When a shift has read them
     soon = datetime.now(UTC) + timedelta(seconds=30)
-    told = work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon, drain=True)
+    told = work.WorkArguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon, drain=True)
     assert work.work(context, told).facts["expired_segments"] == len(segments) - 2
     # Then the newest of each partition is left, and the next shift has nothing to do
     assert len(list((tmp_path / "landing" / "topics").rglob("*.json"))) == 2
@@ -209,7 +213,8 @@ def test_a_timetable_that_names_another_table_than_the_topic_is_refused(
     wrong = timetable.workers[0].model_copy(update={"writes": "flights"})
     monkeypatch.setattr(work, "load_timetable", lambda _: timetable.model_copy(update={"workers": (wrong,)}))
     soon = datetime.now(UTC) + timedelta(seconds=30)
-    with pytest.raises(SettingsError, match=r"worker_1 take a1 into flights; topics.py knows a1 into weather"):
+    with pytest.raises(SettingsError, match=r"worker_1 take a1 into flights; streams.py knows a1 into weather"):
         work.work(
-            _context(database, tmp_path), work.Arguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon)
+            _context(database, tmp_path),
+            work.WorkArguments(use_case=PACKAGE, date=DAY, worker="worker_1", deadline=soon),
         )

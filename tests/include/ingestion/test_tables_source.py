@@ -11,13 +11,13 @@ from include.errors import DataError, FaultError
 from include.ingestion.brokers.broker import Message
 from include.ingestion.brokers.landing import LandingBroker
 from include.ingestion.collector import Lateness, message, releases
-from include.ingestion.topics import EVENT_TIME
+from include.ingestion.streams import EVENT_TIME
 from include.quality.conform import conform
 from include.settings import Records, Settings
 from include.use_cases.flight_delay import sources
 from include.use_cases.flight_delay.contracts import RAW
+from include.use_cases.flight_delay.streams import STREAMS, events
 from include.use_cases.flight_delay.tables_source import TablesSource
-from include.use_cases.flight_delay.topics import TOPICS, events
 from tests.include.ingestion.site import Site
 
 pytestmark = pytest.mark.stack
@@ -29,10 +29,10 @@ DAY = date(2013, 3, 10)
 def stored(site: Site) -> Site:
     """Three days in the tables, as collectors and workers bring them there."""
     source = sources.sample(Settings())
-    for name in TOPICS:
+    for name in STREAMS:
         days = [DAY - timedelta(days=1), DAY, DAY + timedelta(days=1)]
         made = (event for day in days for event in events(source, name, day))
-        due = sorted(releases(TOPICS[name], made, Lateness(rate=0.2)))
+        due = sorted(releases(STREAMS[name], made, Lateness(rate=0.2)))
         site.publish(name, [_message(name, one.event) for one in due])
     for worker in ("worker_1", "worker_2"):
         assert site.run(worker, batch=2000).drained
@@ -40,7 +40,7 @@ def stored(site: Site) -> Site:
 
 
 def _message(topic: str, event: Any) -> Message:
-    return message(TOPICS[topic], {**event.record, EVENT_TIME: event.at})
+    return message(STREAMS[topic], {**event.record, EVENT_TIME: event.at})
 
 
 def test_a_day_from_the_tables_is_the_day_from_the_files(stored: Site) -> None:

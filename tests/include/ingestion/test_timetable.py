@@ -45,9 +45,9 @@ def test_scoring_asks_for_a_horizon_that_the_use_case_has() -> None:
 def test_each_worker_has_a_topic_and_its_table() -> None:
     timetable = load_timetable(SPEC.package)
     assert timetable is not None
-    topics = load_use_case(SPEC.package).part("topics")
+    topics = load_use_case(SPEC.package).part("streams")
     for worker in timetable.workers:
-        assert topics.TOPICS[worker.topic].table == worker.writes
+        assert topics.STREAMS[worker.topic].table == worker.writes
 
 
 def test_a_use_case_without_a_timetable_has_none() -> None:

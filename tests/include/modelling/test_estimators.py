@@ -11,10 +11,11 @@ from threading import Event
 import numpy as np
 import pytest
 
+from formats.model_card import InputKind
 from include.errors import DataError
 from include.modelling import portable
 from include.modelling.estimators import Model, Rates, fit, side_by_side
-from include.modelling.inputs import Input, InputKind, Matrix
+from include.modelling.inputs import Input, Matrix
 from include.modelling.recipe import Estimator, Recipe
 
 INPUTS = (*(Input(f"rate_{number}") for number in range(12)), Input("carrier", InputKind.CATEGORY, ("AA", "B6", "UA")))

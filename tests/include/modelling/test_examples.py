@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from formats.model_card import InputKind
 from include.errors import DataError, SettingsError
 from include.modelling.examples import folds, ingredients, load
-from include.modelling.inputs import Input, InputKind, encode
+from include.modelling.inputs import Input, encode
 from include.step import Context
 from include.storage.lake import Dataset, Lake
 from include.use_cases.flight_delay.label import labels

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from formats.model_card import InputKind
 from include.errors import StepError
 from include.modelling import portable
 from include.modelling.estimators import Rates, fit
-from include.modelling.inputs import Input, InputKind, Matrix
+from include.modelling.inputs import Input, Matrix
 from include.modelling.portable import Origin
 from include.modelling.recipe import Estimator, Recipe
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from formats.model_card import InputKind
 from formats.portable_model import PortableModel
 from include.errors import DataError, LakeError
 from include.modelling import portable, scoring
 from include.modelling.estimators import fit
-from include.modelling.inputs import Input, InputKind, encode
+from include.modelling.inputs import Input, encode
 from include.modelling.recipe import Estimator, Recipe
 from include.modelling.scoring import load_model, probabilities, raw_columns, raw_rows
 from include.storage.lake import Lake

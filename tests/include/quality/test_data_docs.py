@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from include.quality.data_docs import POLICY, front_page, offline
 from include.quality.escaped_page import escaped
-from include.quality.findings import Check, Finding, Report, Severity
+from include.quality.findings import Check, Finding, QualityReport, Severity
 from include.quality.inspection import Inspection
 from include.quality.quiet_gx import gxe
 
@@ -94,7 +94,7 @@ def published(folder: Path, payloads: tuple[str, ...]) -> dict[str, str]:
     inspection.record("raw-types", cells, [gxe.ExpectColumnValuesToBeUnique(column="k")], index=("k",))
     inspection._context.build_data_docs()
     pages = {path.name: offline(path.read_text("utf-8")) for path in folder.rglob("*.html")}
-    report = Report(payloads[0], len(cells), 0, 0, len(rules), tuple(found))
+    report = QualityReport(payloads[0], len(cells), 0, 0, len(rules), tuple(found))
     return pages | {"index.html": front_page(payloads[1], DAY, [report], {payloads[2]: f"validations/{payloads[2]}"})}
 
 
@@ -119,8 +119,8 @@ def test_no_text_becomes_part_of_a_page_and_none_is_lost(tmp_path: Path) -> None
 @given(st.text(), st.text(), st.text())
 def test_the_front_page_says_what_it_is_told_and_nothing_else(title: str, cell: str, column: str) -> None:
     finding = Finding("raw", Check.ONE_OF, column, Severity.HARD, 3, 1, cell, (cell,))
-    content = front_page(title, DAY, [Report(column, 3, 0, 0, 1, (finding,))], {cell: f"validations/{cell}"})
-    usual = front_page("t", DAY, [Report("p", 3, 0, 0, 1, (finding,))], {"c": "validations/c"})
+    content = front_page(title, DAY, [QualityReport(column, 3, 0, 0, 1, (finding,))], {cell: f"validations/{cell}"})
+    usual = front_page("t", DAY, [QualityReport("p", 3, 0, 0, 1, (finding,))], {"c": "validations/c"})
 
     assert Page(content).tags == Page(usual).tags
     assert Page(content).attributes.keys() == Page(usual).attributes.keys()

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from include.ingestion.topics import PoisonError, Topic
+from include.ingestion.streams import PoisonError, Stream
 from include.quality.conform import conform
 from include.quality.contract import Column, Contract, Kind
 from include.quality.data_day import DataDay
@@ -44,10 +44,10 @@ def contract(column: Column) -> Contract:
 
 
 @cache
-def topic(column: Column) -> Topic:
+def topic(column: Column) -> Stream:
     """The same as messages."""
     columns = (Column("id", Kind.TEXT), Column("at", Kind.INSTANT), column)
-    return Topic("t", "T", "t", "id", ("id", "at"), "at", "at", timedelta(days=1), {1: columns})
+    return Stream("t", "T", "t", "id", ("id", "at"), "at", "at", timedelta(days=1), {1: columns})
 
 
 def of_table(column: Column, table: pa.Table) -> Any:

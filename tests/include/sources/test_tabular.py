@@ -22,7 +22,7 @@ from include.quality.conform import conform
 from include.sources import download
 from include.sources.tabular import Files, TabularSource
 from include.step import Context
-from include.steps.extract import Arguments, extract
+from include.steps.extract import ExtractArguments, extract
 from include.storage.lake import Dataset, Layer, days_between
 from tests.small_case import DAY, SALES, SPEC, small_context
 
@@ -339,7 +339,7 @@ def case_of(folder: Path, sales_file: bytes, path: str = "sales-{date}.csv", **c
 
 
 def run(case: Context) -> int:
-    return extract(case, Arguments(use_case="small", date=DAY)).rows["raw/sales"]
+    return extract(case, ExtractArguments(use_case="small", date=DAY)).rows["raw/sales"]
 
 
 def test_a_day_of_no_byte_is_an_empty_day_where_those_are_normal(tmp_path: Path) -> None:

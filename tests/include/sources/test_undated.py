@@ -21,7 +21,7 @@ from include.sources.row_days import row_days
 from include.sources.source import DatedRows
 from include.sources.tabular import Files, TabularSource
 from include.step import Context
-from include.steps.extract import Arguments, extract
+from include.steps.extract import ExtractArguments, extract
 from include.storage.lake import Dataset, Layer, days_between
 from tests.small_case import DAY, FIRST, SPEC, small_context
 
@@ -56,7 +56,7 @@ def context(folder: Path, days: list[Any], *, dates: pa.DataType | None = None, 
 
 
 def run(context: Context, day: date = DAY) -> dict[str, Any]:
-    return dict(extract(context, Arguments(use_case="small", date=day)).facts)
+    return dict(extract(context, ExtractArguments(use_case="small", date=day)).facts)
 
 
 def rows(context: Context, dataset: Dataset) -> int:
@@ -142,7 +142,7 @@ def test_a_mended_file_clears_what_was_kept(tmp_path: Path) -> None:
     days = [str(DAY)] * 19
     run(context(tmp_path, [*days, "soon"]), DAY)
     case = context(tmp_path, [*days, str(DAY - timedelta(days=6))])
-    extract(case, Arguments(use_case="small", date=DAY, force=True))
+    extract(case, ExtractArguments(use_case="small", date=DAY, force=True))
     assert case.lake.require(QUARANTINE.on(NO_DAY)).rows == 0
 
 

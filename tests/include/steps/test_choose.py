@@ -11,9 +11,8 @@ import pytest
 from include.errors import DataError
 from include.modelling.recipe import Gates, Recipe
 from include.step import Context
-from include.steps.choose import DECISIONS, Arguments, choose, read_decision
-from include.steps.register import Arguments as RegisterArguments
-from include.steps.register import register
+from include.steps.choose import DECISIONS, ChooseArguments, choose, read_decision
+from include.steps.register import RegisterArguments, register
 from tests.include import learning
 from tests.include.learning import GATES, HABIT, LAST, PACKAGE, RATES, TWIN, WEATHER
 
@@ -37,8 +36,8 @@ def case(filled: tuple[Path, str], *candidates: Recipe, gates: Gates = GATES) ->
     return learning.context(*filled, candidates=candidates, gates=gates)
 
 
-def arguments(day: date = LAST, **further: object) -> Arguments:
-    return Arguments.model_validate({"use_case": PACKAGE, "date": day, **further})
+def arguments(day: date = LAST, **further: object) -> ChooseArguments:
+    return ChooseArguments.model_validate({"use_case": PACKAGE, "date": day, **further})
 
 
 def crown(made: Context, day: date) -> None:

@@ -17,13 +17,13 @@ import pytest
 from pydantic import SecretStr
 
 from formats.rollout_plan import Plan
-from include.database.tables import Reason, State
+from include.database.tables import DeploymentReason, DeploymentState
 from include.deployment.deployments import Target
 from include.deployment.reversal import put_into_service
 from include.deployment.serving_api import ServingApi
 from include.errors import DataError, FaultError, SettingsError
 from include.step import Context, Result
-from include.steps.deploy import Arguments, deploy
+from include.steps.deploy import DeployArguments, deploy
 from tests.factory import DAY, ROWS, USE_CASE, Factory
 from tests.portable_files import portable_bytes
 from tests.serving_process import free_port
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.stack
 def run(factory: Factory, day: date = DAY, *, force: bool = False, **settings: Any) -> Result:
     context = factory.context
     changed = Context(context.settings.model_copy(update=settings), context.use_case, context.lake)
-    return deploy(changed, Arguments(use_case=USE_CASE, date=day, force=force))
+    return deploy(changed, DeployArguments(use_case=USE_CASE, date=day, force=force))
 
 
 def test_the_first_champion_goes_into_service(factory: Factory) -> None:
@@ -288,7 +288,7 @@ def test_a_try_that_was_killed_after_the_swap_is_finished_by_the_next(factory: F
     # Given a step that was killed when the server had swapped, and the history did not know yet
     champion = factory.version(DAY)
     target = Target(champion.version, champion.model_uri, champion.sha256, champion.trained_through)
-    factory.history.begin(target, Reason.NIGHTLY)
+    factory.history.begin(target, DeploymentReason.NIGHTLY)
     ServingApi.open(factory.settings, "flight_delay").deploy(target)
 
     # When it is tried again
@@ -328,9 +328,9 @@ def test_two_deploys_at_once_are_one(factory: Factory) -> None:
     assert factory.told() == [("1", "nightly", "serving")]
 
 
-@pytest.mark.parametrize("state", [State.ROLLED_BACK, State.FAILED, State.REJECTED])
+@pytest.mark.parametrize("state", [DeploymentState.ROLLED_BACK, DeploymentState.FAILED, DeploymentState.REJECTED])
 def test_a_version_taken_out_is_not_deployed_again_though_the_registry_does_not_know_yet(
-    factory: Factory, state: State
+    factory: Factory, state: DeploymentState
 ) -> None:
     # Given a champion that was taken out of service while the registry was down
     first = factory.version(DAY)
@@ -339,7 +339,7 @@ def test_a_version_taken_out_is_not_deployed_again_though_the_registry_does_not_
     run(factory, DAY + timedelta(days=1))
     api = ServingApi.open(factory.settings, "flight_delay")
     back = Target(first.version, first.model_uri, first.sha256, first.trained_through)
-    put_into_service(api, factory.history, back, Reason.ROLLBACK, ended=state, detail="it was bad")
+    put_into_service(api, factory.history, back, DeploymentReason.ROLLBACK, ended=state, detail="it was bad")
 
     # When the next night deploys
     result = run(factory, DAY + timedelta(days=2))

@@ -22,7 +22,7 @@ import pytest
 from include.errors import DataError, ExitCode, LakeError, SettingsError
 from include.settings import Settings
 from include.sources.tabular import TabularSource
-from include.steps.extract import Arguments, check_day, extract
+from include.steps.extract import ExtractArguments, check_day, extract
 from include.storage.lake import Dataset, Lake, Layer, days_between
 from include.storage.store import open_store
 from tests.small_case import DAY, FIRST, SPEC, Tables, changed, sales, small_context
@@ -35,8 +35,8 @@ REAL_DAY = date(2013, 1, 12)
 REAL_TOPICS = ("flights", "schedule", "weather")
 
 
-def arguments(day: date = DAY, *, force: bool = False) -> Arguments:
-    return Arguments(use_case="tests.small_case", date=day, force=force)
+def arguments(day: date = DAY, *, force: bool = False) -> ExtractArguments:
+    return ExtractArguments(use_case="tests.small_case", date=day, force=force)
 
 
 def command(day: date) -> list[str]:

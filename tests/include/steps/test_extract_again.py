@@ -16,7 +16,7 @@ from include import identity
 from include.errors import DataError
 from include.quality.contract import Column, Kind
 from include.step import Context, Result
-from include.steps.extract import Arguments, extract
+from include.steps.extract import ExtractArguments, extract
 from include.storage.lake import Dataset, Layer
 from tests.small_case import DAY, SALES, Tables, changed, sales, small_context
 
@@ -27,7 +27,7 @@ LOWER = {"columns": tuple(replace(c, maximum=18) if c.name == "amount" else c fo
 
 
 def run(context: Context, day: date = DAY, **further: Any) -> Result:
-    return extract(context, Arguments(use_case="tests.small_case", date=day, **further))
+    return extract(context, ExtractArguments(use_case="tests.small_case", date=day, **further))
 
 
 def manifests(context: Context, dataset: Dataset) -> dict[date, Manifest]:

@@ -19,7 +19,7 @@ from include.model_registry.versions import Alias, Registry, Role
 from include.modelling.recipe import Gates
 from include.step import Context
 from include.steps.choose import read_decision
-from include.steps.register import Arguments, register
+from include.steps.register import RegisterArguments, register
 from tests.include import learning
 from tests.include.learning import GATES, HABIT, LAST, PACKAGE, RATES, WEATHER
 
@@ -42,8 +42,8 @@ def made(tmp_path: Path, tracking_url: str) -> Context:
     return context
 
 
-def arguments(day: date = LAST) -> Arguments:
-    return Arguments.model_validate({"use_case": PACKAGE, "date": day})
+def arguments(day: date = LAST) -> RegisterArguments:
+    return RegisterArguments.model_validate({"use_case": PACKAGE, "date": day})
 
 
 def registry(context: Context) -> Registry:

@@ -10,15 +10,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from include.database.tables import Reason
-from include.deployment.deployments import Deployments
+from include.database.tables import DeploymentReason
+from include.deployment.deployments import DeploymentHistory
 from include.deployment.reversal import RejectedError
 from include.errors import FaultError, SettingsError
 from include.model_registry.versions import Version
 from include.step import Context
-from include.steps.deploy import Arguments as DeployArguments
-from include.steps.deploy import deploy
-from include.steps.rollback import Arguments, rollback
+from include.steps.deploy import DeployArguments, deploy
+from include.steps.rollback import RollbackArguments, rollback
 from tests.factory import DAY, USE_CASE, Factory
 from tests.portable_files import portable_bytes
 from tests.serving_process import free_port
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.stack
 
 def run(factory: Factory, version: str = "") -> str:
     """Roll back; the version that serves then."""
-    result = rollback(factory.context, Arguments(use_case=USE_CASE, date=DAY, version=version))
+    result = rollback(factory.context, RollbackArguments(use_case=USE_CASE, date=DAY, version=version))
     assert factory.served() == result.facts["version"]
     return str(result.facts["version"])
 
@@ -47,7 +46,7 @@ def nights(factory: Factory, count: int) -> list[Version]:
 def test_the_previously_served_version_is_put_back(factory: Factory) -> None:
     nights(factory, 3)
 
-    result = rollback(factory.context, Arguments(use_case=USE_CASE, date=DAY))
+    result = rollback(factory.context, RollbackArguments(use_case=USE_CASE, date=DAY))
 
     assert factory.served() == "2"
     assert (result.facts["version"], result.facts["instead_of"]) == ("2", "3")
@@ -116,7 +115,7 @@ def test_a_retry_of_the_same_task_does_not_go_back_twice(factory: Factory, monke
     # Given a rollback task whose first try swapped, and died before it told the registry
     nights(factory, 3)
     monkeypatch.setenv("NIGHTSHIFT_RUN", "flight_delay_rollback/manual__1/rollback")
-    history = Deployments.open(factory.settings, "flight_delay")
+    history = DeploymentHistory.open(factory.settings, "flight_delay")
     with monkeypatch.context() as dying:
         dying.setattr("include.steps.rollback.tell_registry", lambda *_, **__: sys.exit(137))
         with pytest.raises(SystemExit):
@@ -132,7 +131,7 @@ def test_a_retry_of_the_same_task_does_not_go_back_twice(factory: Factory, monke
     # ... and another run goes back once more
     monkeypatch.setenv("NIGHTSHIFT_RUN", "flight_delay_rollback/manual__2/rollback")
     assert run(factory) == "1"
-    assert history.mine(Reason.ROLLBACK) is None
+    assert history.mine(DeploymentReason.ROLLBACK) is None
 
 
 def test_a_model_file_that_is_gone_leaves_what_is_served(factory: Factory) -> None:
@@ -154,7 +153,7 @@ def test_a_registry_that_is_down_does_not_stop_a_rollback(factory: Factory, monk
     context = Context(settings, factory.context.use_case, factory.lake)
 
     # When the service is rolled back
-    result = rollback(context, Arguments(use_case=USE_CASE, date=DAY))
+    result = rollback(context, RollbackArguments(use_case=USE_CASE, date=DAY))
 
     # Then it is, the result says that the registry is behind, and the next deploy tells it
     assert factory.served() == "1"

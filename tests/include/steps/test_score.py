@@ -11,7 +11,7 @@ import pytest
 from formats.portable_model import PortableModel
 from include.errors import DataError, LakeError
 from include.modelling.decisions import DECISIONS
-from include.steps.score import Arguments, score
+from include.steps.score import ScoreArguments, score
 from include.storage.lake import Dataset, Layer
 from tests.factory import DAY, ROWS, USE_CASE, Factory, features, flight_id, schedule
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.stack
 
 def run(factory: Factory, day: date = DAY, *, force: bool = False) -> dict[str, str]:
     """Score a day; which version scored which horizon."""
-    result = score(factory.context, Arguments(use_case=USE_CASE, date=day, force=force))
+    result = score(factory.context, ScoreArguments(use_case=USE_CASE, date=day, force=force))
     return dict(result.facts["versions"])
 
 
@@ -43,7 +43,7 @@ def test_there_is_one_row_for_each_scheduled_flight_in_the_schedules_order(facto
     factory.day()
     version = factory.version(DAY)
 
-    result = score(factory.context, Arguments(use_case=USE_CASE, date=DAY))
+    result = score(factory.context, ScoreArguments(use_case=USE_CASE, date=DAY))
 
     predictions = factory.lake.read(NIGHTLY.on(TOMORROW))
     assert result.rows == {"predictions/nightly": ROWS}
@@ -197,7 +197,7 @@ def test_a_horizon_that_no_version_may_predict_is_said(factory: Factory) -> None
     factory.day()
     factory.version(DAY)
 
-    result = score(factory.context, Arguments(use_case=USE_CASE, date=DAY))
+    result = score(factory.context, ScoreArguments(use_case=USE_CASE, date=DAY))
 
     assert result.facts["no_version_for"] == ["two_hours"]
     assert factory.lake.manifest(TWO_HOURS.on(DAY)) is None

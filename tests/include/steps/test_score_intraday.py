@@ -16,7 +16,7 @@ from formats.portable_model import PortableModel
 from include.errors import DataError, SettingsError, SkippedError
 from include.settings import Settings
 from include.step import Result
-from include.steps.score_intraday import Arguments, score_intraday
+from include.steps.score_intraday import ScoreIntradayArguments, score_intraday
 from include.storage.lake import Dataset, Layer
 from tests.factory import DAY, USE_CASE, Factory, features, schedule
 from tests.serving_process import ServingProcess
@@ -40,8 +40,10 @@ def factory(tmp_path: Path, empty_registry: Path) -> Factory:
     return Factory(settings, cast(ServingProcess, None))
 
 
-def asked(moment: datetime = MOMENT, *, horizon: str = "two_hours", force: bool = False) -> Arguments:
-    return Arguments(use_case=USE_CASE, date=DAY, horizon=horizon, moment=moment, ahead=timedelta(hours=2), force=force)
+def asked(moment: datetime = MOMENT, *, horizon: str = "two_hours", force: bool = False) -> ScoreIntradayArguments:
+    return ScoreIntradayArguments(
+        use_case=USE_CASE, date=DAY, horizon=horizon, moment=moment, ahead=timedelta(hours=2), force=force
+    )
 
 
 def due(factory: Factory, day: date = DAY) -> pa.Table:

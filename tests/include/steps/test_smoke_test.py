@@ -10,7 +10,7 @@ import pytest
 from include.errors import DataError, FaultError
 from include.step import Result
 from include.steps import deploy, rollback, score
-from include.steps.smoke_test import Arguments, smoke_test
+from include.steps.smoke_test import SmokeTestArguments, smoke_test
 from include.storage.lake import Dataset, Layer
 from tests.factory import DAY, ROWS, USE_CASE, Factory, features
 from tests.portable_files import portable_bytes
@@ -21,15 +21,15 @@ pytestmark = pytest.mark.stack
 
 
 def run(factory: Factory, day: date = DAY) -> Result:
-    return smoke_test(factory.context, Arguments(use_case=USE_CASE, date=day))
+    return smoke_test(factory.context, SmokeTestArguments(use_case=USE_CASE, date=day))
 
 
 def night(factory: Factory, day: date = DAY) -> None:
     """Everything before the smoke test of a night whose model is promoted."""
     factory.day(day)
     factory.version(day)
-    score.score(factory.context, score.Arguments(use_case=USE_CASE, date=day))
-    deploy.deploy(factory.context, deploy.Arguments(use_case=USE_CASE, date=day))
+    score.score(factory.context, score.ScoreArguments(use_case=USE_CASE, date=day))
+    deploy.deploy(factory.context, deploy.DeployArguments(use_case=USE_CASE, date=day))
 
 
 def spoil(factory: Factory, day: date, *, by: float) -> None:
@@ -60,7 +60,7 @@ def test_a_day_of_few_rows_is_asked_whole_and_one_of_none_is_no_error(factory: F
     factory.day(rows=3)
     factory.day(TOMORROW, rows=0)
     factory.version(DAY)
-    deploy.deploy(factory.context, deploy.Arguments(use_case=USE_CASE, date=DAY))
+    deploy.deploy(factory.context, deploy.DeployArguments(use_case=USE_CASE, date=DAY))
 
     assert run(factory).rows == {"nightly": 3, "two_hours": 3}
     assert run(factory, TOMORROW).rows == {"nightly": 0, "two_hours": 3}
@@ -90,7 +90,7 @@ def test_a_failed_smoke_test_puts_the_previous_back(factory: Factory) -> None:
     assert "answers differ" in (factory.registry.versions()[-1].rejected or "")
 
     # And the next deploy does not bring it back
-    deploy.deploy(factory.context, deploy.Arguments(use_case=USE_CASE, date=TOMORROW))
+    deploy.deploy(factory.context, deploy.DeployArguments(use_case=USE_CASE, date=TOMORROW))
     assert factory.served() == "1"
 
 
@@ -141,7 +141,7 @@ def test_predictions_of_another_version_are_not_the_yardstick(factory: Factory) 
     # Given a served version that did not make the day's predictions, which are spoilt besides
     night(factory)
     night(factory, TOMORROW)
-    rollback.rollback(factory.context, rollback.Arguments(use_case=USE_CASE, date=TOMORROW))
+    rollback.rollback(factory.context, rollback.RollbackArguments(use_case=USE_CASE, date=TOMORROW))
     spoil(factory, TOMORROW + timedelta(days=1), by=0.3)
 
     # Then it is held against its own model file

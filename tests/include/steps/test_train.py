@@ -16,7 +16,7 @@ from include.model_registry import tracking
 from include.model_registry.tracking import open_client
 from include.settings import Settings
 from include.step import Context
-from include.steps.train import Arguments, train
+from include.steps.train import TrainArguments, train
 from include.storage.lake import Dataset, Layer
 from tests.include import learning
 from tests.include.learning import LAST, PACKAGE
@@ -40,8 +40,8 @@ def context(tmp_path: Path, tracking_url: str) -> Context:
     return made
 
 
-def arguments(candidate: str = "hist_gradient_boosting", **further: object) -> Arguments:
-    return Arguments.model_validate({"use_case": PACKAGE, "date": LAST, "candidate": candidate, **further})
+def arguments(candidate: str = "hist_gradient_boosting", **further: object) -> TrainArguments:
+    return TrainArguments.model_validate({"use_case": PACKAGE, "date": LAST, "candidate": candidate, **further})
 
 
 def test_a_candidate_is_published_with_its_models_and_figures(context: Context) -> None:

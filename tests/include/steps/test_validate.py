@@ -15,11 +15,11 @@ import pytest
 
 from include.errors import DataError
 from include.quality.conform import conform
-from include.quality.findings import Check, Report, Severity
+from include.quality.findings import Check, QualityReport, Severity
 from include.settings import Settings
 from include.step import Context
 from include.steps import extract as extracting
-from include.steps.validate import Arguments, validate
+from include.steps.validate import ValidateArguments, validate
 from include.storage.lake import Dataset, Lake, Layer, days_between
 from tests.small_case import DAY, SALES, Tables, changed, plans, publish_features, sales, small_context
 
@@ -31,14 +31,14 @@ MORNING = Dataset(Layer.FEATURES, "morning")
 BEGIN = DAY - timedelta(days=5)
 
 
-def arguments(day: date = DAY, *, force: bool = False) -> Arguments:
-    return Arguments(use_case="tests.small_case", date=day, force=force)
+def arguments(day: date = DAY, *, force: bool = False) -> ValidateArguments:
+    return ValidateArguments(use_case="tests.small_case", date=day, force=force)
 
 
 def ready(folder: Path, given: dict[tuple[str, date], pa.Table] | None = None, **contract: Any) -> Context:
     """A lake with raw data and features of DAY and its history."""
     context = small_context(folder, Tables(given=given or {}), **contract)
-    extracting.extract(context, extracting.Arguments(use_case="tests.small_case", date=DAY))
+    extracting.extract(context, extracting.ExtractArguments(use_case="tests.small_case", date=DAY))
     for day in days_between(BEGIN, DAY):
         publish_features(context.lake, day)
     return context
@@ -53,8 +53,8 @@ def good(table: pa.Table) -> pa.Table:
     return conform(table, SALES, "test").good
 
 
-def report(lake: Lake, name: str, day: date = DAY) -> Report:
-    return Report.from_dict(json.loads(lake.read_file(Dataset(Layer.QUALITY, name).on(day), "report.json")))
+def report(lake: Lake, name: str, day: date = DAY) -> QualityReport:
+    return QualityReport.from_dict(json.loads(lake.read_file(Dataset(Layer.QUALITY, name).on(day), "report.json")))
 
 
 def test_good_data_passes_with_its_reports_and_data_docs(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_feature_that_is_missing_stops_the_run(tmp_path: Path) -> None:
 
 def test_features_that_are_not_there_are_named(tmp_path: Path) -> None:
     context = small_context(tmp_path)
-    extracting.extract(context, extracting.Arguments(use_case="tests.small_case", date=DAY))
+    extracting.extract(context, extracting.ExtractArguments(use_case="tests.small_case", date=DAY))
     with pytest.raises(DataError, match="features/morning/date=2026-05-20 is not published; run the step that makes"):
         validate(context, arguments())
 
@@ -210,7 +210,7 @@ def test_rows_in_quarantine_are_rows_of_the_source(tmp_path: Path) -> None:
 
 def test_features_without_a_row_stop_the_run_even_in_a_lake_without_history(tmp_path: Path) -> None:
     context = small_context(tmp_path)
-    extracting.extract(context, extracting.Arguments(use_case="tests.small_case", date=DAY))
+    extracting.extract(context, extracting.ExtractArguments(use_case="tests.small_case", date=DAY))
     publish_features(context.lake, DAY, [])
     with pytest.raises(DataError, match=r"features-morning: rule not_empty: 0 of 0 rows; at least 1 rows"):
         validate(context, arguments())
@@ -218,7 +218,7 @@ def test_features_without_a_row_stop_the_run_even_in_a_lake_without_history(tmp_
 
 def test_a_day_without_examples_needs_no_features(tmp_path: Path) -> None:
     context = small_context(tmp_path)
-    extracting.extract(context, extracting.Arguments(use_case="tests.small_case", date=DAY))
+    extracting.extract(context, extracting.ExtractArguments(use_case="tests.small_case", date=DAY))
     context.lake.publish(PLANS.on(DAY), {"rows.parquet": context.lake.read(PLANS.on(DAY)).slice(0, 0)}, force=True)
     publish_features(context.lake, DAY, [])
     with pytest.raises(DataError):  # for none of the day's sales was planned
@@ -254,7 +254,7 @@ def test_history_that_no_run_looked_at_is_checked_once(tmp_path: Path) -> None:
     # And after it is mended the next run looks at no more than is new
     overwrite(context.lake, good(sales(BEGIN)), BEGIN)
     assert validate(context, arguments()).facts["history_days"] == 6
-    extracting.extract(context, extracting.Arguments(use_case="tests.small_case", date=DAY + timedelta(days=1)))
+    extracting.extract(context, extracting.ExtractArguments(use_case="tests.small_case", date=DAY + timedelta(days=1)))
     publish_features(context.lake, DAY + timedelta(days=1))
     assert validate(context, arguments(DAY + timedelta(days=1))).facts["history_days"] == 0
 
@@ -263,7 +263,7 @@ def test_a_day_of_history_that_was_made_again_is_looked_at_again(tmp_path: Path)
     context = ready(tmp_path)
     validate(context, arguments())
     overwrite(context.lake, good(sales(BEGIN + timedelta(days=1), 19)), BEGIN + timedelta(days=1))
-    extracting.extract(context, extracting.Arguments(use_case="tests.small_case", date=DAY + timedelta(days=1)))
+    extracting.extract(context, extracting.ExtractArguments(use_case="tests.small_case", date=DAY + timedelta(days=1)))
     publish_features(context.lake, DAY + timedelta(days=1))
     assert validate(context, arguments(DAY + timedelta(days=1))).facts["history_days"] == 1
 
@@ -301,7 +301,7 @@ def test_another_contract_is_held_to_the_day_and_its_history(tmp_path: Path) -> 
 
     # And when the next night has another contract, its history is looked at by that one too
     looser = small_context(tmp_path, max_nulls={"note": 0.95})
-    extracting.extract(looser, extracting.Arguments(use_case="tests.small_case", date=DAY + timedelta(days=1)))
+    extracting.extract(looser, extracting.ExtractArguments(use_case="tests.small_case", date=DAY + timedelta(days=1)))
     publish_features(looser.lake, DAY + timedelta(days=1))
     validate(looser, arguments(DAY + timedelta(days=1)))
     assert report(looser.lake, "raw-sales", DAY + timedelta(days=1)).history_days == 5
@@ -369,7 +369,7 @@ def test_a_report_comes_back_from_its_data() -> None:
             }
         ],
     }
-    made = Report.from_dict(given)
+    made = QualityReport.from_dict(given)
     assert json.loads(json.dumps(made.to_dict())) == given
     assert made.failures[0].severity is Severity.HARD
 
@@ -379,7 +379,7 @@ def test_over_s3_it_finds_and_publishes_the_same(tmp_path: Path, bucket: str, s3
     local = ready(tmp_path)
     settings = Settings(lake=f"s3://{bucket}/lake", s3_endpoint=s3_endpoint)
     remote = Context(settings, local.use_case, Lake.open(settings, "small"))
-    extracting.extract(remote, extracting.Arguments(use_case="tests.small_case", date=DAY))
+    extracting.extract(remote, extracting.ExtractArguments(use_case="tests.small_case", date=DAY))
     for day in days_between(BEGIN, DAY):
         publish_features(remote.lake, day)
     result = validate(remote, arguments())

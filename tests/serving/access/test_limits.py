@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.access import limits
 from serving.access.caller import ANONYMOUS
-from serving.access.limits import Limits
+from serving.access.limits import RequestLimits
 from serving.access.rate import Rate
 from serving.answer import Shield, send_json
 from serving.settings import ServingSettings
@@ -43,7 +43,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def client(handler: Handler = echo, **given: Any) -> AsyncIterator[httpx.AsyncClient]:
-    app = Shield(Known(Limits(handler, ServingSettings(**given), Telemetry())))
+    app = Shield(Known(RequestLimits(handler, ServingSettings(**given), Telemetry())))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x", timeout=30) as found:
         yield found
 
@@ -303,6 +303,6 @@ def test_a_client_that_leaves_in_its_body_is_no_work() -> None:
         raise AssertionError("nobody is there to be answered")
 
     scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": []}
-    asyncio.run(Known(Limits(app, ServingSettings(), Telemetry()))(scope, receive, send))
+    asyncio.run(Known(RequestLimits(app, ServingSettings(), Telemetry()))(scope, receive, send))
 
     assert asked == []

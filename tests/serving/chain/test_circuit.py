@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from serving.chain.circuit import OPEN_SECONDS, THRESHOLD, Circuit
+from serving.chain.circuit import OPEN_SECONDS, THRESHOLD, CircuitBreaker
 
 
 def test_it_opens_after_failures_in_a_row_only() -> None:
-    circuit = Circuit(lambda: 0.0)
+    circuit = CircuitBreaker(lambda: 0.0)
     for _ in range(THRESHOLD - 1):
         circuit.failed()
     circuit.succeeded()
@@ -19,7 +19,7 @@ def test_it_opens_after_failures_in_a_row_only() -> None:
 
 def test_an_open_one_lets_one_call_at_a_time_try_and_closes_on_success() -> None:
     now = [0.0]
-    circuit = Circuit(lambda: now[0])
+    circuit = CircuitBreaker(lambda: now[0])
     for _ in range(THRESHOLD):
         circuit.failed()
     assert circuit.wait == OPEN_SECONDS

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from formats.rollout_plan import Limits
 from serving.rollout import comparison
-from serving.rollout.comparison import BINS, Pair, Side, Tally, psi
+from serving.rollout.comparison import BINS, Pair, PhaseTally, Side, psi
 
 LIMITS = Limits()
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=50)
@@ -70,9 +70,9 @@ def test_counts_of_workers_add_up_to_those_of_one(answers: list[list[float]], cu
 
 
 def test_counts_survive_the_way_through_a_file() -> None:
-    tally = Tally(Pair(side([0.2, 1.0]), side([0.0], failures=1)), Pair(side([0.5]), side()))
+    tally = PhaseTally(Pair(side([0.2, 1.0]), side([0.0], failures=1)), Pair(side([0.5]), side()))
 
-    assert msgspec.json.decode(msgspec.json.encode(tally), type=Tally) == tally
+    assert msgspec.json.decode(msgspec.json.encode(tally), type=PhaseTally) == tally
 
 
 @given(st.lists(st.floats(1e-6, 20), min_size=1, max_size=100), st.sampled_from([0.5, 0.95]))

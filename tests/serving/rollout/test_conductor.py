@@ -9,7 +9,7 @@ import pytest
 
 from formats.rollout_plan import Limits, Plan
 from serving.errors import EndedError, TrialError
-from serving.rollout.comparison import Pair, Side, Tally
+from serving.rollout.comparison import Pair, PhaseTally, Side
 from serving.rollout.conductor import Conductor
 
 PLAN = Plan(shadow_rows=100, shadow_seconds=5, share=0.2, watch_seconds=10, idle_seconds=1, min_requests=20)
@@ -35,9 +35,9 @@ def compared(before: Any, after: Any, requests: int = 1) -> Pair:
 class Rehearsal:
     """Traffic of a play: what is seen in each phase, and what was done."""
 
-    shadow: Tally = field(default_factory=lambda: Tally(Pair(asked(1), asked(1)), Pair(asked(50))))
-    canary: Tally = field(
-        default_factory=lambda: Tally(Pair(asked(30), asked(30)), Pair(asked(80, [0.2]), asked(20, [0.2])))
+    shadow: PhaseTally = field(default_factory=lambda: PhaseTally(Pair(asked(1), asked(1)), Pair(asked(50))))
+    canary: PhaseTally = field(
+        default_factory=lambda: PhaseTally(Pair(asked(30), asked(30)), Pair(asked(80, [0.2]), asked(20, [0.2])))
     )
     done: list[Any] = field(default_factory=list)
     seconds: float = 0.0
@@ -46,7 +46,7 @@ class Rehearsal:
     def shift(self, share: float) -> None:
         self.done.append(share)
 
-    def observe(self) -> Tally:
+    def observe(self) -> PhaseTally:
         if self.breaks is not None:
             raise self.breaks
         return self.canary if self.done[-1] else self.shadow
@@ -74,7 +74,7 @@ def test_a_good_version_is_shadowed_then_tried_then_promoted() -> None:
 
 
 def test_a_version_that_answers_otherwise_gets_no_request_at_all() -> None:
-    traffic = Rehearsal(shadow=Tally(compared(GOOD, GOOD + 0.45)))
+    traffic = Rehearsal(shadow=PhaseTally(compared(GOOD, GOOD + 0.45)))
 
     shift, (end, reason, _) = traffic.play()
 
@@ -83,13 +83,13 @@ def test_a_version_that_answers_otherwise_gets_no_request_at_all() -> None:
 
 
 def test_a_version_that_fails_in_the_shadow_gets_no_request_at_all() -> None:
-    traffic = Rehearsal(shadow=Tally(Pair(asked(20), asked(18, failures=2))))
+    traffic = Rehearsal(shadow=PhaseTally(Pair(asked(20), asked(18, failures=2))))
 
     assert traffic.play()[-1][:2] == ("withdrawn", "shadow: 2 of 20 answers failed, at most 1.0% may")
 
 
 def test_a_canary_that_fails_is_withdrawn_at_once() -> None:
-    traffic = Rehearsal(canary=Tally(answered=Pair(asked(9), asked(2, failures=1))))
+    traffic = Rehearsal(canary=PhaseTally(answered=Pair(asked(9), asked(2, failures=1))))
 
     assert traffic.play()[-1][:2] == ("withdrawn", "canary: 1 of 3 answers failed, at most 1.0% may")
     assert traffic.seconds < 1
@@ -98,18 +98,18 @@ def test_a_canary_that_fails_is_withdrawn_at_once() -> None:
 @pytest.mark.parametrize(
     ("canary", "says"),
     [
-        (Tally(answered=Pair(asked(30), asked(30, seconds=0.2))), "canary: it is too slow: "),
+        (PhaseTally(answered=Pair(asked(30), asked(30, seconds=0.2))), "canary: it is too slow: "),
         (
-            Tally(compared(GOOD, GOOD + 0.45, 30), Pair(asked(30), asked(30))),
+            PhaseTally(compared(GOOD, GOOD + 0.45, 30), Pair(asked(30), asked(30))),
             "canary: its answers are distributed differently",
         ),
         (
-            Tally(compared(GOOD, [0.3] * 100, 30), Pair(asked(30), asked(30))),
+            PhaseTally(compared(GOOD, [0.3] * 100, 30), Pair(asked(30), asked(30))),
             "canary: its answers are distributed differently: PSI 6",
         ),
     ],
 )
-def test_a_canary_that_does_not_hold_its_limits_is_withdrawn_after_the_watch(canary: Tally, says: str) -> None:
+def test_a_canary_that_does_not_hold_its_limits_is_withdrawn_after_the_watch(canary: PhaseTally, says: str) -> None:
     traffic = Rehearsal(canary=canary)
 
     end, reason, _ = traffic.play()[-1]
@@ -119,26 +119,26 @@ def test_a_canary_that_does_not_hold_its_limits_is_withdrawn_after_the_watch(can
 
 
 def test_a_few_rows_that_differ_are_no_evidence() -> None:
-    few = Tally(compared([0.1] * 19, [0.9] * 19))
+    few = PhaseTally(compared([0.1] * 19, [0.9] * 19))
 
     assert Rehearsal(shadow=few, canary=few).play()[-1][0] == "promoted"
 
 
 def test_a_few_slow_requests_are_no_evidence() -> None:
-    traffic = Rehearsal(canary=Tally(answered=Pair(asked(30), asked(19, seconds=0.2))))
+    traffic = Rehearsal(canary=PhaseTally(answered=Pair(asked(30), asked(19, seconds=0.2))))
 
     assert traffic.play()[-1][0] == "promoted"
 
 
 def test_without_any_request_nobody_waits_for_long() -> None:
-    traffic = Rehearsal(shadow=Tally(), canary=Tally())
+    traffic = Rehearsal(shadow=PhaseTally(), canary=PhaseTally())
 
     assert traffic.play()[-1][0] == "promoted"
     assert traffic.seconds == pytest.approx(2 * PLAN.idle_seconds, abs=0.2)
 
 
 def test_the_shadow_of_a_trickle_of_requests_ends_in_time() -> None:
-    traffic = Rehearsal(shadow=Tally(Pair(asked(1, [0.2, 0.4]), asked(1, [0.2, 0.4])), Pair(asked(1, [0.2]))))
+    traffic = Rehearsal(shadow=PhaseTally(Pair(asked(1, [0.2, 0.4]), asked(1, [0.2, 0.4])), Pair(asked(1, [0.2]))))
 
     assert traffic.play(PLAN.model_copy(update={"share": 0.0}))[-1][0] == "promoted"
     assert traffic.seconds == pytest.approx(PLAN.shadow_seconds, abs=0.2)
@@ -159,7 +159,7 @@ def test_a_plan_may_leave_out_the_shadow_or_the_canary() -> None:
 
 def test_wider_limits_let_more_pass() -> None:
     wide = Limits(psi=100, mean_shift=1, spread=0)
-    traffic = Rehearsal(shadow=Tally(compared(GOOD, GOOD + 0.45)))
+    traffic = Rehearsal(shadow=PhaseTally(compared(GOOD, GOOD + 0.45)))
 
     assert traffic.play(PLAN.model_copy(update={"limits": wide}))[-1][0] == "promoted"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.rollout.deployments import FILE, KEPT, Event, History, Record
+from serving.rollout.deployments import FILE, KEPT, DeploymentEvent, DeploymentRecord, History
 from serving.rollout.rollout import InService
 from serving.rollout.state import StateFolder
 from tests.serving_process import ROOT
@@ -16,11 +16,11 @@ from tests.serving_process import ROOT
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
-def record(version: int) -> Record:
+def record(version: int) -> DeploymentRecord:
     entry = InService(
         version=str(version), sha256="0" * 64, uri="file:///m.onnx", use_case="flight_delay", since=NOW, by="someone"
     )
-    return Record.of(entry, Event.DEPLOYED, NOW, metrics={"shadow": {"rows": version}})
+    return DeploymentRecord.of(entry, DeploymentEvent.DEPLOYED, NOW, metrics={"shadow": {"rows": version}})
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from serving.errors import UnacknowledgedError
 from serving.processes import roster
 from serving.rollout.rollout import InService, Rollout
-from serving.rollout.state import ROLLOUT, Report, StateFolder
+from serving.rollout.state import ROLLOUT, StateFolder, WorkerReport
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 ENTRY = InService(version="8", sha256="0" * 64, uri="file:///8.onnx", use_case="flight_delay", since=NOW)
@@ -53,14 +53,14 @@ def test_a_worker_that_takes_a_change_over_is_waited_for(folder: StateFolder) ->
     serial = folder.write(A_ROLLOUT)
     with roster.Member(folder.path):
         # Given a worker that has said nothing, then something of an older change
-        for report in (None, Report("1-a", serial - 1)):
+        for report in (None, WorkerReport("1-a", serial - 1)):
             if report is not None:
                 folder.report(report)
             with pytest.raises(UnacknowledgedError, match=f"worker process {os.getpid()} did not take over"):
                 folder.wait(serial)
 
         # When it takes it over, Then the wait is over
-        folder.report(Report("1-a", serial))
+        folder.report(WorkerReport("1-a", serial))
         assert [report.worker for report in folder.wait(serial)] == ["1-a"]
         assert folder.alive("1-a")
     assert not folder.alive("1-a")
@@ -70,7 +70,7 @@ def test_what_dead_workers_said_is_forgotten(folder: StateFolder) -> None:
     left = folder.path / roster.FOLDER / "999999999.json"
     with roster.Member(folder.path):
         left.write_text("{}")
-        folder.report(Report("1-a", 1))
+        folder.report(WorkerReport("1-a", 1))
 
         folder.forget()
 
@@ -80,6 +80,6 @@ def test_what_dead_workers_said_is_forgotten(folder: StateFolder) -> None:
 
 def test_another_worker_with_the_process_id_of_a_dead_one_is_not_taken_for_it(folder: StateFolder) -> None:
     with roster.Member(folder.path):
-        folder.report(Report("1-new", 1))
+        folder.report(WorkerReport("1-new", 1))
 
         assert not folder.alive("1-old")

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.telemetry import metrics
-from serving.telemetry.metrics import Lookup, ModelState, Outcome, Role, Shed, Telemetry
+from serving.telemetry.metrics import CacheLookup, ModelState, Shed, Telemetry, UpstreamOutcome, VersionRole
 
 
 def page(telemetry: Telemetry) -> dict[str, float]:
@@ -100,9 +100,9 @@ def test_what_waits_and_what_is_turned_away_is_seen() -> None:
 
 def test_caches_and_upstreams_are_seen() -> None:
     telemetry = Telemetry()
-    telemetry.cache("forecast", Lookup.MISS)
-    telemetry.cache("forecast", Lookup.HIT, entries=12)
-    telemetry.upstream("sensor", Outcome.TIMEOUT, 2.5)
+    telemetry.cache("forecast", CacheLookup.MISS)
+    telemetry.cache("forecast", CacheLookup.HIT, entries=12)
+    telemetry.upstream("sensor", UpstreamOutcome.TIMEOUT, 2.5)
     telemetry.upstream_open("sensor", True)
 
     found = page(telemetry)
@@ -117,7 +117,7 @@ def test_what_is_in_service_is_asked_when_prometheus_asks() -> None:
     telemetry = Telemetry()
     assert not [name for name in page(telemetry) if name.startswith("serving_model")]
 
-    telemetry.watch_models(lambda: [ModelState("8", "flight_delay", "ab" * 32, Role.ON_TRIAL, 0.1)])
+    telemetry.watch_models(lambda: [ModelState("8", "flight_delay", "ab" * 32, VersionRole.ON_TRIAL, 0.1)])
 
     found = page(telemetry)
     assert found[f'serving_model_info{{role="on_trial",sha256="{"ab" * 32}",use_case="flight_delay",version="8"}}'] == 1

@@ -12,23 +12,23 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.telemetry.tally import Family, Kind, Tally, clear, retire
+from serving.telemetry.tally import Family, MetricKind, ProcessMetrics, clear, retire
 
 BOUNDS = (0.1, 1.0)
 WORKER = """
 import sys, time
 from pathlib import Path
-from serving.telemetry.tally import Family, Kind, Tally
-asked, busy = Family("asked", "Asked.", Kind.COUNTER, ("route",)), Family("busy", "Busy.", Kind.GAUGE)
+from serving.telemetry.tally import Family, MetricKind, ProcessMetrics
+asked, busy = Family("asked", "Asked.", MetricKind.COUNTER, ("route",)), Family("busy", "Busy.", MetricKind.GAUGE)
 asked["/a",][0] += 3
 busy[()][0] += 2
-Tally((asked, busy), Path(sys.argv[1])).publish()
+ProcessMetrics((asked, busy), Path(sys.argv[1])).publish()
 print("published", flush=True)
 time.sleep(60)
 """
 
 
-def samples(tally: Tally) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+def samples(tally: ProcessMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """What Prometheus reads, by name and labels."""
     registry = CollectorRegistry()
     registry.register(tally)
@@ -41,7 +41,7 @@ def samples(tally: Tally) -> dict[tuple[str, tuple[tuple[str, str], ...]], float
 
 
 def families() -> tuple[Family, Family]:
-    return Family("asked", "Asked.", Kind.COUNTER, ("route",)), Family("busy", "Busy.", Kind.GAUGE)
+    return Family("asked", "Asked.", MetricKind.COUNTER, ("route",)), Family("busy", "Busy.", MetricKind.GAUGE)
 
 
 @pytest.fixture
@@ -58,11 +58,11 @@ def worker(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 @given(st.lists(st.floats(0, 5), max_size=30))
 def test_a_histogram_counts_as_prometheus_does(values: list[float]) -> None:
-    took = Family("took", "Took.", Kind.HISTOGRAM, (), BOUNDS)
+    took = Family("took", "Took.", MetricKind.HISTOGRAM, (), BOUNDS)
     for value in values:
         took.observe((), value)
 
-    found = samples(Tally((took,)))
+    found = samples(ProcessMetrics((took,)))
 
     if values:
         for bound in BOUNDS:
@@ -77,7 +77,7 @@ def test_processes_are_added_up(tmp_path: Path, worker: subprocess.Popen[str]) -
     asked[("/b",)][0] += 5
     busy[()][0] += 1
 
-    found = samples(Tally((asked, busy), tmp_path))
+    found = samples(ProcessMetrics((asked, busy), tmp_path))
 
     assert found["asked_total", (("route", "/a"),)] == 4
     assert found["asked_total", (("route", "/b"),)] == 5
@@ -88,7 +88,7 @@ def test_processes_are_added_up(tmp_path: Path, worker: subprocess.Popen[str]) -
 def test_what_a_killed_worker_counted_stays_but_it_is_not_busy_any_more(
     tmp_path: Path, worker: subprocess.Popen[str], parent_noticed: bool
 ) -> None:
-    tally = Tally(families(), tmp_path)
+    tally = ProcessMetrics(families(), tmp_path)
     assert samples(tally)["busy", ()] == 2
 
     worker.send_signal(signal.SIGKILL)
@@ -106,13 +106,13 @@ def test_the_dead_leave_one_file_however_many_they_are(tmp_path: Path) -> None:
     asked, busy = families()
     for pid in range(4_000_001, 4_000_006):
         asked[("/a",)][0] += 1
-        Tally((asked, busy), tmp_path).publish()
+        ProcessMetrics((asked, busy), tmp_path).publish()
         for path in tmp_path.glob("[0-9]*.counts"):
             path.rename(tmp_path / f"{pid}.counts")
         retire(tmp_path, pid)
 
     assert [path.name for path in tmp_path.iterdir()] == ["retired.counts"]
-    assert samples(Tally(families(), tmp_path))["asked_total", (("route", "/a"),)] == 1 + 2 + 3 + 4 + 5
+    assert samples(ProcessMetrics(families(), tmp_path))["asked_total", (("route", "/a"),)] == 1 + 2 + 3 + 4 + 5
 
 
 def test_a_new_start_counts_from_nothing(tmp_path: Path, worker: subprocess.Popen[str]) -> None:
@@ -121,7 +121,7 @@ def test_a_new_start_counts_from_nothing(tmp_path: Path, worker: subprocess.Pope
 
     clear(tmp_path)
 
-    assert ("asked_total", (("route", "/a"),)) not in samples(Tally(families(), tmp_path))
+    assert ("asked_total", (("route", "/a"),)) not in samples(ProcessMetrics(families(), tmp_path))
 
 
 def test_a_damaged_file_or_a_folder_that_cannot_be_written_spoils_nothing(tmp_path: Path) -> None:
@@ -131,5 +131,5 @@ def test_a_damaged_file_or_a_folder_that_cannot_be_written_spoils_nothing(tmp_pa
     asked, busy = families()
     asked[("/a",)][0] += 1
 
-    assert samples(Tally((asked, busy), tmp_path))["asked_total", (("route", "/a"),)] == 1
-    assert samples(Tally((asked, busy), in_the_way / "folder"))["asked_total", (("route", "/a"),)] == 1
+    assert samples(ProcessMetrics((asked, busy), tmp_path))["asked_total", (("route", "/a"),)] == 1
+    assert samples(ProcessMetrics((asked, busy), in_the_way / "folder"))["asked_total", (("route", "/a"),)] == 1

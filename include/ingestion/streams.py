@@ -23,7 +23,7 @@ from typing_extensions import TypedDict
 from include.errors import DataError
 from include.excerpt import excerpt
 from include.ingestion.bulk_reader import BulkReader
-from include.ingestion.rules import NearDay, Rule
+from include.ingestion.rules import NearDay, RecordRule
 from include.quality.breaches import judge
 from include.quality.contract import Column, Kind
 from include.quality.pattern import fits
@@ -55,7 +55,7 @@ class PoisonError(DataError):
 
 
 @dataclass(frozen=True)
-class Topic:
+class Stream:
     """One stream of records, what its versions look like and which table holds them.
 
     `key` is the column that keys messages (records of one key keep their order), `natural_key` the columns that
@@ -76,7 +76,7 @@ class Topic:
     anchor: str
     tolerance: timedelta
     versions: Mapping[int, tuple[Column, ...]]
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RecordRule, ...] = ()
 
     def __post_init__(self) -> None:
         for older, newer in pairwise(sorted(self.versions)):
@@ -102,7 +102,7 @@ class Topic:
             raise DataError(f"topic {self.name}: {what} names column {name}, which {fault}; name one of {required}")
 
     @property
-    def checks(self) -> tuple[Rule, ...]:
+    def checks(self) -> tuple[RecordRule, ...]:
         """The rules, and what holds for every topic."""
         return self.rules if self.day == self.anchor else (NearDay(self.day, self.anchor), *self.rules)
 
@@ -169,7 +169,7 @@ class Topic:
 class Schema:
     """One version's columns, compiled into a check that is quick enough for every record."""
 
-    def __init__(self, topic: Topic, schema_id: str, columns: Sequence[Column]) -> None:
+    def __init__(self, topic: Stream, schema_id: str, columns: Sequence[Column]) -> None:
         self.topic = topic
         self.schema_id = schema_id
         self.columns = columns
@@ -252,7 +252,7 @@ def _schema_named(value: bytes) -> str:
     return str(named)
 
 
-def keys_of(topic: Topic, columns: Sequence[Column]) -> tuple[str, ...]:
+def keys_of(topic: Stream, columns: Sequence[Column]) -> tuple[str, ...]:
     """The text columns that a message or a row is found by."""
     return tuple(
         each.name for each in columns if each.kind is Kind.TEXT and each.name in (topic.key, *topic.natural_key)

@@ -1,4 +1,4 @@
-"""The topics of flight delay, `a1` weather observations and `a2` flight records."""
+"""The streams of flight delay: weather observations (`a1`) and flight records (`a2`)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from include.ingestion.collector import Event
+from include.ingestion.collector import TimedRecord
 from include.ingestion.rules import After, Composed
-from include.ingestion.topics import Topic
+from include.ingestion.streams import Stream
 from include.sources.source import Source
 from include.use_cases.flight_delay.contracts import RAW
 from include.use_cases.flight_delay.spec import SPEC
@@ -20,7 +20,7 @@ KNOWN_AHEAD = timedelta(days=1)
 """A day's flights are published when the day before begins: the nightly horizon scores them ahead."""
 
 
-A1 = Topic(
+WEATHER_STREAM = Stream(
     name="a1",
     title="Weather observations",
     table="weather_observations",
@@ -32,7 +32,7 @@ A1 = Topic(
     versions={1: RAW["weather"].columns},
     rules=(After("known_at", "observed_at"),),
 )
-A2 = Topic(
+FLIGHT_STREAM = Stream(
     name="a2",
     title="Flight records: planned, departed, landed",
     table="flights",
@@ -45,28 +45,28 @@ A2 = Topic(
     # The table is cut by date: a flight_id that came with two dates would be two rows.
     rules=(Composed("flight_id", "{date}-{carrier}-{flight}-{origin}"),),
 )
-TOPICS = {topic.name: topic for topic in (A1, A2)}
+STREAMS = {stream.name: stream for stream in (WEATHER_STREAM, FLIGHT_STREAM)}
 
 
-def events(source: Source, topic: str, day: date) -> Iterator[Event]:
+def events(source: Source, topic: str, day: date) -> Iterator[TimedRecord]:
     """What the records of a data day made known, and when: an observation once, a flight up to three times.
 
     A flight is planned (known a day ahead), departed, and landed; each time the whole record as it was known then. A
     cancelled flight is only ever planned.
     """
-    if topic == A1.name:
+    if topic == WEATHER_STREAM.name:
         for record in _rows(source.read("weather", day)):
-            yield Event(record["known_at"], record)
+            yield TimedRecord(record["known_at"], record)
         return
     planned = datetime.combine(day - KNOWN_AHEAD, time(SPEC.day_starts.hour), SPEC.zone).astimezone(UTC)
     for record in _rows(source.read("flights", day)):
         plan = record | dict.fromkeys(OUTCOME)
-        yield Event(planned, plan)
+        yield TimedRecord(planned, plan)
         if record["departed_at"] is not None:
             departed = plan | {"departed_at": record["departed_at"], "dep_delay": record["dep_delay"]}
-            yield Event(record["departed_at"], departed)
+            yield TimedRecord(record["departed_at"], departed)
         if record["arrived_at"] is not None:
-            yield Event(record["arrived_at"], record)
+            yield TimedRecord(record["arrived_at"], record)
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.errors import DataError
-from include.ingestion.topics import PoisonError
+from include.ingestion.streams import PoisonError
 from include.quality.contract import Column, Kind
-from include.use_cases.flight_delay.topics import A1, A2
+from include.use_cases.flight_delay.streams import FLIGHT_STREAM, WEATHER_STREAM
 
 HOUR = datetime(2013, 3, 1, 12, tzinfo=UTC)
 OBSERVATION: dict[str, Any] = {
@@ -43,11 +43,11 @@ def changed(value: bytes, **fields: Any) -> bytes:
 
 
 def test_what_is_encoded_is_decoded_and_equal_records_are_equal_bytes() -> None:
-    value = A1.encode(OBSERVATION)
-    record = A1.decode(value, "a1/1")
+    value = WEATHER_STREAM.encode(OBSERVATION)
+    record = WEATHER_STREAM.decode(value, "a1/1")
     assert (record["origin"], record["temperature"], record["pressure"]) == ("JFK", 41.0, None)
     assert record["observed_at"] == "2013-03-01T12:00:00Z"
-    assert A1.encode(dict(reversed(OBSERVATION.items()))) == value
+    assert WEATHER_STREAM.encode(dict(reversed(OBSERVATION.items()))) == value
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_is_encoded_is_decoded_and_equal_records_are_equal_bytes() -> None:
 )
 def test_a_record_that_breaks_its_schema_is_refused_with_the_reason(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(PoisonError) as refused:
-        A1.decode(changed(A1.encode(OBSERVATION), **fields))
+        WEATHER_STREAM.decode(changed(WEATHER_STREAM.encode(OBSERVATION), **fields))
     assert str(refused.value).startswith(reason)
 
 
@@ -78,15 +78,15 @@ def test_a_record_that_breaks_its_schema_is_refused_with_the_reason(fields: dict
 )
 def test_no_reason_carries_a_line_or_an_escape_of_the_record(fields: dict[str, Any]) -> None:
     with pytest.raises(PoisonError) as refused:
-        A1.decode(changed(A1.encode(OBSERVATION), **fields))
+        WEATHER_STREAM.decode(changed(WEATHER_STREAM.encode(OBSERVATION), **fields))
     assert str(refused.value).isprintable()
 
 
 def test_a_record_without_one_of_its_columns_is_refused() -> None:
-    short = json.loads(A1.encode(OBSERVATION))
+    short = json.loads(WEATHER_STREAM.encode(OBSERVATION))
     del short["pressure"]
     with pytest.raises(PoisonError, match="pressure: Field required"):
-        A1.decode(json.dumps(short).encode())
+        WEATHER_STREAM.decode(json.dumps(short).encode())
 
 
 @pytest.mark.parametrize(
@@ -94,49 +94,51 @@ def test_a_record_without_one_of_its_columns_is_refused() -> None:
     [{"flight_id": "2013-03-02-UA-1545-EWR"}, {"date": "2013-03-02"}, {"tailnum": "N1\x00"}, {"flight": 1.5}],
 )
 def test_a_flight_whose_id_or_texts_cannot_be_stored_is_refused(fields: dict[str, Any]) -> None:
-    value = A2.encode(FLIGHT)
-    assert A2.decode(value)
+    value = FLIGHT_STREAM.encode(FLIGHT)
+    assert FLIGHT_STREAM.decode(value)
     with pytest.raises(PoisonError):
-        A2.decode(changed(value, **fields))
+        FLIGHT_STREAM.decode(changed(value, **fields))
 
 
 def test_a_collector_cannot_publish_what_breaks_the_schema() -> None:
     with pytest.raises(PoisonError, match="humidity"):
-        A1.encode({**OBSERVATION, "humidity": 180.0})
+        WEATHER_STREAM.encode({**OBSERVATION, "humidity": 180.0})
 
 
 def test_header_and_record_must_name_the_same_schema() -> None:
     with pytest.raises(PoisonError, match="the header says schema a2/1, the record a1/1"):
-        A1.decode(A1.encode(OBSERVATION), "a2/1")
+        WEATHER_STREAM.decode(WEATHER_STREAM.encode(OBSERVATION), "a2/1")
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_whatever_are_more_than_poison(value: bytes) -> None:
     with pytest.raises(PoisonError):
-        A2.decode(value)
+        FLIGHT_STREAM.decode(value)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=5))
 def test_no_content_of_a_column_is_more_than_poison(content: Any) -> None:
-    value = changed(A2.encode(FLIGHT), tailnum=content)
+    value = changed(FLIGHT_STREAM.encode(FLIGHT), tailnum=content)
     try:
-        assert A2.decode(value)["tailnum"] == content
+        assert FLIGHT_STREAM.decode(value)["tailnum"] == content
     except PoisonError:
         assert not isinstance(content, str) or not content or "\x00" in content or not content.isprintable()
 
 
 def test_records_of_an_older_version_are_rows_of_the_newest() -> None:
     # Given a topic whose second version has one more column
-    second = (*A1.columns, Column("cloud_cover", Kind.NUMBER, required=False))
-    newer = replace(A1, versions={1: A1.columns, 2: second})
+    second = (*WEATHER_STREAM.columns, Column("cloud_cover", Kind.NUMBER, required=False))
+    newer = replace(WEATHER_STREAM, versions={1: WEATHER_STREAM.columns, 2: second})
     # When a record of the first is read
-    record = newer.decode(A1.encode(OBSERVATION))
+    record = newer.decode(WEATHER_STREAM.encode(OBSERVATION))
     # Then it is a row with that column empty
     assert record["cloud_cover"] is None
     assert newer.schema_id == "a1/2"
 
 
-@pytest.mark.parametrize("second", [A1.columns[1:], (*A1.columns, Column("cloud_cover", Kind.NUMBER))])
+@pytest.mark.parametrize(
+    "second", [WEATHER_STREAM.columns[1:], (*WEATHER_STREAM.columns, Column("cloud_cover", Kind.NUMBER))]
+)
 def test_a_version_that_old_records_would_break_is_refused(second: tuple[Column, ...]) -> None:
     with pytest.raises(DataError, match="may only add optional columns"):
-        replace(A1, versions={1: A1.columns, 2: second})
+        replace(WEATHER_STREAM, versions={1: WEATHER_STREAM.columns, 2: second})

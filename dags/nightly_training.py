@@ -72,7 +72,7 @@ def params(spec: UseCaseSpec) -> dict[str, Param]:
         ),
         "candidates": Param(
             [],
-            type=["null", "array"],  # the form says null once all are taken out again
+            type=["null", "array"],  # the form sends null once all are removed again
             items={"type": "string", "enum": list(spec.candidates)},
             examples=list(spec.candidates),
             title="Candidates",

@@ -13,7 +13,7 @@ from plugins.pod_operator import StepPod
 
 
 def rollback(spec: UseCaseSpec) -> DAG:
-    """The use case's way back; started by hand only."""
+    """The use case's rollback; started by hand only."""
     with DAG(
         dag_id=f"{spec.name}_rollback",
         dag_display_name=f"{spec.name}: rollback",

@@ -1,6 +1,6 @@
 """The workers, one DAG each: a run a shift. It consumes its topic, writes its table, and ends when its shift does.
 
-What a shift leaves undone (the database was down, the backlog was long) stays in the topic: the next shift takes it up.
+What a shift leaves undone (the database was down, the backlog was long) stays in the topic for the next shift.
 A run that starts when its shift is over, as in a backfill, is skipped. To work off a backlog between shifts trigger the
 DAG by hand: that is an extra shift, which ends before the next begins.
 """
@@ -24,7 +24,7 @@ from plugins.worker_timetable import WorkerTimetable, shift_end
 
 DEADLINE = "shift_end(dag_run.data_interval_end, dag_run.run_after)"
 RETRIES = 100  # the shift ends them, not their number
-GRACE = timedelta(minutes=2)  # from a shift's end to the end by force of a worker that has not ended by itself
+GRACE = timedelta(minutes=2)  # from a shift's end to the kill of a worker that has not ended by itself
 
 
 def worker_dag(spec: UseCaseSpec, worker: PlannedWorker) -> DAG:

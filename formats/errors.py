@@ -1,4 +1,4 @@
-"""What can be wrong with a model file or with rows for it, each as one line for the person who asked."""
+"""Errors of a model file or of rows for it, each as one line for the caller."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ class ServingError(Exception):
 
 
 class ModelError(ServingError):
-    """A model file is not what it should be: wrong hash, truncated, foreign, or it fails its self-test."""
+    """A model file is unusable: wrong hash, truncated, foreign, or it fails its self-test."""
 
     status = 422
 
 
 class AnswerError(ServingError):
-    """A loaded model gave no probability for what it was asked."""
+    """A loaded model gave no probability."""
 
 
 class RowError(ServingError):
-    """A row of a prediction request is not what the model takes."""
+    """A row of a prediction request does not fit the model."""
 
     status = 422

@@ -28,7 +28,7 @@ Column = Sequence[Any] | NDArray[Any]
 class PortableModel:
     """A loaded model file: a pure ONNX graph (`features` float64 [N, F] to `probability` float64 [N]) and its card.
 
-    Nothing in it is executed but ONNX operators. One thread per prediction: a request is small, and many come at once.
+    Only its ONNX operators are executed. One thread per prediction: a request is small, and many come at once.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, card: ModelCard, sha256: str, name: str) -> None:
@@ -45,7 +45,7 @@ class PortableModel:
 
     @classmethod
     def load(cls, content: bytes, *, sha256: str | None = None, name: str = "the bytes given") -> PortableModel:
-        """A model from a file's bytes; `ModelError` when they are not the file expected or no file of this kind."""
+        """A model from a file's bytes; `ModelError` when they are another file or no file of this kind."""
         found = hashlib.sha256(content).hexdigest()
         if sha256 is not None and not hmac.compare_digest(found, sha256.lower()):
             raise ModelError(

@@ -1,4 +1,4 @@
-"""How a new version comes into service: the phases of a rollout, its plan, and the limits it must hold."""
+"""How a new version comes into service: the phases of a rollout, its plan, and its limits."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Phase(StrEnum):
     PROMOTED = "promoted"
     """It is in service."""
     ROLLED_BACK = "rolled_back"
-    """It did not hold its limits; the version before it serves on."""
+    """It broke a limit; the version before it stays in service."""
     ABORTED = "aborted"
-    """It was cut short: its worker ended, or a person put something into service at once."""
+    """It was cut short: its worker ended, or an explicit request took effect immediately."""
 
 
 _ENDS = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.ABORTED})
@@ -39,12 +39,12 @@ class Limits(BaseModel):
 
     `failure_share`: failed answers among those asked of it. `psi`: population stability index between both versions'
     answers to the same rows. `mean_shift`: difference of their mean probability. `spread`: the least standard deviation
-    of its answers, as a part of the old one's; a model that answers all rows alike is broken. `slower`: how many times
-    as long it may take, judged at the median and the 95th percentile where it also takes `slower_seconds` more.
+    of its answers, as a part of the old one's; a model that gives all rows the same answer is broken. `slower`: how
+    many times as long it may take, judged at the median and the 95th percentile if it also takes `slower_seconds` more.
     Versions whose answers to a row differ by 0.02 or less on average count as equal, whatever their distribution.
 
     Defaults are measured on flight delay (docs/serving/releases.md): versions of neighbouring nights have a PSI of
-    0.001 to 0.06, good ones trained a month apart up to 2.1. The rule of thumb of 0.25 would stop many a good night.
+    0.001 to 0.06, good ones trained a month apart up to 2.1. The rule of thumb of 0.25 would stop many good nights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,8 +61,8 @@ class Plan(BaseModel):
     """How a rollout is made; seconds are wall-clock.
 
     The shadow ends after `shadow_rows` compared rows or `shadow_seconds`. Then `share` of the requests (0: none) goes
-    to the new version for `watch_seconds`. Either ends after `idle_seconds` when no request came at all: there is
-    nothing to see then. Fewer than `min_requests` requests or compared rows are judged by failures only.
+    to the new version for `watch_seconds`. Both end after `idle_seconds` without any request, when there is
+    nothing to see. Fewer than `min_requests` requests or compared rows are judged by failures only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,6 +1,6 @@
 """What decides a result besides the partitions it is made from: named hashes among its manifest's inputs.
 
-What an edit makes out of date is the table in docs/architecture.md.
+The table in docs/architecture.md shows what an edit makes out of date.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _PARTITION = "/date="
 
 
 def raw(spec: UseCaseSpec, contract: Any) -> dict[str, str]:
-    """What sorts a topic's records: its contract, and the code that reads the source.
+    """What decides how a topic's records are sorted: its contract, and the code that reads the source.
 
-    The records themselves are no part of it, nor is any version: an upgrade must not read years again.
+    The records themselves do not count, nor does any version: an upgrade must not reread years of data.
     """
     return {
         CONTRACT: digest(contract, without=JUDGING),
@@ -57,7 +57,7 @@ def raw(spec: UseCaseSpec, contract: Any) -> dict[str, str]:
 
 
 def features(spec: UseCaseSpec) -> str:
-    """What computes features: the use case's code, and Spark's minor version, which may decide a value."""
+    """What decides features: the use case's code, and Spark's minor version, which may change a value."""
     minor = ".".join(_version("pyspark").split(".")[:2])
     return f"{fingerprint(spec.package, 'features', 'feature_contract')} spark {minor}"
 
@@ -74,7 +74,7 @@ def candidate(spec: UseCaseSpec, recipe: Any, gates: Any) -> dict[str, str]:
 
 
 def decision(spec: UseCaseSpec, gates: Any) -> dict[str, str]:
-    """What a judgement follows besides its candidates: the gates, and what an opponent is fitted with."""
+    """What decides a judgement besides its candidates: the gates, and what an opponent is fitted with."""
     return {
         GATES: digest(gates),
         LABEL: _code(spec.package, "label"),
@@ -94,7 +94,7 @@ def partitions(inputs: Mapping[str, str]) -> dict[str, str]:
 
 
 def differences(published: Mapping[str, str], present: Mapping[str, str]) -> str:
-    """In words, which ingredients differ; empty where none does. Many days of a dataset are one word."""
+    """The ingredients that differ, in words; empty if none does. Many days of a dataset are one word."""
     names = sorted(published.keys() | present.keys())
     found = [name for name in names if published.get(name) != present.get(name)]
     return ", ".join(dict.fromkeys(name.partition(_PARTITION)[0] for name in found))

@@ -36,10 +36,10 @@ from include.use_case import UseCase, load_use_case
 
 RUN = f"{PREFIX}RUN"
 OBJECTS_BETWEEN_COLLECTIONS = 100_000
-"""A step mostly loads libraries, which is an eighth quicker where new objects are not looked through every 700."""
+"""A step mostly loads libraries, which is an eighth faster with rarer garbage collection."""
 
 LAST_WORDS_SECONDS = 2.0
-"""How long a process that ends by force tries to write its report."""
+"""How long a stopped process tries to write its report."""
 
 log = logging.getLogger("nightshift")
 
@@ -73,7 +73,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Result:
-    """What a step says of its work, in at most 4 KiB of JSON: rows per dataset, figures, addresses, plain remarks."""
+    """A step's result, in at most 4 KiB of JSON: rows per dataset, figures, addresses, plain remarks."""
 
     rows: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -105,7 +105,7 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     """Run a step as a process: the whole of every step module's command line.
 
     The termination message (result or one-line error) goes where Kubernetes looks for it. Exit codes: `ExitCode`.
-    `argv` is for a caller that lives on: the process's own arguments end the process.
+    `argv` is for a caller that continues; with the process's own arguments this ends the process.
     """
     if argv is None:
         mask_output()
@@ -115,7 +115,7 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        # All is written. Taking apart what MLflow and scikit-learn have loaded would take half a second more.
+        # All is written. An orderly exit would take half a second more, to unload MLflow and scikit-learn.
         os._exit(code)
     with redirect_stdout(MaskedStream(sys.stdout, own_mask())), redirect_stderr(MaskedStream(sys.stderr, own_mask())):
         code = _run(arguments, step, argv, Stop(partial(_last_words, None, {})))
@@ -148,7 +148,7 @@ def _run(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
         stop.work_is_over()
         if isinstance(error, KeyboardInterrupt):
             raise
-        # A library that was interrupted may tell of it in words of its own: Spark's client does.
+        # An interrupted library may raise an error of its own: Spark's client does.
         failed = failure(stop.error or error, package)
         if failed.unforeseen:
             traceback.print_exc()
@@ -163,7 +163,7 @@ def _run(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     if context is not None:
         try:
             _report(context, report)
-        except Exception as error:  # whatever it is, it is not what the step has to say
+        except Exception as error:  # whatever it is, it is not the step's own error
             log.warning("step report not written: %s", error)
     if code is not ExitCode.DONE:
         log.error("%s", message)
@@ -172,7 +172,7 @@ def _run(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
 
 
 def _last_words(context: Context | None, report: Mapping[str, Any], message: str) -> None:
-    """Say how the process ends while its own thread is in somebody else's hands, which may hold the streams too."""
+    """Report the end of the process while a library holds its thread, and perhaps its streams."""
     message = one_line(message)
     os.write(1, f"{message}\n".encode())
     _terminate(message)
@@ -180,7 +180,7 @@ def _last_words(context: Context | None, report: Mapping[str, Any], message: str
         ended = {**report, "state": "failed", "error": message, "finished": datetime.now(UTC).isoformat()}
         writer = threading.Thread(target=_report, args=(context, ended), daemon=True)
         writer.start()
-        writer.join(LAST_WORDS_SECONDS)  # the lake may be what does not answer
+        writer.join(LAST_WORDS_SECONDS)  # the lake may be the part that does not answer
 
 
 def parse(arguments: type[A], argv: Sequence[str]) -> A:
@@ -241,7 +241,7 @@ def _report(context: Context, report: Mapping[str, Any]) -> None:
 
 
 def _terminate(message: str) -> None:
-    # Kubernetes makes this file before the container starts; where it is absent nobody asked for a message.
+    # Kubernetes makes this file before the container starts; without it no message is wanted.
     path = Path(os.environ.get(TERMINATION_LOG, "/dev/termination-log"))
     if TERMINATION_LOG in os.environ or path.exists():
         try:

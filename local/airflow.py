@@ -126,7 +126,7 @@ class Airflow:
         )
 
     def prepare(self) -> subprocess.Popen[bytes] | None:
-        """Begin to migrate the database and import the settings file; None if both are done already."""
+        """Begin to migrate the database and import the settings file; None if both were done before."""
         self._write_files()
         if self._stamp.exists() and self._stamp.read_text(encoding="utf-8") == self._prepared():
             return None
@@ -170,7 +170,7 @@ class Airflow:
         return self.stack.logs / "airflow-prepare.log"
 
     def _prepared(self) -> str:
-        """What this installation would be like, were everything done: version, schema of the database, imports."""
+        """The state of a complete installation: version, schema of the database, imports."""
         imports = json.dumps(self.settings_file.imports(), sort_keys=True)
         digest = hashlib.sha256(imports.encode()).hexdigest()
         return f"{importlib.metadata.version('apache-airflow')} {self._schema()} {digest}\n"

@@ -22,8 +22,8 @@ PARSED_WITHIN_SECONDS = 60.0
 def backfill(services: Services, first: str, last: str, *, force: bool) -> int:
     """Ask the running Airflow for the runs of the data days from `first` to `last`, both included.
 
-    A day whose run has succeeded is left alone, unless `force` asks for it again. Raises `SettingsError` for a wrong
-    range, or when nothing runs that would work it off.
+    A day whose run has succeeded stays as it is, unless `force` asks for it again. Raises `SettingsError` for a wrong
+    range, or when no scheduler runs that could work it off.
     """
     spec = load_use_case(first_package(services.stack.use_cases)).spec
     replay = services.settings.replay

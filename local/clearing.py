@@ -1,4 +1,4 @@
-"""What `airflow tasks clear` came to: it says nothing itself, not even that it found nothing to clear."""
+"""The result of `airflow tasks clear`, which reports nothing itself, not even that it found nothing to clear."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Clearing:
         return cls(database_url, names[0], dated, {run: number for run, number, _ in _runs(database_url, names[0])})
 
     def told(self) -> str:
-        """What was cleared, in one line; and what was not, where dates leave runs out that have none."""
+        """What was cleared, in one line, and what was not: a range of dates leaves out runs without a date."""
         runs = _runs(self.database_url, self.dag_id)
         cleared = sum(number != self.before.get(run) for run, number, _ in runs)
         by_hand = sum(undated for _, _, undated in runs) if self.dated else 0

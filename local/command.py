@@ -30,7 +30,7 @@ STATE = load_stack({}).state
 
 
 def up(services: Services) -> int:
-    """Start the long-lived things, and say where they are and how to log in."""
+    """Start the local services, and print their addresses and the login."""
     with services.locked():
         services.require_ports(interfaces=True)
         services.start_databases()
@@ -104,7 +104,7 @@ def main() -> None:
     own.add_argument("argv", nargs=argparse.REMAINDER)
     own.set_defaults(does=lambda services, given: airflow(services, given.argv))
     arguments = parser.parse_args()
-    # Whatever the locale: what our files and our children say is UTF-8, and a terminal that lacks a sign shows another.
+    # In every locale: our files and child processes write UTF-8; a terminal substitutes characters that it lacks.
     os.environ["PYTHONUTF8"] = "1"
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -127,7 +127,7 @@ def main() -> None:
 
 
 def _services(command: str) -> Services:
-    """The stack as it runs, and as this shell describes it where nothing runs."""
+    """The running stack, or the stack that this shell describes if nothing runs."""
     refuse_unknown_variables(os.environ)
     settings_file = read_settings_file(REPOSITORY / "airflow_settings.yaml")
     running = Processes(STATE / "processes").all()

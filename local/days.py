@@ -1,4 +1,4 @@
-"""Which data days can be run for; as a program it is asked before anything is installed."""
+"""Which data days can be run; as a program it runs before anything is installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, first_package, load
 
 
 def main() -> None:
-    """Refuse a DATE that no setting would let pass, with one line and the exit code of a wrong setting."""
+    """Refuse a DATE that no setting would allow, with one line and the exit code of a wrong setting."""
     package = first_package(os.environ.get("NIGHTSHIFT_USE_CASES") or DEFAULT_USE_CASES)
     now = datetime.now(timezone.utc)  # noqa: UP017 - an older Python shall get as far as the installer's own words
     try:
@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def _refuse_wrong(text: str, spec: UseCaseSpec, now: datetime) -> None:
-    # Whether later days have data is a setting, which cannot be read yet; where it does not matter, most have none.
+    # Whether later days have data is a setting, which cannot be read yet; without it most have none.
     try:
         data_day(text, spec, replay=True, now=now)
     except SettingsError:
@@ -58,7 +58,7 @@ def data_day(text: str, spec: UseCaseSpec, *, replay: bool, now: datetime, varia
 
 
 def _forgotten(spec: UseCaseSpec) -> str:
-    """A word to who means a use case of theirs and has not named it in this shell."""
+    """A hint for a user who means a use case of their own and has not named it in this shell."""
     if os.environ.get("NIGHTSHIFT_USE_CASES") or spec.package != DEFAULT_USE_CASES:
         return ""
     return "; NIGHTSHIFT_USE_CASES is not set: for another use case name its package there"

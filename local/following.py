@@ -1,4 +1,4 @@
-"""What runs was started with: a command in another shell goes by that, not by its own shell alone."""
+"""The settings of the running stack: a command in another shell follows them, not its own shell alone."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ BOUND: Mapping[str, frozenset[str]] = {
     SERVING_SERVER: _EVERYWHERE | {"serving_port"},
     "postgres": _EVERYWHERE | {"postgres_port"},
 }
-"""The settings that cannot change while a process runs. What only a night reads may differ from one to the next."""
+"""The settings that cannot change while a process runs. Those that only a night reads may differ between nights."""
 
 Read = Callable[[Mapping[str, str]], Mapping[str, Any]]
-"""What an environment comes to, each setting by its name: with defaults, and with the settings file under it."""
+"""The value of each setting, by name: the environment's, else the settings file's, else the default."""
 
 
 @dataclass(frozen=True)
 class Followed:
-    """An environment as the running stack has it, and where this shell says otherwise."""
+    """The running stack's environment, and where this shell differs."""
 
     environment: Mapping[str, str]
     taken: Mapping[str, str]
-    """The variables of it that are not this shell's."""
+    """The variables that this shell does not set."""
     differing: tuple[str, ...]
     """A line for each variable that this shell sets to something else."""
 

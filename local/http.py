@@ -9,7 +9,7 @@ from typing import Any
 
 from include.errors import FaultError
 
-# Only ever our own servers, which no proxy stands before: urllib would not find [::1] in NO_PROXY.
+# Only our own servers, which are behind no proxy: urllib would not find [::1] in NO_PROXY.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

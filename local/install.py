@@ -1,7 +1,7 @@
 """Installs requirements.lock into .venv; runs on the system's bare Python, before anything of ours is installed.
 
-uv is taken from the PATH; else it is installed below .nightshift by whatever pip can be had: the system's, a virtual
-environment's, or the one in Debian's package python3-pip-whl, unpacked and not installed.
+uv is taken from the PATH; else it is installed below .nightshift by the first pip that is found: the system's, a
+virtual environment's, or the one in Debian's package python3-pip-whl, unpacked and not installed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PACKAGES = (" + ", " - ", " ~ ")
 
 
 def main() -> None:
-    """Make .venv and bring it in line with the lock; one line says what to do when that cannot be."""
+    """Make .venv and bring it in line with the lock; one line gives the remedy if that fails."""
     with _alone():
         if STAMP.exists() and STAMP.stat().st_mtime >= LOCK.stat().st_mtime:
             return
@@ -40,7 +40,7 @@ def main() -> None:
         if not _works([str(VENV / "bin" / "python"), "--version"]):
             _run([uv, "venv", "--quiet", "--clear", "--python", _python(), str(VENV)])
         print("installing requirements.lock into .venv (once; a few minutes, 3 GB)", flush=True)
-        # Compiled now, once: Airflow, MLflow and Great Expectations load in half the time, even where nobody may write.
+        # Compiled now, once: Airflow, MLflow and Great Expectations load in half the time, even on a read-only disk.
         target = ["--python", str(VENV / "bin" / "python"), str(LOCK)]
         _run([uv, "pip", "sync", "--compile-bytecode", *target])
         STAMP.touch()
@@ -61,7 +61,7 @@ def _alone() -> Iterator[None]:
 
 
 def _python() -> str:
-    """A Python that the lock was made for: one of this machine's, else the newest such, which uv then fetches."""
+    """A Python that the lock supports: one of this machine, else the newest, which uv then fetches."""
     for name in ("python3", "python3.13", "python3.12", "python3.11"):
         if (path := shutil.which(name)) and OLDEST <= _version(path) <= NEWEST:
             return path
@@ -122,8 +122,8 @@ def _works(command: list[str], folder: str | None = None) -> bool:
 
 
 def _run(command: list[str]) -> None:
-    """Run a command of uv's and show what it says, but for its list of packages; it is never silent for long."""
-    # Behind a company's proxy only the machine itself knows whom to trust; uv would bring its own list.
+    """Run a command of uv and show its output without the list of packages; it is never silent for long."""
+    # Behind a company's proxy only the machine knows which authorities to trust; uv would bring its own list.
     environment = {"UV_SYSTEM_CERTS": "true"} if SYSTEM_CERTIFICATES.exists() else {}
     clock = time.monotonic()
     child = subprocess.Popen(

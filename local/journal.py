@@ -1,4 +1,4 @@
-"""What Airflow has written down of a run: its tasks, their states, and what each step reported into the lake."""
+"""Airflow's record of a run: its tasks, their states, and each step's report from the lake."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 @dataclass(frozen=True)
 class Task:
-    """One task of a run as it stands: Airflow's state of it, and the step's own report (empty until it starts)."""
+    """One task of a run: Airflow's state, and the step's own report (empty until it starts)."""
 
     step: str
     candidate: str
@@ -101,7 +101,7 @@ class Journal:
         return sorted(tasks, key=lambda task: (self._rank(task.step), self._candidate_rank(task.candidate)))
 
     def close(self, logical_date: datetime, dag_id: str = "") -> None:
-        """Mark a run, of this DAG or another, as failed that nobody carries on: a scheduler would take it up."""
+        """Mark an abandoned run, of this DAG or another, as failed; otherwise a scheduler would continue it."""
         with session(self.database_url) as connection:
             connection.execute(CLOSE, (dag_id or self.dag_id, logical_date))
 

@@ -39,7 +39,7 @@ class Mlflow:
 
     @property
     def is_ours(self) -> bool:
-        """Whether there is a server to start: an address of somebody else's is all that is needed of that one."""
+        """Whether there is a server to start; an external server needs only its address."""
         return not self.database_url.startswith(("http://", "https://"))
 
     @property

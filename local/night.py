@@ -1,4 +1,4 @@
-"""One run of the nightly DAG: started by whatever Airflow is there, and followed to its end."""
+"""One run of the nightly DAG: started by the Airflow that is there, and followed to its end."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from local.processes import last_line
 STEP_LOGGERS = ("StepPod", "PodManager")  # process mode, kubernetes mode
 TASK_LOGGERS = ("task", "airflow.task", "airflow.providers.cncf")  # what a task's own log holds under a scheduler
 TASK_BEGINS = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
-OPERATOR_WORDS = re.compile(  # what the operator tells its own reader each time, of labels, tries and phases
+OPERATOR_WORDS = re.compile(  # what the operator logs each time about labels, tries and phases
     r"^(Building pod |Found matching pod |`try_number` of |::(end)?group::|Waiting (up to )?\d+s to get the POD |"
     r"Pod has reached |Pod \S+ (has phase|log read interrupted) |Deleting pod: |Found credentials in |\s*$)|"
     r"\(a process in place of [^)]*\)$"
 )
 
 
-# However `make run` ends, even by SIGKILL, its child ends too. By SIGKILL: while a task is at work Airflow takes a
+# Even if `make run` ends by SIGKILL, its child ends too, by SIGKILL: while a task runs, Airflow takes a
 # SIGTERM for that task only, and goes on with its retry. The step at work is ended by its guard.
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 class StartedRun(Protocol):
-    """A run that was started: what it says, and where it stands."""
+    """A started run: its output and its state."""
 
     log: Path
     started: datetime
@@ -56,7 +56,7 @@ class StartedRun(Protocol):
         """Whether every task of the run, which is over, is fine."""
 
     def cancel(self) -> None:
-        """Give up waiting, and leave nothing behind that only this run needed."""
+        """Stop waiting, and remove what only this run needed."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Tail:
 
 
 def step_line(line: str) -> str | None:
-    """What a step said, out of a line of Airflow's JSON log; None for Airflow's own words."""
+    """A step's words in a line of Airflow's JSON log; None for Airflow's own lines."""
     try:
         entry = json.loads(line)
         said, logger = str(entry["event"]), str(entry["logger"])
@@ -114,7 +114,7 @@ def write_task_logs(log: Path, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class UnderWay:
-    """The note of the tested run at work; one that a new run finds is of a run that was killed."""
+    """The note of the tested run that is running; a new run that finds one knows of a run that was killed."""
 
     path: Path
 
@@ -235,7 +235,7 @@ class ScheduledNight:
         return self.journal.state(self.run_id) == "success"
 
     def cancel(self) -> None:
-        """Leave the run to the scheduler, whose it is."""
+        """Leave the run to the scheduler."""
 
 
 def begin(airflow: Airflow, journal: Journal, spec: UseCaseSpec, day: date, *, force: bool = False) -> StartedRun:

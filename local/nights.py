@@ -13,7 +13,7 @@ REPLAY = f"{PREFIX}REPLAY"
 
 
 def replay_unless_decided(environment: MutableMapping[str, str], variables: Mapping[str, str]) -> None:
-    """Switch replay on where nobody has said otherwise: a night is promised every night, and samples end."""
+    """Switch replay on by default: there is to be a run every night, and samples end."""
     decided = environment.get(REPLAY) or variables.get(REPLAY.lower())
     named = environment.get(f"{PREFIX}USE_CASES") or DEFAULT_USE_CASES
     if not decided and any(spec.replays for spec in specs(named)):

@@ -46,7 +46,7 @@ class Postgres:
     def url(self, database: str, driver: str = "") -> str:
         """The address of a database as its owner, for SQLAlchemy with a driver, or for libpq without.
 
-        `postgres` is the superuser's, who is the launcher's alone; every other one belongs to a role without rights.
+        `postgres` is the superuser's, which only the launcher uses; every other one belongs to a role without rights.
         """
         role = SUPERUSER if database == "postgres" else OWNERS.get(database, TABLES)
         scheme = f"postgresql+{driver}" if driver else "postgresql"

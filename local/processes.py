@@ -16,7 +16,7 @@ from pathlib import Path
 from include.errors import FaultError
 
 GRACE_SECONDS = 20.0
-# Nothing runs before it is written down what runs: one whose starter is killed in between reads the end of its input.
+# A process starts work only after it is noted: if its starter is killed in between, it reads the end of its input.
 _ONCE_RECORDED = ("sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh")
 
 
@@ -52,7 +52,7 @@ class Process:
 class Processes:
     """The processes that were started and not yet stopped: one small file each in a folder.
 
-    `settings` is what those that are started now are remembered to have been started with.
+    `settings` is noted for the processes that are started now.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
@@ -70,7 +70,7 @@ class Processes:
         return sorted((p for name in names if (p := self.running(name))), key=lambda p: p.started)
 
     def left_behind(self) -> dict[str, list[int]]:
-        """The processes that outlive one that was killed, by its name: they hold its port, or do its work half."""
+        """The processes left behind by one that was killed, by its name: they hold its port, or do half of its work."""
         names = [path.stem for path in self.folder.glob("*.json")]
         dead = [process for name in names if (process := self._recorded(name)) and not process.alive]
         return {process.name: pids for process in dead if (pids := _session(process))}
@@ -188,7 +188,7 @@ def start_ticks(pid: int) -> int | None:
 
 
 def last_line(log: str | Path) -> str:
-    """The last line of a log that says something."""
+    """The last line of a log that is not empty."""
     try:
         lines = Path(log).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -206,7 +206,7 @@ def _boot() -> str:
 def _session(process: Process) -> list[int]:
     """What runs in the session that a process of ours began; it may be dead itself.
 
-    The kernel gives its id to nobody else while the session has a member: where a stranger has it, none is ours.
+    The kernel reuses its id only when the session has no member left: if a stranger has it, none is ours.
     """
     ticks = start_ticks(process.pid)
     if ticks != process.ticks and (ticks is not None or process.boot != _boot()):
@@ -225,7 +225,7 @@ def _session(process: Process) -> list[int]:
 
 def _signal(process: Process, members: Iterable[int]) -> None:
     if process.alive and process.stop_signal == signal.SIGINT:
-        _kill(process.pid, process.stop_signal)  # PostgreSQL tells its own children
+        _kill(process.pid, process.stop_signal)  # PostgreSQL recognises its own children
     elif process.alive:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, process.stop_signal)

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs, where the user that it runs as can read them."""
+"""PostgreSQL's programs, in a place that its user can read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Programs:
     note: Path
 
     def path(self, name: str) -> Path:
-        """One program. A root's checkout that is closed to others, as one below /root is, has it in a copy."""
+        """One program. A checkout that other users cannot read, such as one below /root, has it in a copy."""
         packages = _packages()
         if not (packages / BIN / name).exists():
             raise FaultError(f"PostgreSQL 18 is not at {packages / BIN}; install again: `make clean install`")

@@ -54,7 +54,7 @@ def _print(night: StartedRun, console: Console) -> list[Task]:
         said, tasks = night.lines(), night.tasks()
         changed = [task for task in tasks if task.state in MARKS and states.get(task.name) != (task.state, task.tries)]
         states |= {task.name: (task.state, task.tries) for task in changed}
-        # What was said since the last look was said by what ran then, before anything new began.
+        # Lines since the last look belong to the step that ran then, before a new one began.
         for task in changed:
             if task.state == "running":
                 continue

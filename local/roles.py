@@ -12,11 +12,11 @@ SUPERUSER = "nightshift"
 """The launcher's, and nobody else's."""
 TABLES = "tables"
 OWNERS = {"airflow": "airflow", "mlflow": "mlflow", "nightshift": TABLES}
-"""Each database and the role that owns it: what one service lets slip opens no other's."""
+"""Each database and the role that owns it: a leak of one service's password opens no other database."""
 
 _RIGHTS = SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION")
 
-# What a cluster of before there were roles left with the superuser: its owner is the database's now.
+# What an older cluster, without roles, left with the superuser: it now belongs to the database's owner.
 _LEFT_BEHIND = """
 SELECT format('ALTER SCHEMA %I OWNER TO %I', nspname, {owner})
 FROM pg_namespace WHERE nspowner = current_user::regrole AND nspname !~ '^pg_' AND nspname <> 'information_schema'

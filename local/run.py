@@ -56,12 +56,12 @@ def run(services: Services, date: str, use_case: str = "", *, force: bool = Fals
 
 
 def has_night(lake: Lake, spec: UseCaseSpec) -> bool:
-    """Whether a night of the use case has come to its end: a package that has is not looked at before each run."""
+    """Whether a night of the use case has succeeded: its package is then not checked before each run."""
     return any(lake.days(Dataset(Layer.PREDICTIONS, horizon.name)) for horizon in spec.horizons)
 
 
 def refused(package: str, console: Console) -> ExitCode:
-    """Print the mistakes of a package that a night would run into, if it has some."""
+    """Print the mistakes of a package that would stop a night, if there are any."""
     from include.check.command import static_verdict  # only now: most runs are not the first
 
     verdict = static_verdict(package)
@@ -72,7 +72,7 @@ def refused(package: str, console: Console) -> ExitCode:
 
 @contextmanager
 def alone(services: Services, console: Console) -> Iterator[None]:
-    """One `make run` at a time: a second one waits, then finds done what the first one did."""
+    """One `make run` at a time: a second one waits, then finds the first one's work done."""
     with (services.stack.state / "run.lock").open("w", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,7 +24,7 @@ from local.serving import Serving
 from local.settings_file import read_settings_file
 from local.stack import Stack, keep_private, keep_secret
 
-# In the order they are stopped: first what gives work, last what keeps it.
+# In the order they are stopped: first what starts work, last what stores it.
 STOP_ORDER = (SCHEDULER, DAG_PROCESSOR, AIRFLOW_SERVER, "mlflow", SERVING_SERVER, "postgres")
 
 
@@ -54,7 +54,7 @@ class Services:
     def require_ports(self, *, interfaces: bool = False) -> None:
         """Refuse, before anything is started, when something else holds a port that is about to be used.
 
-        What outlived a part that was killed holds its port too, and is ended first.
+        Processes left behind by a killed service hold its port too, and are ended first.
         """
         for name, left in self.processes.left_behind().items():
             print(f"  {name} was killed: ending what it left behind ({', '.join(map(str, left))})", flush=True)
@@ -142,7 +142,7 @@ def locked(state: Path) -> Iterator[None]:
 def stop_all(state: Path) -> list[Process]:
     """Stop every process of the stack with that state, and nothing else; what was stopped, in order.
 
-    No setting is asked: what runs is written down.
+    It needs no settings: running processes are noted in files.
     """
     processes = Processes(state / "processes")
     stopped = [process for name in STOP_ORDER if (process := processes.stop(name))]
@@ -194,7 +194,7 @@ def open_services(stack: Stack, environment: Mapping[str, str] | None = None) ->
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    """Say what is being waited for, and how long it took."""
+    """Print what the command waits for, and how long it took."""
     print(f"  {what} … ", end="", flush=True)
     clock = time.monotonic()
     try:

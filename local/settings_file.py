@@ -125,7 +125,7 @@ class SettingsFile:
         return {**environment, name: own} if named == default != own else dict(environment)
 
     def effective(self, environment: Mapping[str, str]) -> dict[str, Any]:
-        """What each setting comes to, by its name: the environment's, else this file's, else the default."""
+        """The value of each setting, by name: the environment's, else this file's, else the default."""
         stack = load_stack(environment)
         of_the_operator = {
             name: environment.get(f"{PREFIX}{name.upper()}") or self.variables.get(f"{VARIABLE}{name}")

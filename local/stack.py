@@ -45,7 +45,7 @@ class Stack(StackSettings):
 
     @property
     def reachable_host(self) -> str:
-        """A host to call our servers by; a server bound to every address answers on the loopback one of its kind."""
+        """A host to call our servers by; one that listens on every address answers on the loopback one of its kind."""
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
         return everywhere.get(self.host, self.host)
 
@@ -57,7 +57,7 @@ def load_stack(environment: Mapping[str, str] | None = None) -> Stack:
 
 
 def keep_private(folder: Path) -> None:
-    """Make a folder, or one that is there, its owner's alone: logs, predictions and databases are nobody else's."""
+    """Make a folder accessible to its owner only: logs, predictions and databases are private."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_mode & 0o077:

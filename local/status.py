@@ -21,7 +21,7 @@ FROM dag_run WHERE dag_id LIKE '%_nightly_training' ORDER BY start_date DESC NUL
 
 
 def status(services: Services) -> int:
-    """Print what runs since when, what is served since when, and the last nightly runs."""
+    """Print what runs and what is served, both with the time since when, and the last nightly runs."""
     left = services.processes.left_behind()
     for name in reversed(STOP_ORDER):
         process = services.processes.running(name)
@@ -38,7 +38,7 @@ def status(services: Services) -> int:
 
 
 def started_with(running: Iterable[Process]) -> list[str]:
-    """The settings that the stack was started with, but for its secrets: commands of any shell go by them."""
+    """The settings that the stack was started with, without secrets: commands in every shell follow them."""
     settings = {name: value for process in running for name, value in (process.settings or {}).items()}
     return [
         masked(f"{name}={value}")

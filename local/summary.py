@@ -1,4 +1,4 @@
-"""What a night came to: steps, candidates, champion, predictions, and one real answer from the serving API."""
+"""The result of a night: steps, candidates, champion, predictions, and one real answer from the serving API."""
 
 from __future__ import annotations
 
@@ -111,6 +111,6 @@ class Summary:
 
 
 def airflow_share(tasks: Sequence[Task], wall: float) -> str:
-    """How much of the wall time was Airflow's own: all but what the steps took."""
+    """Airflow's own share of the wall time: all except the steps' time."""
     own = max(wall - busy_seconds(tasks), 0.0)
     return f"{wall:.1f} s in all, of which Airflow's own {own:.1f} s ({own / wall:.0%})"

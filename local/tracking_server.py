@@ -1,7 +1,7 @@
-"""`python -m local.tracking_server`: MLflow's own server, behind a login, shut into one place for artifacts.
+"""`python -m local.tracking_server`: MLflow's own server, behind a login, confined to one place for artifacts.
 
 MLflow reads and writes whatever location an experiment names, as the user it runs as, and its login needs packages that
-are not installed here. Both are mended around it; what it does is its own.
+are not installed here. This module adds both around it and changes nothing else.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Login:
-    """An ASGI application that answers only who knows the password, by HTTP's basic authentication."""
+    """An ASGI application that requires the password, by HTTP's basic authentication."""
 
     def __init__(self, app: App, password: str) -> None:
         self.app = app
         self._expected = b"Basic " + base64.b64encode(f"{USER}:{password}".encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what may pass."""
+        """Pass an authorised request on."""
         if scope["type"] == "lifespan" or self._may(scope):
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":

@@ -1,4 +1,4 @@
-"""What a use case's DAGs tell each other of: datasets, tables, the champion."""
+"""The assets by which a use case's DAGs follow each other: datasets, tables, the champion."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def newest_day_over(spec: UseCaseSpec, moment: datetime) -> date:
 
 
 def data_day(spec: UseCaseSpec, wanted: str | None, interval_end: datetime | None, run_after: datetime) -> str:
-    """A run's data day: the one asked for, else the newest that is over when its interval ends (or it may start)."""
+    """A run's data day: the requested one, else the newest that is over when its interval ends (or it may start)."""
     return wanted or newest_day_over(spec, interval_end or run_after).isoformat()
 
 
@@ -55,7 +55,7 @@ class DataDays(CronDataIntervalTimetable):  # type: ignore[misc]
         return f"{self._expression}, {self.zone.key}"
 
     def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
-        """The interval of the day that a run by hand names; while that day lasts, the newest one that is over."""
+        """The interval of the day that a run by hand names; while that day lasts, of the newest day that is over."""
         start = self._align_to_next(self._instant(named_day(run_after, self.zone), time.min))
         end = self._get_next(start)
         if end > datetime.now(UTC):
@@ -71,7 +71,7 @@ class DataDays(CronDataIntervalTimetable):  # type: ignore[misc]
         )
 
     def _bounded(self, restriction: TimeRestriction) -> TimeRestriction:
-        """The days that are asked for, both included, as far as there are data for them."""
+        """The requested days, both included, as far as there are data for them."""
         asked = restriction.earliest and named_day(restriction.earliest, self.zone)
         until = restriction.latest and named_day(restriction.latest, self.zone)
         first = max(asked or self.first, self.first)

@@ -25,9 +25,9 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-"""These pages show what was in the data, on Airflow's own origin: sandboxed, they have no access to anything of it."""
+"""These pages show values of the data on Airflow's own origin, so they are sandboxed and have no access to it."""
 LONGEST_NAME = 255
-"""In bytes, of one part of a path: no file system takes more."""
+"""Bytes of one part of a path; no file system accepts more."""
 
 app = FastAPI(title="Data Docs", openapi_url=None)
 

@@ -17,7 +17,7 @@ TRUE = {"1", "true", "yes", "on", "t", "y"}  # what the steps' settings take for
 def use_cases(environment: Mapping[str, str] = os.environ) -> list[UseCaseSpec]:
     """The use cases that get DAGs: the dotted packages of `NIGHTSHIFT_USE_CASES`, separated by commas.
 
-    One that cannot be loaded takes no other's DAGs with it: it is left out here, and told of by `broken_use_cases`.
+    A use case that cannot be loaded is left out here, and `broken_use_cases` reports it; the others keep their DAGs.
     """
     return [one for one in _loaded(environment) if isinstance(one, UseCaseSpec)]
 

@@ -22,7 +22,7 @@ class Signalled(IntEnum):
 
 
 class EndingReason(StrEnum):
-    """Why a pod ended, where it was not by its own doing; the words are Kubernetes'."""
+    """Why a pod was ended from outside, in Kubernetes' words."""
 
     DEADLINE = "DeadlineExceeded"
     OUT_OF_MEMORY = "OOMKilled"
@@ -39,7 +39,7 @@ class Ending:
 
     @classmethod
     def of_pod(cls, pod: V1Pod, container: str) -> Ending:
-        """The end that the cluster's status of a pod tells."""
+        """The end according to the cluster's status of a pod."""
         status = pod.status
         states = [entry.state for entry in status.container_statuses or [] if entry.name == container]
         ended = next((state.terminated for state in states if state and state.terminated), None)
@@ -68,7 +68,7 @@ class Ending:
         return value
 
     def failure(self) -> AirflowException:
-        """Never retried for bad data, code or settings, skipped for nothing to do, retried for everything else."""
+        """Bad data, code or settings are never retried, nothing to do is skipped, everything else is retried."""
         if self.exit_code == ExitCode.SKIPPED:
             return AirflowSkipException(self.text)
         if self.exit_code in [code for code in ExitCode if code.final]:
@@ -77,7 +77,7 @@ class Ending:
 
     @property
     def text(self) -> str:
-        """One line: the step's own words where it had any, else what is known from outside."""
+        """One line: the step's own words if there are any, else what is known from outside."""
         if self.reason == EndingReason.OUT_OF_MEMORY:
             return "out of memory (OOMKilled): give the step a higher memory limit in include/step_specs.py"
         if self.reason:

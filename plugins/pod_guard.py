@@ -1,4 +1,4 @@
-"""A container runtime's duties towards one process: pass signals on, leave nothing behind, outlive no worker.
+"""A container runtime's duties for one process: pass signals on, leave nothing behind, end with the worker.
 
 Run as `python -I -S pod_guard.py LIFELINE GRACE ARGV…` in a session of its own. LIFELINE is the number of a pipe's read
 end whose other end only the worker holds: when the worker is gone, however it went, the pipe ends and so does every
@@ -18,7 +18,7 @@ KILLED = 128 + signal.SIGKILL
 
 
 def session() -> list[int]:
-    """The processes of this session, but for the guard (Linux: elsewhere none can be listed)."""
+    """The processes of this session except the guard (Linux only; elsewhere none can be listed)."""
     own = os.getpid()
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else []:  # noqa: PTH112, PTH208 (pathlib: 10 ms a start)

@@ -117,9 +117,9 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
         return result
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> V1Pod:
-        """The pod, without the options that rendered to nothing, and told of no Service of the namespace.
+        """The pod, without the options that rendered to nothing, and without variables for the namespace's Services.
 
-        One named `nightshift-…` would become an environment variable that reads as an unknown setting.
+        A Service named `nightshift-…` would become an environment variable that looks like an unknown setting.
         """
         self.arguments = [word for word in self.arguments if not BLANK.fullmatch(word)]
         pod = super().build_pod_request_obj(context, dry_run=dry_run)
@@ -139,7 +139,7 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
         xcom_result: dict[str, Any] | None = None,
         context: Context | None = None,
     ) -> None:
-        """Delete the pod as the provider does, but let a failure speak with the step's own words.
+        """Delete the pod as the provider does, but report a failure in the step's own words.
 
         A task whose supervisor was killed ends too, and its pod runs on. The provider would mark it as done with, and
         the retry would start a second one beside it.
@@ -151,7 +151,7 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
         except AirflowException as failure:
             ending = Ending.of_pod(remote_pod, self.base_container_name)
             if ending.exit_code is None and failure.__context__ is not None:
-                return  # what is on its way up (no image, a timeout) says more than the unfinished pod
+                return  # the exception under way (no image, a timeout) says more than the unfinished pod
             raise ending.failure() from None
 
     def _run(self, context: Context) -> Ending:
@@ -184,7 +184,7 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
 
 
 def announce(outlets: Iterable[Asset], context: Context, result: Mapping[str, Any]) -> None:
-    """Say on each outlet's event what was made, so that other DAGs can follow it."""
+    """Note on each outlet's event what was made, so that other DAGs can follow it."""
     for outlet in outlets:
         context["outlet_events"][outlet].extra = {
             key: result.get(key, {}) for key in ("date", "rows", "metrics", "uris", "facts")

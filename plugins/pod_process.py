@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GUARD = Path(__file__).with_name("pod_guard.py")
 PROXY = tuple(spelt for name in ("HTTP", "HTTPS", "ALL", "NO") for spelt in (f"{name}_PROXY", f"{name.lower()}_proxy"))
 INHERITED = ("PATH", "HOME", "LANG", "JAVA_HOME", *PROXY, "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE")
-"""What belongs to the machine: its programs, and the company's way out to the world with the authority it trusts."""
+"""Variables of the machine: its programs, and the company's proxy with the authorities it trusts."""
 DEFAULT_GRACE = 30  # seconds; Kubernetes' own default
 
 REFERENCE = re.compile(r"\$\$|\$\(([^)]+)\)")

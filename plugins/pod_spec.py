@@ -1,4 +1,4 @@
-"""What every step's pod looks like, in one place: image, environment, resources, and the rights it does without.
+"""Every step's pod in one place: image, environment, resources, and the rights it gives up.
 
 What is the same for every task is made once: an object of the Kubernetes client takes half a millisecond to make, and a
 DAG file is parsed often.
@@ -99,7 +99,7 @@ def resources(wanted: Resources) -> V1ResourceRequirements:
 
 @cache
 def pod_security() -> V1PodSecurityContext:
-    """Nobody of importance: not root, and only the system calls that the runtime's own profile lets through."""
+    """Not root, and only the system calls that the runtime's own profile allows."""
     return V1PodSecurityContext(
         run_as_non_root=True,
         run_as_user=USER,
@@ -111,7 +111,7 @@ def pod_security() -> V1PodSecurityContext:
 
 @cache
 def container_security() -> V1SecurityContext:
-    """No capability, no way to gain one, nothing to write to but `/tmp` and the termination log."""
+    """No capability, no way to gain one; only `/tmp` and the termination log are writable."""
     return V1SecurityContext(
         run_as_non_root=True,
         run_as_user=USER,

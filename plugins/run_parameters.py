@@ -1,4 +1,4 @@
-"""What a person may say when a run is triggered: the DAG's parameters, and nothing else."""
+"""What a triggered run may hold: the DAG's parameters, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 def refuse_unknown(conf: Mapping[str, Any] | None, known: Collection[str]) -> None:
     """Raise `AirflowFailException` that names what a run's configuration holds beside the DAG's parameters.
 
-    Airflow takes any key. A misspelt one would run the newest day in place of the day that was asked for.
+    Airflow accepts any key. A misspelt one would run the newest day instead of the requested day.
     """
     unknown = sorted(set(conf or {}) - set(known))
     if not unknown:

@@ -1,4 +1,4 @@
-"""When a worker that failed is started again: while its shift is on."""
+"""When a failed worker is started again: while its shift lasts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ START = timedelta(seconds=20)  # what a pod takes to start
 
 
 class WhileShiftIsOn(RetryPolicy):  # type: ignore[misc]
-    """Tries again as long as the shift has time left for it; else the failure stands, for all to see.
+    """Retries while the shift has enough time left; otherwise the failure stays visible.
 
-    (A retry that started late would find its shift over and be skipped, and the run would look well.)
+    (A late retry would find its shift over and be skipped, and the run would look fine.)
     """
 
     def __init__(self, shifts: ShiftPlan) -> None:

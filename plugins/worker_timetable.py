@@ -17,8 +17,8 @@ MOST_NAMED = 24  # Airflow keeps 1,000 characters of a description
 class WorkerTimetable(Timetable):  # type: ignore[misc]
     """A run starts with its shift, so its data interval is ahead of it: from the shift's start to its end.
 
-    Without catch-up a shift that is over is never started late: what it missed is the next shift's. A run triggered by
-    hand takes the shift that is on, or an extra one of the same length that ends before the next begins.
+    Without catch-up, missed shifts are not made up: the next shift takes their records. A run triggered by
+    hand is the current shift, or an extra one of the same length that ends before the next begins.
     """
 
     def __init__(self, shifts: ShiftPlan) -> None:
@@ -47,7 +47,7 @@ class WorkerTimetable(Timetable):  # type: ignore[misc]
         return cls(ShiftPlan.model_validate(data))
 
     def infer_manual_data_interval(self, *, run_after: datetime) -> DataInterval:
-        """The shift that is on, or an extra one from now until the next begins, no longer than any other."""
+        """The current shift, or an extra one from now until the next begins, no longer than any other."""
         return interval(self.shifts.asked_for(run_after))
 
     def next_dagrun_info(

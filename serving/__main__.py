@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         complaint = _complaint(error)
     log = Log(access=not complaint and settings.access_log)
     log.start()
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would note every call to an upstream
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every call to an upstream
     try:
         raise SystemExit(_give_up(complaint) if complaint else _run(parsed, settings, log))
     finally:
@@ -56,7 +56,7 @@ def _run(parsed: argparse.Namespace, settings: ServingSettings, log: Log) -> int
 
 
 def _serve(settings: ServingSettings, opened: socket.socket, log: Log, *, child: bool) -> int:
-    # Nothing of what is loaded now is ever let go. Left out of garbage collection it costs no pauses, of 25 ms or more.
+    # What is loaded now stays loaded. Excluding it from garbage collection avoids pauses of 25 ms or more.
     gc.disable()
     # Only here: a parent process needs none of it.
     from serving.app import create_app

@@ -1,4 +1,4 @@
-"""What the deploy step asks: a model into service, or out of it."""
+"""Requests of the deploy step: put a model into service, or withdraw it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def router(service: Service) -> APIRouter:
         responses={BEGUN: {"model": Rollout, "description": "Its rollout has begun"}},
     )
     def deploy(wish: DeploymentRequest, request: Request, response: Response) -> InService | Rollout:
-        """At once, or by a rollout in which it has to prove itself; on any error what was served is served still."""
+        """Takes effect immediately, or starts a rollout; on any error the old version stays in service."""
         done = service.deploy(wish, by=request.state.caller)
         if isinstance(done, Rollout):
             response.status_code = BEGUN
@@ -28,7 +28,7 @@ def router(service: Service) -> APIRouter:
 
     @found.delete("/admin/deployments", summary="Serve nothing from now on", status_code=204)
     def withdraw(request: Request) -> None:
-        """Restarts included; deploy again to end that."""
+        """This survives restarts; deploy again to end it."""
         service.withdraw(by=request.state.caller)
 
     return found

@@ -1,4 +1,4 @@
-"""Answers made outside FastAPI's own way: JSON bodies as they are, and every error as `{"detail": "one line"}`."""
+"""Answers made without FastAPI: JSON bodies as they are, and every error as `{"detail": "one line"}`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ log = logging.getLogger("serving")
 
 
 async def send_json(send: Send, status: int, content: bytes, headers: Headers | None = None) -> None:
-    """Answer a body that is JSON already."""
+    """Send a body that is already JSON."""
     always = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
     await send({"type": "http.response.start", "status": status, "headers": always + (headers or [])})
     await send({"type": "http.response.body", "body": content})
 
 
 async def refuse(send: Send, status: int, detail: str, headers: Headers | None = None) -> None:
-    """Answer one line that says why not."""
+    """Send one line with the reason."""
     await send_json(send, status, msgspec.json.encode({"detail": detail}), headers)
 
 
@@ -45,7 +45,7 @@ async def serving_error(_: Request, error: Exception) -> JSONResponse:
 
 
 async def invalid_request(_: Request, error: Exception) -> JSONResponse:
-    """The answer to what pydantic refuses: its first complaint and where, never the value."""
+    """The answer to an error of pydantic: the first one and its place, never the value."""
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
@@ -62,9 +62,9 @@ async def wrong_method(request: Request, _: Exception) -> JSONResponse:
 
 
 class Shield:
-    """Lets no exception out: one of ours is the answer it names, a surprise is 500 and one line in the log.
+    """Lets no exception out: ours become the answers they name, an unexpected one is 500 and one line in the log.
 
-    That line says what it was and where, and not what it says: that may be what the caller sent.
+    That line gives type and place, not the text, which may repeat what the caller sent.
     """
 
     def __init__(self, app: ASGIApp) -> None:

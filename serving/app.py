@@ -1,4 +1,4 @@
-"""The HTTP face, put together from its parts."""
+"""The HTTP application, built from its parts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from serving.telemetry.observation import Observation
 
 
 class App(FastAPI):
-    """FastAPI with layers around all of it, its own outermost one included: that one answers what nobody else did."""
+    """FastAPI with layers around all of it, including its own outermost one, which answers what no other layer did."""
 
     def __init__(self, around: Callable[[ASGIApp], ASGIApp], **given: Any) -> None:
         super().__init__(**given)

@@ -1,4 +1,4 @@
-"""What can go wrong in serving, each as one line for the person who asked."""
+"""Errors of serving, each as one line for the caller."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class NotReadyError(ServingError):
 
 
 class QuestionError(ServingError):
-    """A question whose parts do not go together."""
+    """Parameters that do not go together."""
 
     status = 422
 
 
 class NotFoundError(ServingError):
-    """Nothing is known of what was asked for."""
+    """Nothing is known about the key."""
 
     status = 404
 
@@ -53,13 +53,13 @@ class UpstreamError(ServingError):
 
 
 class UnderWayError(ServingError):
-    """A rollout is under way, and another one was asked for."""
+    """Another rollout is running."""
 
     status = 409
 
 
 class BehindError(ServingError):
-    """This worker does not serve what its server serves, so it cannot compare another version with that."""
+    """This worker does not serve its server's version, so it cannot compare another one with it."""
 
     status = 503
     retry_after = 1
@@ -72,13 +72,13 @@ class StateError(ServingError):
 
 
 class TrialError(ServingError):
-    """The version on trial cannot go on, for a reason that is not in its answers."""
+    """The version on trial cannot continue, for a reason other than its answers."""
 
     status = 424
 
 
 class UnacknowledgedError(TrialError):
-    """A worker did not say in time that it has loaded a version."""
+    """A worker did not confirm in time that it has loaded a version."""
 
     status = 503
 
@@ -90,18 +90,18 @@ class EndedError(ServingError):
 
 
 class KeysError(ServingError):
-    """The file of API keys cannot be understood, or does not allow what was asked."""
+    """The file of API keys is malformed, or does not allow the request."""
 
 
 class OverloadError(ServingError):
-    """More work waits than can be done soon."""
+    """Too much work is waiting."""
 
     status = 503
     retry_after = 1
 
 
 class DrainingError(ServingError):
-    """This process is being stopped, and takes no new work."""
+    """This process is stopping and accepts no new work."""
 
     status = 503
 

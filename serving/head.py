@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Head:
-    """Asks the application for GET where the caller asks for HEAD, and keeps the body of the answer back."""
+    """Passes HEAD on as GET and drops the body of the answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

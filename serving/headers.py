@@ -1,4 +1,4 @@
-"""Headers that every answer has: what a browser may do with it (nothing), and that nobody keeps it."""
+"""Headers of every answer: a browser may do nothing with it, and no cache keeps it."""
 
 from __future__ import annotations
 

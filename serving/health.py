@@ -1,4 +1,4 @@
-"""Whether the server lives, is ready, and what it serves."""
+"""Whether the server is alive and ready, and what it serves."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Readable(Protocol):
 
 
 def fetch(uri: str, *, s3_endpoint: str | None = None, limit: int = MODEL_BYTES) -> bytes:
-    """The bytes at an address; `FetchError` when they cannot be had or are more than `limit`."""
+    """The bytes at an address; `FetchError` if they cannot be fetched or exceed `limit`."""
     parsed = urlparse(uri)
     try:
         if parsed.scheme == "s3":

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI makes of the routes, and an entry for the hot route that it does not know.
+"""The OpenAPI document: FastAPI's entries, and one for the hot route, which FastAPI does not know.
 
 That entry is made from the types the route decodes with, which are made from the card of the model in service. So the
 document names the features while a model is served, and leaves them open before.
@@ -116,7 +116,7 @@ def _predict() -> dict[str, Any]:
 
 
 def _complete(path: str, method: str, operation: dict[str, Any], *, secured: bool) -> None:
-    """Put in what every route has: what the layers around it may answer, and which credential it asks for."""
+    """Add what all routes share: answers of the layers around them, and the credential."""
     answers = operation["responses"]
     if "422" in answers and path != PATH:
         answers["422"] = _problem("The request is not what this takes", "limit: Input should be a valid integer")

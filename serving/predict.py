@@ -1,4 +1,4 @@
-"""`POST /v1/predict`: a plain ASGI endpoint, since this is where the load is.
+"""`POST /v1/predict`: a plain ASGI endpoint, because it carries the load.
 
 The body is decoded by msgspec into types made from the model's card, encoded to one matrix, and answered by the model.
 What FastAPI would do around it (a request object, dependencies, pydantic) costs several times the prediction.
@@ -46,7 +46,7 @@ class Predict:
         self._encode = msgspec.json.Encoder().encode
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; `ServingError`s are for the application to answer."""
+        """Answer one request; the application answers `ServingError`s."""
         body = await _body(receive)
         key = scope["state"].get("request_id", "")
         if len(body) <= INLINE_BYTES:

@@ -13,7 +13,7 @@ from serving.model_file import MODEL_BYTES
 
 
 class ServingSettings(BaseSettings):
-    """Where the server listens, who may deploy to it, and where it remembers what it serves.
+    """Where the server listens, who may deploy to it, and where it keeps its state.
 
     `state` is a folder that holds `current.json`; without `token` nobody can deploy.
     """
@@ -108,7 +108,7 @@ class ServingSettings(BaseSettings):
     forecast_missing_seconds: float = Field(default=15.0, gt=0)
     """How long it is believed that there is none."""
     forecast_entries: int = Field(default=5_000, ge=1)
-    """How many are held, least recently asked for out first (about 1.5 kB each)."""
+    """How many are held (about 1.5 kB each); the least recently used are dropped first."""
     forecast_loads: int = Field(default=128, ge=1)
     """How many are being made at the same time."""
 

@@ -1,4 +1,4 @@
-"""features: feature partitions of every horizon, all that a run's range lacks, in one Spark job."""
+"""features: all missing feature partitions of a run's range, for every horizon, in one Spark job."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ class FeatureWork:
 
 
 def features(context: Context, arguments: FeaturesArguments) -> Result:
-    """Compute and publish every feature partition of the run's range that is not there yet, or no longer true.
+    """Compute and publish every feature partition of the run's range that is missing or out of date.
 
-    One is true as long as it was made by the use case's present code from the raw partitions as they are now. Spark is
-    not started when nothing is missing. With `force` the run's own partitions are computed again. Raises `DataError`
+    One is up to date if the use case's present code made it from the present raw partitions. Spark is not started
+    when nothing is missing. With `force` the run's own partitions are computed again. Raises `DataError`
     when raw data are missing, `SettingsError` without Java, `FaultError` when Spark cannot start.
     """
     spec, lake = context.use_case.spec, context.lake
@@ -157,7 +157,7 @@ def _tell(
     published: Mapping[Partition, Manifest],
     code: str,
 ) -> None:
-    """Say what is out of date and why, and what stays so because its raw data are gone."""
+    """Log what is out of date and why, and what stays so because its raw data are gone."""
     reasons, stuck = Counter[str](), 0
     for target, manifest in published.items():
         if set(made_from[target]) <= set(raw):
@@ -187,7 +187,7 @@ def _manifests(lake: Lake, partitions: Iterable[Partition]) -> dict[Partition, M
 def _true(
     manifest: Manifest | None, made_from: Sequence[Partition], raw: Mapping[Partition, Manifest], code: str
 ) -> bool:
-    """Whether a partition is what would be computed now; one whose raw data are gone cannot be judged, and stays."""
+    """Whether a partition equals what would be computed now; one whose raw data are gone cannot be judged and stays."""
     if manifest is None:
         return False
     return not set(made_from) <= set(raw) or manifest.inputs == _inputs(made_from, raw, code)
@@ -314,7 +314,7 @@ def _part(horizons: Sequence[Horizon], target: Partition) -> int:
 
 @contextmanager
 def _progress() -> Iterator[None]:
-    """A line every few seconds while Spark works, so that nobody wonders."""
+    """Log a line every few seconds while Spark works."""
     done = threading.Event()
     start = time.monotonic()
 

@@ -1,6 +1,6 @@
 """intraday_features: the features of the examples that are due within the next hours, from what is known by now.
 
-The use case's own feature logic makes them, so they are the very columns that models are trained on.
+The use case's own feature code makes them, so they are exactly the columns that models are trained on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The scratch folder of a job: raw rows that were checked on their way to Spark, and what Spark made of them."""
+"""The scratch folder of a job: checked raw rows for Spark, and Spark's output."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Scratch:
     @classmethod
     @contextmanager
     def opened(cls, lake: Lake) -> Iterator[Scratch]:
-        """A new folder, which is gone after the block; what killed jobs left goes first."""
+        """A new folder, deleted after the block; folders of killed jobs are deleted first."""
         _sweep(lake)
         scratch = cls(lake, f"{lake.prefix}/{FOLDER}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}")
         with passing_folder(lake.store, scratch.name):
@@ -63,8 +63,8 @@ class Scratch:
     def stage(self, topic: str, manifests: Mapping[Partition, Manifest], schema: pa.Schema) -> list[str]:
         """Copy the rows of a topic's partitions into a few files, and answer their addresses as Spark reads them.
 
-        Each partition is read whole and held to the hash in its manifest: Spark never sees other bytes than those that
-        the result will say it was made from. Raises `LakeError` for a file that is damaged or gone.
+        Each partition is read whole and compared with the hash in its manifest: Spark sees exactly the bytes that the
+        result names as its inputs. Raises `LakeError` for a file that is damaged or gone.
         """
 
         def read(partition: Partition) -> pa.Table:
@@ -107,7 +107,7 @@ class Scratch:
 
 
 def in_batches(pool: ThreadPoolExecutor, do: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-    """The answers in order, a few at a time: a pool's own `map` would read on while nobody takes what it has."""
+    """The answers in order, a few at a time: a pool's own `map` would read ahead without limit."""
     waiting = iter(items)
     while batch := list(islice(waiting, 32)):
         yield from pool.map(do, batch)

@@ -39,7 +39,7 @@ class DeploymentReason(StrEnum):
 
 
 class DeploymentState(StrEnum):
-    """What became of a deployment: at most one of a use case is `serving`."""
+    """The state of a deployment: at most one of a use case is `serving`."""
 
     STARTED = "started"
     SERVING = "serving"
@@ -52,7 +52,7 @@ class DeploymentState(StrEnum):
     INTERRUPTED = "interrupted"
     """Its step was killed before anyone knew."""
     REJECTED = "rejected"
-    """It did not hold its limits in its rollout; the version before it serves on."""
+    """It broke a limit of its rollout; the version before it stays in service."""
 
 
 def _named(kind: type[StrEnum], name: str) -> Enum:
@@ -62,7 +62,7 @@ def _named(kind: type[StrEnum], name: str) -> Enum:
 
 
 class Deployment(Base):
-    """One putting into service of one version; `replaces` is the deployment that served before it."""
+    """One attempt to put a version into service; `replaces` is the deployment that served before it."""
 
     __tablename__ = "deployments"
     __table_args__ = (
@@ -88,7 +88,7 @@ class Deployment(Base):
 
 
 class Tables:
-    """The way to the tables: one short session at a time, and one clear line when PostgreSQL does not answer."""
+    """Access to the tables: one short session at a time, and one clear line when PostgreSQL does not answer."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine

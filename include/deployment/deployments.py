@@ -44,7 +44,7 @@ class DeploymentHistory:
 
     @classmethod
     def open(cls, settings: Settings, use_case: str) -> DeploymentHistory:
-        """The history, written to in the name of this process's run; `FaultError` when PostgreSQL does not answer."""
+        """The history, written in the name of this process's run; `FaultError` when PostgreSQL does not answer."""
         return cls(Tables.open(settings), use_case, os.environ.get(RUN, BY_HAND))
 
     @contextmanager
@@ -80,7 +80,7 @@ class DeploymentHistory:
         return next((one for one in self.all() if one.version == version and one.state not in never), None)
 
     def mine(self, reason: DeploymentReason) -> Deployment | None:
-        """What this very task instance put into service on an earlier try, if it still serves."""
+        """What this task instance put into service on an earlier attempt, if it still serves."""
         serving = self.current()
         if self.actor == BY_HAND or serving is None:
             return None
@@ -93,7 +93,7 @@ class DeploymentHistory:
     # Writing
 
     def begin(self, target: Target, reason: DeploymentReason) -> Deployment:
-        """Note that a version is about to be put into service; whatever was begun before and not ended was killed."""
+        """Note that a version is about to be put into service; earlier attempts without an end were killed."""
         serving = self.current()
         now = datetime.now(UTC)
         with self.tables.session() as session:
@@ -122,7 +122,7 @@ class DeploymentHistory:
             session.execute(_row(deployment).values(state=DeploymentState.SERVING))
 
     def rolled_out(self, deployment: Deployment, rollout: Mapping[str, Any]) -> None:
-        """Note what was seen in its rollout."""
+        """Note the figures of its rollout."""
         with self.tables.session() as session:
             session.execute(_row(deployment).values(rollout=dict(rollout)))
 

@@ -17,7 +17,7 @@ log = logging.getLogger("nightshift")
 
 
 class RejectedError(DataError):
-    """A version did not hold its limits in its rollout; what served before serves on."""
+    """A version broke a limit of its rollout; the previous version stays in service."""
 
 
 def put_into_service(
@@ -31,7 +31,7 @@ def put_into_service(
 ) -> Deployment:
     """Swap the served model and note it; what served before ends in state `ended`, with `detail`.
 
-    When the server refuses, it serves on what it served, the refusal is noted, and the error is passed on.
+    When the server refuses, the old version stays in service, the refusal is noted, and the error is passed on.
     """
     deployment = history.begin(target, reason)
     try:
@@ -46,9 +46,9 @@ def put_into_service(
 def roll_out(
     api: ServingApi, history: DeploymentHistory, target: Target, plan: Plan, rows: Sequence[Mapping[str, Any]]
 ) -> RolloutOutcome | None:
-    """Let a version prove itself beside the served one, and note how that ended; None if it served at once.
+    """Roll a version out beside the served one, and note how that ended; None if it served immediately.
 
-    Raises `RejectedError` when it did not hold its limits, and as `put_into_service` does.
+    Raises `RejectedError` when it broke a limit, and as `put_into_service` does.
     """
     deployment = history.begin(target, DeploymentReason.NIGHTLY)
     try:

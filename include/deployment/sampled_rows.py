@@ -1,4 +1,4 @@
-"""Feature rows of a day, evenly spread: what a version is tried on where nobody asks."""
+"""Feature rows of a day, evenly spread, to try a version on when there is no traffic."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ TIMEOUT_SECONDS = 60
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 60
-"""How much longer than planned a rollout may take: loading in every worker, a machine that is busy."""
+"""How much longer than planned a rollout may take, for loading in every worker on a busy machine."""
 
 _CURRENT = "/v1/deployments/current"
 _BEGUN = 202
@@ -49,7 +49,7 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class RolloutOutcome:
-    """How a rollout stands or ended: its phase, why, and what was seen."""
+    """The state or end of a rollout: its phase, the reason, and the figures."""
 
     id: str
     version: str
@@ -73,7 +73,7 @@ class Answer:
 
 
 class ServingApi:
-    """One serving server; a call that finds nobody is tried `ATTEMPTS` times."""
+    """One serving server; a call without an answer is tried `ATTEMPTS` times."""
 
     def __init__(self, url: str, token: str, use_case: str) -> None:
         self.url = url.rstrip("/")
@@ -105,14 +105,14 @@ class ServingApi:
         """Put a model file into service at once.
 
         Raises `DataError` when the server refuses the file, `SettingsError` when it refuses us, `FaultError` when it
-        could not try. In each case it serves on what it served before.
+        could not try. In each case the old version stays in service.
         """
         return self._served(*self._call("POST", "/admin/deployments", self._wish(target, by)))
 
     def roll_out(
         self, target: Target, plan: Plan, rows: Sequence[Mapping[str, Any]], by: str = ""
     ) -> RolloutOutcome | None:
-        """Let a version prove itself, and wait for the end: promoted, or rolled back; None if it serves at once.
+        """Roll a version out, and wait for the end: promoted, or rolled back; None if it serves immediately.
 
         Raises as `deploy` does, and `FaultError` when the rollout was cut short or another one is under way.
         """
@@ -130,7 +130,7 @@ class ServingApi:
         return self._last(self._checked(*self._call("GET", _CURRENT)))
 
     def withdraw(self) -> None:
-        """Take whatever is in service out of it."""
+        """Withdraw the model in service."""
         self._checked(*self._call("DELETE", "/admin/deployments"))
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> Answer:

@@ -48,7 +48,7 @@ class DatasetUsed:
 
 @dataclass(frozen=True)
 class Logbook:
-    """All that is written down of one candidate's night. `run_key` names night, candidate, recipe, data and figures."""
+    """The record of one candidate's night. `run_key` names night, candidate, recipe, data and figures."""
 
     use_case: str
     run_key: str
@@ -62,7 +62,7 @@ class Logbook:
 def logbook(
     context: Context, hashes: Mapping[str, str], recipe: Recipe, files: Mapping[str, bytes], day: date
 ) -> Logbook:
-    """The book of a candidate's night, from the partitions it learned from (with hashes) and the files it published."""
+    """The record of a candidate's night, from the partitions it learned from (hashed) and the files it published."""
     # A changed judging window or estimator gives other figures from the same data: that is another run.
     report = hashlib.sha256(files["report.json"]).hexdigest()
     return Logbook(
@@ -83,7 +83,7 @@ def digest(hashes: Mapping[str, str]) -> str:
 
 
 def log_run(client: MlflowClient, settings: Settings, book: Logbook) -> str:
-    """Write a candidate's night into its MLflow run and answer the run's id.
+    """Write a candidate's night into its MLflow run and return the run's id.
 
     The run is found again by its key, so that a retry completes it instead of making another. Raises `FaultError` when
     MLflow does not answer.
@@ -104,14 +104,14 @@ def _experiment(client: MlflowClient, settings: Settings, name: str) -> str:
     try:
         return str(client.create_experiment(name, artifact_location=artifact_root(settings.artifacts, name)))
     except MlflowException:
-        # Candidates train side by side: another may have made it in between.
+        # Candidates train in parallel: another may have made it in between.
         if found := client.get_experiment_by_name(name):
             return str(found.experiment_id)
         raise
 
 
 def _restored(client: MlflowClient, found: Any) -> str:
-    """The experiment's id; one that was deleted is taken back, for MLflow keeps its name and takes no run for it."""
+    """The experiment's id; a deleted one is restored, because MLflow keeps its name and accepts no run for it."""
     if found.lifecycle_stage == "deleted":
         log.warning("MLflow's experiment %s was deleted; it is restored, with its runs", found.name)
         client.restore_experiment(found.experiment_id)

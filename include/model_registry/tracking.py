@@ -1,4 +1,4 @@
-"""The way to MLflow: one client, bounded retries, and one clear line when it does not answer."""
+"""Access to MLflow: one client, bounded retries, and one clear line when it does not answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ATTEMPTS = 3
 PAUSE_SECONDS = 1.0
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 120.0
-"""Longer than MLflow's own tries together: a database that hangs would hold it for ever."""
+"""Longer than MLflow's own attempts together: a hanging database would block it for ever."""
 
 # MLflow's own defaults try for minutes; the orchestrator retries a step, so a call need not.
 _MLFLOW_LIMITS = {
@@ -57,7 +57,7 @@ def open_client(settings: Settings) -> MlflowClient:
 
 @contextmanager
 def reported(url: str) -> Iterator[None]:
-    """Turn what goes wrong inside MLflow into one line that names its address, without its password."""
+    """Turn an error inside MLflow into one line that names its address, without its password."""
     try:
         with within(ANSWER_SECONDS, f"MLflow at {masked(url)} does not answer"):
             yield

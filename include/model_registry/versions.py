@@ -1,4 +1,4 @@
-"""The model registry: which versions there are, what each has seen, which are approved, which is champion.
+"""The model registry: the versions, what each has seen, which are approved, and which is champion.
 
 A version's facts are tags on an MLflow model version, so MLflow's own pages show them. Nothing here uses stages.
 """
@@ -84,7 +84,7 @@ class Version:
     model_uri: str
     sha256: str
     rejected: str | None = None
-    """Why it was taken out of service, if it was."""
+    """The reason of its rejection, if it was taken out of service."""
 
     @property
     def age(self) -> tuple[date, int]:
@@ -124,7 +124,7 @@ class Registry:
         return sorted((_version(entry) for entry in found if "run_key" in entry.tags), key=lambda version: version.age)
 
     def newest_before(self, day: date) -> Version | None:
-        """The approved version that has seen most, but nothing of data day `day` or later."""
+        """The approved version that has seen the most, but nothing of data day `day` or later."""
         fit = [version for version in self.versions() if version.approved and version.trained_through < day]
         return fit[-1] if fit else None
 
@@ -153,9 +153,9 @@ class Registry:
     # Writing
 
     def register(self, draft: Draft) -> Version:
-        """Register a version, or answer the one that the same night, candidate and file already has.
+        """Register a version, or return the existing one of the same night, candidate and file.
 
-        Where the night was decided again, with another end, that one follows it; unless it was rejected since.
+        If the night was decided again, differently, that version follows; unless it was rejected since.
         """
         if existing := self._with_key(draft.run_key):
             return self._decided(existing[0], draft)
@@ -170,7 +170,7 @@ class Registry:
                 await_creation_for=0,
             )
             first, *doubles = self._with_key(draft.run_key)
-            # Two runs without a common lock may both have come here: all agree on the lowest number.
+            # Two runs without a common lock may both get here: all agree on the lowest number.
             for double in doubles:
                 self._delete(double)
         return first
@@ -185,7 +185,7 @@ class Registry:
         return replace(version, approved=draft.approved)
 
     def withdraw(self, version: Version) -> None:
-        """Let no champion be a version that is not approved any more: the newest approved one takes its place."""
+        """If the champion is no longer approved, make the newest approved version champion."""
         present, others = self.champion(), [one for one in self.versions() if one.approved]
         if present is not None and present.version == version.version and others:
             self.set_alias(Alias.CHAMPION, others[-1])
@@ -202,7 +202,7 @@ class Registry:
             self.client.set_registered_model_alias(self.name, str(alias), version.version)
 
     def reject(self, version: Version, reason: str) -> None:
-        """Take a version out of service for good: it is not approved any more and says why. Aliases stay."""
+        """Reject a version for good: it is no longer approved and holds the reason. Aliases stay."""
         with reported(self.url):
             self.client.set_model_version_tag(self.name, version.version, "rejected", reason)
             self.client.set_model_version_tag(self.name, version.version, "approved", "false")

@@ -1,1 +1,1 @@
-"""What is published of predictions beside the tables: what serving looks up, and what it was asked."""
+"""Files beside the tables of predictions: lookups for serving, and samples of its answers."""

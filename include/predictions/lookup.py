@@ -61,7 +61,7 @@ class Lookup:
         names = ["location", "known_at"]
         shown = pa.table([places, known, *(features[name] for name in self.sensor)], names=[*names, *self.sensor])
         shown = shown.filter(pc.is_valid(shown["known_at"]))
-        # One thread: with several, which of equal rows is the first is a matter of luck.
+        # One thread: with several, the first of equal rows would be random.
         grouped = shown.group_by(names, use_threads=False).aggregate([(name, "first") for name in self.sensor])
         return grouped.rename_columns([*names, *self.sensor]).sort_by([(name, "ascending") for name in names])
 

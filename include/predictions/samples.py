@@ -1,6 +1,6 @@
-"""What serving was asked and what it answered, as tables.
+"""Serving's questions and answers, as tables.
 
-A worker that is killed takes with it what it had not published yet, at most `SERVING_SAMPLE_SECONDS` of samples.
+A killed worker loses what it had not published yet, at most `SERVING_SAMPLE_SECONDS` of samples.
 """
 
 from __future__ import annotations

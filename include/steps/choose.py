@@ -1,4 +1,4 @@
-"""choose: tonight's candidates and the champion judged on days that none of them had seen, and a decision."""
+"""choose: judge tonight's candidates and the champion on days that none of them has seen, and decide."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class ChooseArguments(StepArguments):
 
 @dataclass(frozen=True)
 class Opponent:
-    """Whom the candidates must match: the champion's recipe, or the baseline where there is no champion to judge.
+    """The opponent of the candidates: the champion's recipe, or the baseline if there is no champion to judge.
 
-    `reigns` tells which of the two it is.
+    `reigns` is true for the champion.
     """
 
     contender: Contender | None
@@ -45,7 +45,7 @@ class Opponent:
 
 
 def choose(context: Context, arguments: ChooseArguments) -> Result:
-    """Publish `decisions/champion/date=D`: who won, whether that is promoted, and the numbers.
+    """Publish `decisions/champion/date=D`: the winner, whether it is promoted, and the numbers.
 
     A decision from the same candidates, gates, label, code and libraries stays as it is, because it is history. Raises
     `DataError` when no candidate is published for D, or when none passes the gates and there is no champion to keep.
@@ -90,7 +90,7 @@ def _contenders(context: Context, made_of: Ingredients, day: date) -> list[Conte
             continue
         present = {**made_of.hashes, **candidate_identity(context, recipe)}
         holdout = pq.read_table(io.BytesIO(context.lake.read_file(partition, "holdout.parquet")))
-        # Slices that were dropped are no reason to train again, slices that are not there are one.
+        # Dropped slices are no reason to train again, missing ones are.
         present[GATES] = manifest.inputs.get(GATES, "") if set(columns) <= set(holdout.column_names) else present[GATES]
         if changed := identity.differences(manifest.inputs, present):
             log.warning("choose: %s is out of date (another %s) and left out; train it again", partition, changed)

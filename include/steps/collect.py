@@ -1,4 +1,4 @@
-"""collect: what became known within a span, or is becoming known now, from the source into a topic."""
+"""collect: publish to a topic what became known within a span, or becomes known now, from the source."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger("nightshift")
 class CollectArguments(StepArguments):
     """Command-line arguments of collect: a span (`since`, `until`), or a deadline until which it publishes live.
 
-    Without a span it takes data day `date` of the use case, from its start to its end. Live, it goes on where the last
+    Without a span it publishes data day `date` of the use case. Live, it continues where the last
     live collector of the topic ended; the first one begins `FIRST_LOOK` back.
     """
 
@@ -117,9 +117,9 @@ class Collector:
         log_id, noted = producer.log_id(), self._noted().get("log")
         since = datetime.fromisoformat(self.published_through())
         if noted is not None and log_id != noted:
-            # What was published went to a log that is not this one. What comes twice is stored once.
+            # The last collector published to another log. Duplicates are stored once.
             since = min(since, now - FIRST_LOOK)
-        # A wall clock that was put back has nothing new to tell until it is past what was published.
+        # After the wall clock was put back, nothing is new until it passes what was published.
         if since >= now:
             return 0
         count = self.span(producer, since, now)

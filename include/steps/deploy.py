@@ -1,6 +1,6 @@
-"""deploy: the champion into service, once it has proved itself beside what is served.
+"""deploy: put the champion into service, after a rollout beside the served version.
 
-Unless this run is about older days than what is served.
+A run for older days than the served model has seen changes nothing.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def deploy(context: Context, arguments: DeployArguments) -> Result:
 
     What is served stays when there is no champion, when it serves already, when it was rolled back, rejected or failed
     its smoke test, or when the run's day is older than what the served model has seen. Raises `DataError` when the
-    server refuses the model file, `RejectedError` when it does not hold its limits in the rollout, `FaultError` when
+    server refuses the model file, `RejectedError` when it breaks a limit of the rollout, `FaultError` when
     server, registry or tables do not answer.
     """
     history = DeploymentHistory.open(context.settings, context.use_case.name)
     api = ServingApi.open(context.settings, context.use_case.name)
-    # All that is decided on is read under the lock: a run of older days may be at work at the same time.
+    # Everything that decides is read under the lock: a run of older days may be running too.
     with history.locked():
         return _deploy(context, api, history, arguments.date)
 
@@ -77,14 +77,14 @@ def _deploy(context: Context, api: ServingApi, history: DeploymentHistory, day: 
 
 
 def _plan(context: Context) -> Plan:
-    """The use case's plan (`ROLLOUT` in its gates.py), with what the deployment's settings say otherwise."""
+    """The use case's plan (`ROLLOUT` in its gates.py), with the overrides of the deployment's settings."""
     plan: Plan = getattr(context.use_case.part("gates"), "ROLLOUT", Plan())
     told = {"share": context.settings.rollout_share, "watch_seconds": context.settings.rollout_watch_seconds}
     return plan.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 
 def _taken_out(settings: Settings, history: DeploymentHistory, champion: Target) -> str:
-    """How the champion left service for good, empty if it did not; also updates the registry, which may not know."""
+    """How the champion left service for good, or empty; also updates the registry, which may not know."""
     before = history.served(champion.version)
     if before is None or before.state not in (
         DeploymentState.ROLLED_BACK,
@@ -97,14 +97,14 @@ def _taken_out(settings: Settings, history: DeploymentHistory, champion: Target)
 
 
 def _tell(settings: Settings, history: DeploymentHistory, out: Target, reason: str) -> str:
-    """Let the registry know that a version is out, and what serves instead."""
+    """Update the registry: a version is out of service, and another one serves."""
     current = history.current()
     back = Target.of(current) if current else None
     return tell_registry(settings, history.use_case, out=out, back=back, reason=reason)
 
 
 def _note_unnoted(api: ServingApi, history: DeploymentHistory, target: Target) -> None:
-    """Bring the history up to date when an earlier try was killed between the swap and the note of it."""
+    """Complete the history if an earlier attempt was killed between the swap and its note."""
     current = history.current()
     if current is not None and (current.version, current.sha256) == (target.version, target.sha256):
         return

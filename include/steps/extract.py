@@ -1,4 +1,4 @@
-"""extract: the source's records of a data day, and of its history, into raw lake partitions."""
+"""extract: read the source's records of a data day and its history into raw partitions of the lake."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ExtractArguments(StepArguments):
 
 @dataclass(frozen=True)
 class Extracted:
-    """What became of one topic's day; `kept` is why it stays as it was, empty where it was published."""
+    """The result for one topic's day; `kept` is why it stays as it was, empty if it was published."""
 
     partition: Partition
     rows: int
@@ -60,7 +60,7 @@ class ExtractPlan:
 def extract(context: Context, arguments: ExtractArguments) -> Result:
     """Publish every raw partition that the run of `date` needs and that is not there yet, or out of date.
 
-    One is out of date when another contract or other source code sorted it; it stays where the source has it no more.
+    One is out of date if another contract or other source code sorted it; it stays if the source no longer has it.
     Rows that break a row rule go to `quarantine/<topic>`, those that name no day to its day `NO_DAY`. With `force` the
     run's own days are read and published again.
     Raises `SettingsError` for a day the source does not have, `DataError` when a day's data break their contract.
@@ -187,7 +187,7 @@ def _with_progress(futures: list[Future[Extracted]]) -> Iterator[Extracted]:
 
 
 def _read(lake: Lake, source: Source, partition: Partition, *, renewed: bool) -> pa.Table | str:
-    """The source's records of a partition; or why one that is to be renewed cannot be, as the source has it no more."""
+    """The source's records of a partition; or why it cannot be renewed: the source no longer has it."""
     try:
         records = source.read(partition.dataset.name, partition.day)
     except DataError as error:
@@ -222,7 +222,7 @@ def _extract_one(
         records = contract.schema.empty_table()
     result = conform(records, contract, where, DataDay.of(calendar, day))
     if result.bad.num_rows or requarantine:
-        # Always replaced: a stopped run may have left the rows of data that have been mended since.
+        # Always replaced: a stopped run may have left rows of data that have been corrected since.
         lake.publish(Dataset(Layer.QUARANTINE, topic).on(day), {"rows.parquet": result.bad}, force=True)
     if result.bad.num_rows > contract.max_quarantined * records.num_rows:
         kept = lake.uri(Dataset(Layer.QUARANTINE, topic).on(day))

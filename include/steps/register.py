@@ -1,4 +1,4 @@
-"""register: tonight's decision and model into the registry; the aliases follow."""
+"""register: record tonight's decision and model in the registry; the aliases follow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RegisterArguments(StepArguments):
 
 @dataclass(frozen=True)
 class Registrable:
-    """What the night left behind: the decision, the challenger's recipe and files, and its MLflow run."""
+    """The night's results: the decision, the challenger's recipe and files, and its MLflow run."""
 
     day: date
     decision: Mapping[str, Any]
@@ -117,7 +117,7 @@ def _draft(context: Context, night: Registrable, artifact: str) -> Draft:
 
 
 def _stored(context: Context, name: str, content: bytes) -> str:
-    # The name is the content's hash, so what is there is right and need not be written again.
+    # The name is the content's hash, so an existing file is right and need not be written again.
     path = f"{context.lake.prefix}/{name}"
     return context.lake.store.uri(path) if context.lake.store.exists(path) else context.lake.put(name, content)
 

@@ -1,4 +1,4 @@
-"""rollback: the previously served model, or a version that is named, back into service."""
+"""rollback: put the previously served model, or a named version, back into service."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class RollbackArguments(StepArguments):
 def rollback(context: Context, arguments: RollbackArguments) -> Result:
     """Put the previous version back: the newest other one that served well.
 
-    The version that leaves is marked as rolled back, so that a second rollback goes one further back, and rejected in
-    the registry, so that no later night deploys it or predicts with it. A retry of the same task instance does not go
-    back twice. Raises `SettingsError` when there is nothing to go back to.
+    The version that leaves is marked as rolled back, so that each further rollback steps back one version, and as
+    rejected in the registry, so that no later night deploys it or predicts with it. A retry of the same task instance
+    does not step back twice. Raises `SettingsError` when there is no version to put back.
     """
     api = ServingApi.open(context.settings, context.use_case.name)
     history = DeploymentHistory.open(context.settings, context.use_case.name)

@@ -47,10 +47,10 @@ class Scored:
 def score(context: Context, arguments: ScoreArguments) -> Result:
     """Publish each horizon's predictions of the run's own day; what is published stays unless forced or out of date.
 
-    It is out of date when features, examples, lookup code or the run's decision are others than it came from. A newer
-    version of another run is no reason: what was predicted then is history. Partition P is predicted by the newest
+    It is out of date if it came from other features, examples, lookup code or another decision of the run. A newer
+    version of another run is no reason: existing predictions are history. Partition P is predicted by the newest
     approved version trained through a day before P. Raises `DataError` when features and scheduled examples are not the
-    same rows, or the model file is not whole.
+    same rows, or the model file is damaged.
     """
     found = {
         horizon.name: _score(context, horizon, arguments.date, force=arguments.force)
@@ -127,7 +127,7 @@ def _predict(
 
 
 def lookup_file(use_case: UseCase, predictions: pa.Table, features: pa.Table) -> dict[str, pa.Table | bytes]:
-    """What serving looks up of these predictions, by the name of its file; nothing if the use case has no such part."""
+    """The lookup file of these predictions, by its name; nothing if the use case has no such part."""
     if not use_case.has_part("lookup"):
         return {}
     return {LOOKUP: use_case.part("lookup").LOOKUP.to_json(predictions, features, use_case.spec.key)}

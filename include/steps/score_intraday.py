@@ -27,7 +27,7 @@ class ScoreIntradayArguments(IntradayArguments):
 def score_intraday(context: Context, arguments: ScoreIntradayArguments) -> Result:
     """Publish a prediction for each row of the moment's features, by the newest version that had not seen their day.
 
-    What is published stays unless forced, or made from other features or lookup code than there are. Raises
+    A published prediction stays unless forced, or made from other features or lookup code. Raises
     `SkippedError` while no such version is approved, `DataError` when the features are not there.
     """
     spec, lake = context.use_case.spec, context.lake
@@ -56,7 +56,7 @@ def score_intraday(context: Context, arguments: ScoreIntradayArguments) -> Resul
 
 
 def _outdated(context: Context, published: Manifest, arguments: ScoreIntradayArguments) -> bool:
-    """Whether other features or lookup code are there than the predictions note; what they do not note is not asked."""
+    """Whether features or lookup code differ from those that the predictions note; what they do not note is ignored."""
     made_from = arguments.partition(Layer.FEATURES)
     features = context.lake.manifest(made_from)
     present = identity.lookup(context.use_case.spec) | ({str(made_from): features.sha256} if features else {})

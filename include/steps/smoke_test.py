@@ -1,4 +1,4 @@
-"""smoke_test: the service asked about rows that were scored; a wrong answer puts the previous model back."""
+"""smoke_test: ask the service about scored rows; a wrong answer puts the previous model back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from include.use_case import Horizon
 
 SAMPLE_ROWS = 50
 TOLERANCE = 1e-6
-"""How far a served answer may be from the batch prediction, as probability (the issue's figure)."""
+"""How far a served answer may be from the batch prediction, as probability."""
 
 log = logging.getLogger("nightshift")
 
@@ -54,8 +54,8 @@ class SmokeRows:
 def smoke_test(context: Context, arguments: SmokeTestArguments) -> Result:
     """Check that the version in service is the one deployed last and answers as batch scoring does, to `TOLERANCE`.
 
-    If not, `DataError`; and a new deployment, one that has not passed a smoke test yet, is replaced by the one before
-    it, or withdrawn if it was the first.
+    If not, raises `DataError`, and a new deployment, which has not passed a smoke test yet, is replaced by the previous
+    one, or withdrawn if it was the first.
     """
     api = ServingApi.open(context.settings, context.use_case.name)
     history = DeploymentHistory.open(context.settings, context.use_case.name)

@@ -1,4 +1,4 @@
-"""train: one candidate fitted, judged on days it has not seen, and fitted again on everything known."""
+"""train: fit one candidate, judge it on days it has not seen, and fit it again on everything known."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TrainArguments(StepArguments):
 def train(context: Context, arguments: TrainArguments) -> Result:
     """Publish `candidates/<candidate>/date=D` and its MLflow run.
 
-    What is published from the same partitions, recipe, label, slices, code and libraries is left as it is. Raises
+    A candidate from the same partitions, recipe, label, slices, code and libraries stays as it is. Raises
     `SkippedError` for a candidate that was not asked for, `DataError` when there is too little to learn from,
     `FaultError` when MLflow does not answer.
     """
@@ -56,7 +56,7 @@ def train(context: Context, arguments: TrainArguments) -> Result:
         log.info("train: %s is out of date (another %s) and made again", partition, changed)
     clock = time.monotonic()
     planned = plan(context.use_case.spec, made_of, arguments.date)
-    client = open_client(context.settings)  # if MLflow does not answer, nothing need be read and fitted
+    client = open_client(context.settings)  # if MLflow does not answer, reading and fitting would be wasted
     examples = examples_for(context, made_of, recipe, planned, arguments.date)
     trained = train_candidate(recipe, examples, planned, arguments.date)
     files = _files(context, trained, arguments.date)
@@ -94,7 +94,7 @@ def _sound(context: Context, recipe: Recipe) -> Recipe:
 
 
 def _files(context: Context, trained: Trained, day: date) -> dict[str, bytes]:
-    """The partition's files; each portable file is first proved against its model on every row of the window."""
+    """The partition's files; each portable file is first compared with its model on every row of the window."""
     window = trained.examples.matrix[trained.examples.judged(trained.window)]
     models = {
         "backtest.onnx": (trained.backtest, trained.window.fit_through),

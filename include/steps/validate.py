@@ -1,4 +1,4 @@
-"""validate: the gate between data and model; what fails it stops the night."""
+"""validate: the gate between data and model; a hard failure stops the night."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Subject:
         return Dataset(Layer.QUALITY, self.name).on(self.own.day)
 
     def made_from(self, lake: Lake) -> dict[str, str]:
-        """What a report of it follows: the partition, the contract, and the partitions that it refers to."""
+        """The inputs of its report: the partition, the contract, and the partitions that it refers to."""
         refers = [Dataset(self.own.dataset.layer, rule.other).on(self.own.day) for rule in self.contract.references]
         others = {str(one): manifest.sha256 for one in refers if (manifest := lake.manifest(one))}
         contract = identity.digest(self.contract, without=("note",))
@@ -85,7 +85,7 @@ class Subject:
 
 
 def validate(context: Context, arguments: ValidateArguments) -> Result:
-    """Hold this run's raw and feature partitions, and history that no run has looked at, to their contracts.
+    """Check this run's raw and feature partitions, and history that no run has checked, against their contracts.
 
     Findings are published as `quality/<layer>-<name>/date=…/report.json` and as Data Docs. Raises `DataError` with
     rule, column, row count and examples if one of them is hard; soft ones are in the result's `warnings`.
@@ -163,7 +163,7 @@ def _published(lake: Lake, own: Partition, first: date) -> Mapping[date, Manifes
 
 
 def _passed_before(lake: Lake, subjects: Sequence[Subject]) -> dict[str, QualityReport]:
-    """The reports of subjects that passed with just these bytes, by just this contract."""
+    """The reports of subjects that passed with exactly these bytes and this contract."""
     passed = {}
     for subject in subjects:
         manifest = lake.manifest(subject.report)
@@ -200,7 +200,7 @@ def _inspect(inspection: Inspection, lake: Lake, use_case: UseCase, subject: Sub
 
 
 def _unseen(lake: Lake, subject: Subject) -> list[date]:
-    """The published days before this run's that no other report covers with these very bytes, by this contract."""
+    """The published days before this run's that no other report covers with exactly these bytes and this contract."""
     dataset = subject.report.dataset
     others = [day for day in lake.days(dataset) if day != subject.own.day]
     contract = subject.made_from(lake)[identity.CONTRACT]
@@ -256,7 +256,7 @@ def _references(lake: Lake, subject: Subject, table: pa.Table) -> dict[str, pd.S
 def _history_findings(
     inspection: Inspection, lake: Lake, calendar: Calendar, subject: Subject, days: Sequence[date]
 ) -> tuple[list[Finding], int]:
-    """What is wrong with many days at once: shares of rows per rule and rows per day, which take no time per value."""
+    """Findings for many days at once: shares of rows per rule and rows per day, in vectorised checks."""
     from include.quality.expectations import history_expectations, volume_expectations
 
     name, contract = f"{subject.name}-history", subject.contract
@@ -277,7 +277,7 @@ def _history_findings(
 def _of_other_days(
     name: str, calendar: Calendar, subject: Subject, table: pa.Table, days: Sequence[date]
 ) -> Iterator[Finding]:
-    """Rows of older partitions that are of another day: a warning, for a lake may be older than the rule."""
+    """Rows of older partitions that belong to another day: a warning, because a lake may be older than the rule."""
     if (column := subject.contract.day_column) is None:
         return
     values = read_as(table[column.name].combine_chunks(), column.kind)[0]

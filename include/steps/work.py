@@ -28,9 +28,9 @@ class WorkArguments(StepArguments):
 
 
 def work(context: Context, arguments: WorkArguments) -> Result:
-    """Store a topic's messages until the deadline; what is left then is the next shift's.
+    """Store a topic's messages until the deadline; the next shift takes what is left.
 
-    Raises `SkippedError` when the shift is over already, `FaultError` when it ends with a part out of reach.
+    Raises `SkippedError` when the shift is already over, `FaultError` when it ends with a part out of reach.
     """
     spec = _spec(context, arguments)
     if arguments.deadline <= datetime.now(UTC):

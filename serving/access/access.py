@@ -1,4 +1,4 @@
-"""Who may ask what: API keys, tokens and the deploy step's own bearer token, checked before anything else is done."""
+"""Who may ask what: API keys, tokens and the deploy step's own bearer token, checked before anything else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths for probes and Prometheus, which have no credential; do not route them from outside."""
 ADMIN = "/admin"
 DEPLOYED = ("/v1/model", "/v1/deployments")
-"""Paths that tell a caller who shows a credential more than others: where the model files are."""
+"""Paths that show more to a caller with a credential: where the model files are."""
 REFUSAL_BURST_SECONDS = 4.0
 """An address may show wrong credentials this many seconds' worth at once: somebody has to notice first."""
 
@@ -40,7 +40,7 @@ log = logging.getLogger("serving")
 
 
 class Credentials:
-    """All credentials that this server knows; `KeysError` when the file of keys cannot be understood at the start."""
+    """All credentials that this server knows; `KeysError` if the file of keys is malformed at the start."""
 
     def __init__(self, settings: ServingSettings) -> None:
         token = settings.token.get_secret_value() if settings.token else None
@@ -57,7 +57,7 @@ class Credentials:
                 raise KeysError(self._ring.refused)
 
     async def caller(self, credential: bytes) -> Caller | None:
-        """Whose credential that is, None if it is none that is good now."""
+        """The owner of a credential; None if it is not valid now."""
         if not credential:
             return None
         if self._token is not None and hmac.compare_digest(credential, self._token):
@@ -84,7 +84,7 @@ class Access:
     A credential is `Authorization: Bearer …` or `X-API-Key: …`. Paths under `/admin` need the scope admin, `PROBES`
     nothing, all others predict; those are open too while neither keys nor tokens are set up. `known` in the state says
     whether the caller has shown a good credential, needed or not. An address that keeps showing wrong ones is answered
-    429 and loses its connection each time; a good one from there is let through all the same.
+    429 and loses its connection each time; a valid one from there is still accepted.
     """
 
     def __init__(self, app: ASGIApp, credentials: Credentials, refusals: float) -> None:
@@ -130,7 +130,7 @@ class Access:
 
 
 def _credential(scope: Connection) -> bytes:
-    """What the caller shows, empty when it shows nothing."""
+    """The caller's credential, empty if there is none."""
     shown = b""
     for name, value in scope["headers"]:
         if name == b"authorization":

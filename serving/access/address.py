@@ -1,4 +1,4 @@
-"""Where a client comes from, as bounds count it."""
+"""A client's address, as limits count it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 
 
 def party(host: str) -> str:
-    """Whom an address is counted for: itself, and of IPv6 its /64, all of which one customer has at least."""
+    """What an address counts as: itself, or its /64 for IPv6, which belongs to one customer."""
     if ":" not in host:
         return host
     address = ipaddress.IPv6Address(host)

@@ -17,7 +17,7 @@ class Scope(StrEnum):
 
 
 class Algorithm(StrEnum):
-    """Signatures of tokens that can be allowed: with a public key only, so neither `none` nor a shared secret."""
+    """Signatures of tokens that can be allowed: only those with a public key, neither `none` nor a shared secret."""
 
     RS256 = "RS256"
     RS384 = "RS384"
@@ -43,5 +43,5 @@ ANONYMOUS = Caller("anonymous", frozenset({Scope.PREDICT}))
 
 
 def is_known(request: Mapping[str, Any]) -> bool:
-    """Whether who made that request (an ASGI scope) has shown a good credential, needed or not."""
+    """Whether the caller of that request (an ASGI scope) has shown a valid credential, needed or not."""
     return bool(request["state"].get("known"))

@@ -48,16 +48,16 @@ class KeyRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         return self.not_before <= now and (self.expires is None or now < self.expires)
 
     def fits(self, secret: str) -> bool:
-        """Whether that is its secret; takes as long whatever is given."""
+        """Whether that is its secret, in constant time."""
         return hmac.compare_digest(_hashed(secret, self.salt), self.hash)
 
 
 NOBODYS = KeyRecord("", "", "00" * 16, "", frozenset(), datetime.max.replace(tzinfo=UTC))
-"""Stands for a key that is not there; no secret fits it."""
+"""Stands for an unknown key; no secret fits it."""
 
 
 class KeyFile:
-    """The file of keys; `KeysError` when it cannot be understood, no keys when it is not there."""
+    """The file of keys; `KeysError` if it is malformed, no keys if it is missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -140,10 +140,10 @@ class KeyRing:
         self._keys: dict[str, KeyRecord] = {}
         self._verified: dict[bytes, tuple[float, Caller]] = {}
         self.refused = ""
-        """Why the file's newest state is not in use, empty when it is."""
+        """Why the file's newest state is not in use; empty if it is."""
 
     def look(self, now: float) -> None:
-        """Take in the file if it changed; one that cannot be understood leaves the keys as they were."""
+        """Read the file if it changed; a malformed one leaves the keys as they were."""
         if now < self._next_look:
             return
         self._next_look = now + self.LOOK_SECONDS
@@ -159,7 +159,7 @@ class KeyRing:
             self.refused = str(error)
 
     def caller(self, credential: bytes, now: float) -> Caller | None:
-        """Whose key that is, if it is one that is valid at that time (seconds since 1970)."""
+        """The owner of a key, if it is valid at that time (seconds since 1970)."""
         # What was verified is remembered by its hash, until the key ends or the file changes: never more than all keys.
         digest = hashlib.sha256(credential).digest()
         verified = self._verified.get(digest)
@@ -168,7 +168,7 @@ class KeyRing:
         prefix, _, rest = credential.decode("latin-1").partition("_")
         id, _, secret = rest.partition("_")
         key = self._keys.get(id, NOBODYS)
-        # The hash is made in any case, so that the time it takes says nothing of which ids there are.
+        # The hash is always computed, so the time does not reveal which ids exist.
         if not key.fits(secret) or prefix != PREFIX or not key.valid(datetime.fromtimestamp(now, UTC)):
             return None
         caller = Caller(key.name, key.scopes, key.rate)

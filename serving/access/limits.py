@@ -1,6 +1,6 @@
-"""What one caller, and all of them together, may ask of a worker: refused early, so that the rest is answered.
+"""Limits of one caller, and of all together: excess is refused early, so that the rest is answered.
 
-All of it holds for one worker process: N workers let N times as much through.
+They apply to one worker process: N workers let N times as much through.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CLOSE = [(b"connection", b"close")]
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Methods of which no endpoint here reads a body."""
 BODIES_BYTES = 64 * 2**20
-"""Bodies that come slowly and are not whole yet may hold so much memory together."""
+"""Memory for all incomplete bodies together."""
 
 
 class Timeouts:
@@ -75,9 +75,9 @@ class Timeouts:
 
 
 class RequestLimits:
-    """Lets a request through when its caller's rate, the load and its body's size allow it, and not for too long.
+    """Admits a request if its caller's rate, the load and its body's size allow it, and limits its time.
 
-    The body is read here, whole and once, before the request counts as work: a slow sender holds nothing up.
+    The body is read here, whole and once, before the request counts as work, so a slow sender holds nothing up.
     """
 
     def __init__(self, app: ASGIApp, settings: ServingSettings, telemetry: Telemetry) -> None:
@@ -90,7 +90,7 @@ class RequestLimits:
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; 429, 503, 413 or 408 says which limit it met, `SlowError` that it took too long."""
+        """Pass a request on; 429, 503, 413 or 408 says which limit it exceeded, `SlowError` that it took too long."""
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
@@ -173,7 +173,7 @@ class RequestLimits:
 
 
 class _Body:
-    """What has come of a body, and whether that is all."""
+    """What has arrived of a body, and whether that is all."""
 
     __slots__ = ("content", "whole")
 
@@ -183,7 +183,7 @@ class _Body:
         self.add(first)
 
     def add(self, message: Message) -> int:
-        """Take in what came now; its length."""
+        """Add what arrived now; its length."""
         chunk: bytes = message.get("body", b"")
         self.content += chunk
         self.whole = not message.get("more_body")
@@ -205,7 +205,7 @@ class _Replay:
 
 
 async def _too_large(receive: Receive, send: Send, limit: int, *, whole: bool) -> None:
-    """Answer, and throw away what still comes for a while: a connection closed at once would lose the answer."""
+    """Answer, and discard what still arrives for a while: a connection closed at once would lose the answer."""
     content = msgspec.json.encode({"detail": f"the body is larger than {limit} bytes"})
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content)), *_CLOSE]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
@@ -219,7 +219,7 @@ async def _too_large(receive: Receive, send: Send, limit: int, *, whole: bool) -
 
 
 def _caller(scope: Scope, now: float) -> tuple[str, float, float | None]:
-    """Whose bucket is charged, when, and its own rate; callers without a credential are distinguished by address."""
+    """The charged bucket, the time, and its own rate; callers without a credential are distinguished by address."""
     state = scope["state"]
     name = state["caller"]
     if name == ANONYMOUS.name and scope.get("client"):

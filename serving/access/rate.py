@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 BUCKETS = 100_000
-"""Callers whose rate is remembered; then those that were quiet the longest begin again."""
+"""Callers whose rate is remembered; beyond that, those that were quiet the longest are forgotten."""
 
 
 class Rate:

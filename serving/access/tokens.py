@@ -27,7 +27,7 @@ log = logging.getLogger("serving")
 
 
 class Tokens:
-    """Whose token is whose; signature, issuer, audience, expiry and not-before are checked, and `sub` must be there.
+    """The owners of tokens; signature, issuer, audience, expiry and not-before are checked, and `sub` must be there.
 
     Scopes are the words of `scope` (RFC 8693) or `scp`; words other than `predict` and `admin` mean nothing here.
     """
@@ -44,12 +44,12 @@ class Tokens:
         self._known: dict[bytes, tuple[float, Caller]] = {}
 
     def remembered(self, token: bytes, now: float) -> Caller | None:
-        """Whose token that is, if it was verified before and is not over at that time (seconds since 1970)."""
+        """The owner of a token that was verified before and is valid at that time (seconds since 1970)."""
         found = self._known.get(hashlib.sha256(token).digest())
         return found[1] if found is not None and now < found[0] else None
 
     async def caller(self, token: bytes) -> Caller | None:
-        """Whose token that is, if it is good; the provider may be asked for new keys first."""
+        """The owner of a valid token; the provider may be asked for new keys first."""
         if len(token) > LONGEST:
             return None
         key = await self._key(token)
@@ -85,7 +85,7 @@ class Tokens:
         return self._keys.get(name)
 
     def _refreshed(self) -> asyncio.Task[None]:
-        """The fetch that is under way or was last; a new one when it is time for it."""
+        """The running or last fetch; a new one if it is due."""
         if self._fetch is None or (self._fetch.done() and time.monotonic() - self._tried_at > PAUSE_SECONDS):
             self._fetch = asyncio.get_running_loop().create_task(self._refresh())
         return self._fetch
@@ -100,7 +100,7 @@ class Tokens:
             self._tried_at = time.monotonic()
         keys = {str(key.key_id): key for key in found}
         if keys.keys() != self._keys.keys():
-            self._known.clear()  # a token signed with a key that is withdrawn is worth nothing
+            self._known.clear()  # a token signed with a withdrawn key is not valid
         self._keys, self._fetched_at = keys, time.monotonic()
 
     def _remember(self, token: bytes, until: float, caller: Caller) -> None:

@@ -1,4 +1,4 @@
-"""The delays of an airport's departures, as batch scoring foresaw them."""
+"""The predicted delays of an airport's departures, by batch scoring."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ AnyCode = Annotated[str, Path(pattern=CODE, examples=["JFK"])]
 class AirportDelays(BaseModel):
     """The departures of a data day, newest prediction each, by scheduled departure.
 
-    `as_of` and `model_versions` are of the flights shown: the newest, and all of them. `total` counts all departures of
-    the day, `mean_probability` is over all of them; `next_offset` is where the next page begins, none after the last.
+    `as_of` and `model_versions` describe the flights shown: the newest one, and all of them. `total` counts all
+    departures of the day, `mean_probability` is over all of them; `next_offset` is where the next page begins, None
+    after the last.
     """
 
     model_config = ConfigDict(protected_namespaces=())

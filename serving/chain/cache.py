@@ -1,4 +1,4 @@
-"""Answers by key: refreshed before they expire, asked for once however many want them, stale rather than not there."""
+"""Answers by key: refreshed before they expire, loaded once for any number of callers, stale rather than missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serving.telemetry.metrics import CacheLookup, Telemetry, UpstreamOutcome
 V = TypeVar("V")
 
 PAUSE_SECONDS = 1.0
-"""After a failed load its key is left alone for so long."""
+"""Pause before a key whose load failed is loaded again."""
 JITTER = 0.2
 """Keys loaded together are not refreshed together: each up to this share early."""
 REMEMBERED = 32
@@ -33,7 +33,7 @@ class Terms:
     """How long answers are kept and how many; times in seconds since an answer was asked for.
 
     After `refresh` an answer that is wanted is asked for again, after `fresh` it is stale, after `keep` it is gone.
-    That there is none is believed for `missing`. `entries` are held at most, `loads` are under way at most.
+    A 404 is believed for `missing`. `entries` are held at most, `loads` are under way at most.
     """
 
     refresh: float
@@ -46,7 +46,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Held(Generic[V]):
-    """An answer and its age in seconds; a value of None says that there is none."""
+    """An answer and its age in seconds; a value of None means that there is none."""
 
     value: V | None
     age: float
@@ -77,7 +77,7 @@ class _Load:
 class Cache(Generic[V]):
     """Answers by key, least recently used out first; `load` raises `NotFoundError` where there is none.
 
-    It belongs to one event loop. A load goes on when the one who asked has left.
+    It belongs to one event loop. A load continues when its caller has left.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Cache(Generic[V]):
         return len(self._loads)
 
     def peek(self, key: str) -> Held[V] | None:
-        """What is held, at once; if it is due, a refresh begins."""
+        """What is held now; if it is due, a refresh begins."""
         held = self._held(key)
         outcome = CacheLookup.MISS if held is None else CacheLookup.STALE if held.stale else CacheLookup.HIT
         self._telemetry.cache(self.name, outcome, len(self._entries))
@@ -151,7 +151,7 @@ class Cache(Generic[V]):
         return max(0.0, took - (self._clock() - load.began if load else 0.0))
 
     async def stop(self) -> None:
-        """Give up the loads under way."""
+        """Cancel the running loads."""
         tasks = [load.task for load in self._loads.values()]
         for task in tasks:
             task.cancel()

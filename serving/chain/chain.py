@@ -22,7 +22,7 @@ from serving.telemetry.metrics import Telemetry
 T = TypeVar("T")
 
 OWN = "http://own"
-"""Where the client finds this server's own links: in this process, past the network and the checks at the door."""
+"""Where the client finds this server's own endpoints: in this process, without network and credentials."""
 CONNECT_SECONDS = 1.0
 KEPT_CONNECTIONS = 8
 """The pool looks at each idle connection for each call: with 64 a call cost 10 ms, with 8 it costs 1 (2026-11-21)."""
@@ -83,7 +83,7 @@ def _client(settings: ServingSettings, links: APIRouter) -> httpx.AsyncClient:
     own.include_router(links)
     token = settings.upstream_token
     return httpx.AsyncClient(
-        # An upstream says itself how long a call may take; here is only what a call cannot know.
+        # An upstream itself says how long a call may take.
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
         # A call and its hedge for each forecast being made; they are bounded, so none waits for a connection.
         limits=httpx.Limits(max_connections=4 * settings.forecast_loads, max_keepalive_connections=KEPT_CONNECTIONS),

@@ -1,4 +1,4 @@
-"""A circuit breaker: an upstream that fails again and again is left alone for a while."""
+"""A circuit breaker: an upstream that fails repeatedly is left alone for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One flight's delay, as batch scoring foresaw it."""
+"""One flight's predicted delay, by batch scoring."""
 
 from __future__ import annotations
 

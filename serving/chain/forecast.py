@@ -28,7 +28,7 @@ from serving.settings import ServingSettings
 from serving.telemetry.metrics import Telemetry
 
 PLACES_STAY_SECONDS = 3600.0
-"""Where a flight leaves from is believed for an hour: airports do not move, and gates do not matter."""
+"""A flight's airport is kept for an hour: airports do not move, and gates do not matter."""
 
 _KNOWN = re.compile(FLIGHT_ID)
 
@@ -45,7 +45,7 @@ class Forecast:
     """Will this flight arrive late, where does it leave from, and what was the weather there?
 
     `sensor` is null where no station reports. `age_seconds` is how long ago the oldest part was asked for, or the lake
-    was last read; `stale` says that this is longer than it should be: the upstreams, or the lake, do not answer.
+    was last read; `stale` means that this is too long ago: the upstreams, or the lake, do not answer.
     """
 
     location: Location
@@ -66,7 +66,7 @@ class Upstreams:
 
 
 class Forecasts:
-    """Answers at once from what is published or was asked before, and has the chain asked beside that."""
+    """Answers immediately from published predictions or earlier answers, and asks the chain in the background."""
 
     def __init__(
         self,
@@ -112,12 +112,12 @@ class Forecasts:
         return best
 
     async def stop(self) -> None:
-        """Give up what is being made."""
+        """Cancel the running loads."""
         for cache in (self._forecasts, self._readings, self._locations):
             await cache.stop()
 
     def _patience(self, flight_id: str) -> float:
-        """The whole time there is, or none if even a quick chain would take longer."""
+        """The time limit, or none if even a fast chain would take longer."""
         remaining = self._forecasts.remaining(flight_id, at_best=True)
         return 0.0 if remaining is not None and remaining > self._seconds else self._seconds
 
@@ -182,7 +182,7 @@ def router(forecasts: Forecasts) -> APIRouter:
 
 
 def _flight_id(query: bytes) -> str:
-    """The one thing that is asked for, held against what the document says of it."""
+    """The one parameter, checked as the document describes it."""
     asked = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("flight_id")
     if asked is None:
         raise QuestionError("flight_id: Field required")

@@ -1,4 +1,4 @@
-"""The lake as serving sees it: which manifests are there, and files by name. It writes nothing."""
+"""The lake as serving reads it: its manifests, and files by name. It writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pace: calls begin one after the other, so that a burst of them does not hold up everything else."""
+"""A pace: calls begin one after the other, so that a burst does not hold up everything else."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ GAP_SECONDS = 0.005
 
 
 class Pace:
-    """Lets one call begin every few milliseconds; a single one begins at once."""
+    """Starts one call every few milliseconds; a single one starts immediately."""
 
     def __init__(self, gap_seconds: float = GAP_SECONDS) -> None:
         self._gap = gap_seconds
         self._next = 0.0
 
     async def turn(self) -> None:
-        """Wait for one's turn."""
+        """Wait for the next turn."""
         now = asyncio.get_running_loop().time()
         mine = max(now, self._next)
         self._next = mine + self._gap

@@ -26,7 +26,7 @@ class Prediction:
 
     @classmethod
     def of(cls, delay: FlightDelay) -> Prediction:
-        """What a published prediction says."""
+        """A published prediction."""
         return cls(delay.flight_id, delay.probability, delay.as_of, delay.model_version)
 
 

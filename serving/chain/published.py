@@ -31,7 +31,7 @@ MANIFEST_BYTES = 2**20
 LOOKUP_BYTES = 64 * 2**20
 """A day of 1,000 flights has 150 kB."""
 OUTDATED_SECONDS = 60
-"""Published predictions are stale when the lake could not be read for so long, and at least for six polls."""
+"""Published predictions are stale when the lake could not be read for this long, and for at least six polls."""
 
 log = logging.getLogger("serving")
 
@@ -52,7 +52,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an airport's weather station said, and since when it was known (UTC). A value not measured is null."""
+    """A weather station's reading, and when it became known (UTC). A value not measured is null."""
 
     location: Annotated[str, Field(examples=["JFK"])]
     known_at: Instant
@@ -95,7 +95,7 @@ class Snapshot:
     days: Sequence[date] = ()
 
     def reading(self, location: str, known_at: datetime | None) -> Reading | None:
-        """What a location's station said at exactly that moment."""
+        """A location's reading of exactly that moment."""
         readings = self.readings.get(location, ())
         place = bisect_left(readings, known_at, key=lambda one: one.known_at) if known_at else len(readings)
         return readings[place] if place < len(readings) and readings[place].known_at == known_at else None
@@ -169,7 +169,7 @@ class Published:
 
     @property
     def outdated(self) -> float | None:
-        """For how many seconds the lake could not be read; none while it is followed well."""
+        """Seconds since the lake could last be read; None while all is well."""
         age = self._clock() - self._read_at
         return age if age > max(OUTDATED_SECONDS, 6 * self._settings.published_poll_seconds) else None
 
@@ -180,7 +180,7 @@ class Published:
             threading.Thread(target=self._follow, name="published", daemon=True).start()
 
     async def stop(self) -> None:
-        """Follow it no more."""
+        """Stop following it."""
         self._stopped.set()
 
     def _follow(self) -> None:
@@ -192,14 +192,14 @@ class Published:
             self._stopped.wait(self._settings.published_poll_seconds)
 
     def read(self) -> None:
-        """Read what is new. What cannot be read is logged once, and what was read of it before stays."""
+        """Read what is new. An unreadable partition is logged once, and its earlier content stays."""
         trouble: set[str] = set()
         try:
             if self._lake is None:
                 self._lake = open_lake(self._settings.lake or "", s3_endpoint=self._settings.s3_endpoint)
             manifests = self._manifests(self._lake)
             if self._parts and not manifests:
-                # Days are withdrawn one by one; all at once is a disk that is not there. The next time, all days count.
+                # Days are withdrawn one by one; if all are gone, the disk is missing. The next time, all days count.
                 self._since = None
                 raise FetchError(f"{self._settings.lake}: all that was published has gone")
             found = self._newest_days(manifests)
@@ -250,7 +250,7 @@ class Published:
 
 
 def _read(lake: PublishedLake, name: str, tag: str) -> _Part:
-    """A partition's lookup; `FetchError` when it is not what its manifest says."""
+    """A partition's lookup; `FetchError` if it does not match its manifest."""
     try:
         manifest = msgspec.json.decode(lake.read(name, MANIFEST_BYTES), type=Manifest)
         file = next((file for file in manifest.files if is_lookup(file.name)), None)
@@ -303,7 +303,7 @@ def _horizon(name: str) -> str:
 
 def _snapshot(parts: Mapping[str, _Part]) -> Snapshot:
     days = {name: day for name in parts if (day := _day(name))}
-    # Of what has the same as_of, the later day's and then the later moment's counts.
+    # Among equal as_of the later day counts, then the later moment.
     ordered = sorted(days, key=lambda name: (days[name], name))
     flights: dict[str, list[FlightDelay]] = {}
     flown: dict[str, date] = {}

@@ -1,4 +1,4 @@
-"""The answer, in OpenAPI, of a lookup that finds nothing."""
+"""The OpenAPI entry for a lookup that finds nothing."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {
         },
     }
 }
-"""Whatever else may be answered is the same for all routes, and put in by `serving.openapi`."""
+"""`serving.openapi` adds the answers that are the same for all routes."""

@@ -1,4 +1,4 @@
-"""sensor: what an airport's weather station said. The second link of the chain."""
+"""sensor: the reading of an airport's weather station. The second link of the chain."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from serving.access.address import party
 from serving.processes.crowd import Crowd
 
 LONGEST_SECONDS = 300.0
-"""A request that is still not over then has a client that does not read its answer."""
+"""A request that takes longer has a client that does not read its answer."""
 BEYOND_SECONDS = 2.0
 """How long a head may take on a connection for which there was no room."""
 LINES = 64
@@ -111,7 +111,7 @@ class ClientConnection(HttpToolsProtocol):
         return bool(self._ahead or self.pipeline)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take it in; where there are too many, for a question about health only."""
+        """Register it; if there are too many, for health checks only."""
         super().connection_made(cast(asyncio.Transport, transport))
         self.flow = Flow(self.transport, self)
         self._joined = Joined(self.transport)
@@ -185,7 +185,7 @@ class ClientConnection(HttpToolsProtocol):
             raise HeadTooLargeError
         super().on_headers_complete()
         self._in_head = False
-        # A body that never begins is for nobody else to notice; one that does is `Limits`' to time.
+        # Only here is a body noticed that never begins; `Limits` times the others.
         self._deadline = self.loop.time() + 2 * self._settings.body_seconds
         if self.cycle is not None:  # None before an upgrade that is not ours
             self.cycle.transport = cast(asyncio.Transport, self._joined)
@@ -199,7 +199,7 @@ class ClientConnection(HttpToolsProtocol):
             self._deadline = self.loop.time() + LONGEST_SECONDS
 
     def on_response_complete(self) -> None:
-        """An answer is sent; the next head may take its time to begin."""
+        """An answer is sent; the wait for the next head begins."""
         self._joined.end()
         super().on_response_complete()
         if self._ahead and not self.transport.is_closing():
@@ -209,12 +209,12 @@ class ClientConnection(HttpToolsProtocol):
             self._deadline = self.loop.time() + self._settings.keep_alive_seconds
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, or what was refused already."""
+        """Answer a malformed or refused request."""
         if not self._over and not self._end_after_answers():
             super().send_400_response(msg)
 
     def drain(self) -> None:
-        """Answer what is under way, and say with it that this connection ends."""
+        """Answer open requests with `connection: close`."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
 

@@ -1,4 +1,4 @@
-"""All connections of a worker, and which of them there is room for."""
+"""All connections of a worker, and which of them are within the limits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from serving.answer import refuse
 from serving.settings import ServingSettings
 
 RESERVED = 128
-"""Connections beyond the bounds that are let in all the same, to ask `HEALTH` and nothing else; the oldest has to go
-where there are more."""
+"""Connections beyond the limits that are accepted for `HEALTH` only; the oldest is closed when there are more."""
 HEALTH = frozenset({"/healthz", "/readyz"})
 _FULL = [(b"retry-after", b"1"), (b"connection", b"close")]
 
 
 class Crowd:
-    """Counts the connections, by address, and those that came when there was no room any more.
+    """Counts the connections, by address, and those beyond the limits.
 
     `held` is the number of bytes that they have sent ahead and that nobody has looked at yet.
     """

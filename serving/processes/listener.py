@@ -22,7 +22,7 @@ log = logging.getLogger("serving")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; `OSError` when it cannot."""
+    """A listening socket; `OSError` if that fails."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

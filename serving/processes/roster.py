@@ -1,4 +1,4 @@
-"""Which worker processes of a server live: each holds the lock of its own file for as long as it does."""
+"""Which worker processes of a server are alive: each holds the lock of its own file while it lives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Member:
         self._handle: int | None = None
 
     def join(self) -> bool:
-        """Enlist; whether that was needed. `OSError` when it cannot be written."""
+        """Enlist; whether that was needed. `OSError` if the file cannot be written."""
         if self._handle is not None:
             return False
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ class Member:
         return True
 
     def leave(self) -> None:
-        """Be a worker no more."""
+        """Leave the roster."""
         if self._handle is not None:
             self._path.unlink(missing_ok=True)
             os.close(self._handle)
@@ -50,7 +50,7 @@ class Member:
 
 
 def live(state: Path) -> set[int]:
-    """The process ids of the workers that live; the kernel frees the lock of one that is killed, however it is."""
+    """The process ids of the live workers; the kernel frees the lock of a killed one."""
     folder = state / FOLDER
     if not folder.is_dir():
         return set()

@@ -1,4 +1,4 @@
-"""One worker process: uvicorn's server, that ends politely and has an eye on slow clients."""
+"""One worker process: uvicorn's server with an orderly end and deadlines for slow clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from serving.processes.listener import close_the_door
 from serving.settings import ServingSettings
 
 FILES = 256
-"""What a worker has open beside its connections."""
+"""Open files of a worker besides its connections."""
 LINGER_SECONDS = 0.3
 """How long connections are still accepted and answered after SIGTERM, each with `connection: close`."""
 TICKS = 5  # of uvicorn's 0.1 s, between two looks at the connections' deadlines
@@ -67,7 +67,7 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._orphaned)
 
     async def on_tick(self, counter: int) -> bool:
-        """What is done every 0.1 s."""
+        """The work of every 0.1 s."""
         if counter % TICKS == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):

@@ -1,8 +1,8 @@
-"""N worker processes on one port, and the parent that starts them, replaces the dead, and ends them together.
+"""N worker processes on one port, and the parent that starts them, replaces dead ones, and ends them together.
 
-The parent listens and the workers inherit its socket (see `listener`). It holds no model and answers nothing. Which
-workers live is to be had from `roster`: each enlists itself before it reads what is served. What is in memory is each
-worker's own (rate limits, in-flight bounds); what must be one for all goes through the state folder.
+The parent listens and the workers inherit its socket (see `listener`). It holds no model and answers nothing. `roster`
+knows which workers are alive: each enlists before it reads what is served. What is in memory is each worker's own (rate
+limits, in-flight bounds); shared state goes through the state folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOOK_SECONDS = 0.1
 PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 10.0
-"""A worker that lived so long is replaced at once when it dies; one that did not, after a pause that doubles."""
+"""A worker that lived this long is replaced at once when it dies; otherwise after a pause that doubles."""
 GRACE_SECONDS = 3.0
 """What a worker has beyond its drain's deadline to leave by itself."""
 
@@ -33,7 +33,7 @@ log = logging.getLogger("serving")
 
 
 class ServingWorker:
-    """A place for one worker process, that is filled again whenever it dies."""
+    """A place for one worker process, refilled when it dies."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -67,7 +67,7 @@ class ServingWorker:
         self._process = None
 
     def signal(self, number: signal.Signals) -> None:
-        """Tell it something."""
+        """Send it a signal."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
@@ -125,7 +125,7 @@ class Parent:
         self._told.set()
 
     def _look(self) -> int:
-        """Replace who died; an exit code when it makes no sense to go on."""
+        """Replace dead workers; an exit code if continuing makes no sense."""
         now = time.monotonic()
         for worker in self._workers:
             code = worker.tend(now)

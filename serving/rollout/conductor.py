@@ -1,4 +1,4 @@
-"""Takes a version from shadow over canary to its end, by what the traffic shows."""
+"""Takes a version from shadow through canary to its end, judged by the traffic."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PAUSE_SECONDS = 0.05
 class Conductor:
     """Drives one rollout; `clock` and `pause` are for tests.
 
-    `comparable`: whether the new version takes the very inputs of the old one. If not, no request made for one can be
-    answered by the other: there is no canary then, and the shadow compares sample rows only.
+    `comparable`: whether both versions take exactly the same inputs. If not, neither can answer a request made for the
+    other: there is no canary then, and the shadow compares sample rows only.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Conductor:
         self._metrics: dict[str, Any] = {}
 
     def run(self) -> None:
-        """Promote or withdraw, whatever it takes; `EndedError` when someone else ended the rollout."""
+        """Promote or withdraw, with retries; `EndedError` if another request ended the rollout."""
         try:
             wrong = self._shadow() or self._canary()
         except TrialError as error:
@@ -66,7 +66,7 @@ class Conductor:
         wrong = comparison.failures(tally.compared.trial, plan.limits, 1)
         if tally.compared.trial.rows >= plan.min_requests:
             wrong = wrong or comparison.distribution(tally.compared, plan.limits)
-            # Of the few bites of a shadow, the slowest tell more about the machine than about the model.
+            # With few pieces in a shadow, the slowest say more about the machine than about the model.
             wrong = wrong or comparison.latency(tally.compared, plan.limits, [0.5])
         return f"shadow: {'; '.join(wrong)}" if wrong else ""
 

@@ -25,13 +25,13 @@ class DeploymentEvent(StrEnum):
     """What happened."""
 
     DEPLOYED = "deployed"
-    """It serves from now on, at once: no rollout was asked for, or nothing served before."""
+    """It serves from now on, without a rollout: none was requested, or nothing served before."""
     PROMOTED = "promoted"
     """It serves from now on, after a rollout."""
     ROLLED_BACK = "rolled_back"
-    """A rollout did not hold its limits; `instead_of` serves on."""
+    """A rollout broke a limit; `instead_of` stays in service."""
     ABORTED = "aborted"
-    """A rollout was cut short; `instead_of` serves on, or what was put into service at once."""
+    """A rollout was cut short; `instead_of` stays in service, or the version of the explicit request."""
     WITHDRAWN = "withdrawn"
     """It was taken out, and nothing serves from now on."""
 
@@ -95,7 +95,7 @@ class History:
         self._path: Path = folder.path / FILE
 
     def records(self) -> list[DeploymentRecord]:
-        """Every event that is kept, oldest first; a line that was torn by a crash is left out."""
+        """Every stored event, oldest first; a line torn by a crash is left out."""
         try:
             lines = self._path.read_bytes().splitlines()
         except FileNotFoundError:
@@ -103,7 +103,7 @@ class History:
         return [record for line in lines if (record := _record(line)) is not None]
 
     def add(self, record: DeploymentRecord) -> None:
-        """Keep an event, so that it survives a power cut; the oldest ones go when there are too many."""
+        """Store an event durably; the oldest ones are deleted when there are too many."""
         line = record.model_dump_json().encode() + b"\n"
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab+") as file:
@@ -150,13 +150,13 @@ def router(folder: StateFolder, history: History) -> APIRouter:
 
     @routes.get("/v1/deployments", summary="What was served when")
     def deployments(request: Request, limit: Annotated[int, Query(ge=1, le=2 * KEPT)] = 100) -> DeploymentList:
-        """The newest events, by whom, why and with which figures; addresses only for who shows a credential."""
+        """The newest events: by whom, why and with which figures; addresses only for callers with a credential."""
         newest = history.records()[: -limit - 1 : -1]
         return DeploymentList(deployments=[record.told(is_known(request.scope)) for record in newest])
 
     @routes.get("/v1/deployments/current", summary="What is served now, and the last rollout")
     def current(request: Request) -> Current:
-        """Who waits for a rollout asks until its phase is promoted, rolled_back or aborted."""
+        """To wait for a rollout, ask until its phase is promoted, rolled_back or aborted."""
         known = is_known(request.scope)
         try:
             serving = folder.current()

@@ -36,7 +36,7 @@ class InService(BaseModel):
 
 
 class Rollout(BaseModel):
-    """One way of one version into service; the last one is kept in `rollout.json`.
+    """One rollout of one version; the last one is kept in `rollout.json`.
 
     `worker` names the process that drives it, `instead_of` the version it is compared with, `metrics` what was seen.
     """

@@ -1,4 +1,4 @@
-"""A model in service, or on trial: what answers one request."""
+"""A model in service, or on trial, which answers a request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Probabilities = Sequence[float] | Answers
 class Served:
     """A model and the name it goes by; requests hold one while they run, so a swap never mixes two.
 
-    `instead` is the proven version that answers where this one, still on trial, fails.
+    `instead` is the proven version, which answers if this one, still on trial, fails.
     """
 
     entry: InService

@@ -1,4 +1,4 @@
-"""What is in service: at most one model, remembered across restarts, replaced only by one that works."""
+"""The model in service: at most one, remembered across restarts, replaced only by one that works."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from serving.telemetry import tracing
 from serving.telemetry.metrics import ModelState, VersionRole
 
 WATCH_SECONDS = 0.2
-"""How soon a worker follows what another one has changed."""
+"""How soon a worker follows a change by another one."""
 WORK_SECONDS = 0.002
 """How long a shadow works at a stretch; it rests nine times as long, so requests lose a tenth of a core at most."""
 RETRY_SECONDS = 0.5
@@ -52,10 +52,10 @@ log = logging.getLogger("serving")
 
 
 class DeploymentRequest(BaseModel):
-    """A wish: this model file, under this version's name, into service.
+    """A request to put this model file, under this version's name, into service.
 
-    With a `rollout` it has to prove itself first (shadow, canary), unless nothing is served yet; `rows` are then scored
-    where there are no recent requests. Without one it serves at once. `by` says who wishes it.
+    With a `rollout` it goes through shadow and canary first, unless nothing is served yet; `rows` are then scored
+    if there are no recent requests. Without one it serves immediately. `by` says who requested it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -115,14 +115,14 @@ class Service:
         return entry if entry is not None and self.folder.others_serve() else self.served.entry
 
     def pick(self, key: str | bytes) -> Served:
-        """What answers a request of that key: of one key, always the same side of a split; `NotReadyError` if none."""
+        """The model for a request with that key: one key stays on one side of a split; `NotReadyError` if none."""
         trial = self._trial
         return trial.served if trial is not None and trial.takes(key) else self.served
 
     def observed(
         self, served: Served, probabilities: Probabilities, seconds: float, failed: bool, asked: bytes = b""
     ) -> None:
-        """Take note of how `served` answered a request; cheap, never raises.
+        """Note how `served` answered a request; cheap, never raises.
 
         `asked` is the JSON body `{"rows": […]}` of a request that was answered: a shadow scores some of them again.
         """
@@ -134,7 +134,7 @@ class Service:
     def answer(
         self, key: str | bytes, ask: Callable[[PortableModel], Answers], asked: bytes = b""
     ) -> tuple[Served, Answers]:
-        """What `ask` has of the model picked for `key`, and which it was; observed, and timed.
+        """The result of `ask` with the model picked for `key`, and that model; observed and timed.
 
         When a version on trial fails, the proven one is asked instead, and the caller notices nothing.
         """
@@ -165,13 +165,13 @@ class Service:
     # Life
 
     async def start(self) -> None:
-        """Serve again what was served last, and follow the state folder from now on."""
+        """Serve the last served version again, and follow the state folder from now on."""
         await asyncio.to_thread(self.restore)
         self._run(self._follow, "state")
         self._run(self._keep_up, "keep up")
 
     async def stop(self) -> None:
-        """Follow no more; a rollout that this worker drives ends here."""
+        """Stop following; a rollout that this worker drives ends here."""
         leads = self._leads
         self._stopping.set()
         for thread in self._threads:
@@ -182,12 +182,12 @@ class Service:
         self._member.leave()
 
     def restore(self) -> None:
-        """Serve again what `current.json` names; if that cannot be, stay not ready, say why, and try again later."""
+        """Serve the version in `current.json` again; on failure stay unready, give the reason, and retry later."""
         # Enlisted before it reads what is served: then no change of it can be missed.
         for step in (self._member.join, self.folder.forget, self.refresh, self._recover):
             try:
                 step()
-            except (OSError, StateError) as error:  # a full disk keeps nobody from an answer
+            except (OSError, StateError) as error:  # a full disk costs no answers
                 log.error("%s cannot be written (%s); this worker serves all the same", self.folder.path, error)  # noqa: TRY400
         if self._served is None:
             log.warning("not ready: %s", self._why_not)
@@ -211,7 +211,7 @@ class Service:
         return not self._behind
 
     def refresh(self) -> None:
-        """Take over what the state folder says, if it changed, and acknowledge it."""
+        """Apply the state folder, if it changed, and acknowledge it."""
         with self._lock:
             stamp = self.folder.stamp()
             if stamp != self._stamp:
@@ -227,10 +227,10 @@ class Service:
     # Deployments
 
     def deploy(self, wish: DeploymentRequest, by: str = "") -> InService | Rollout:
-        """Put a model into service, or begin its rollout; on any error what was served before is served still.
+        """Put a model into service, or begin its rollout; on any error the old version stays in service.
 
-        At once: what is in service then. With a plan, and something to compare with: the rollout that has begun. While
-        one is under way another is refused (`UnderWayError`), the same wish joins it, and a deployment at once ends it.
+        Without a plan: the version then in service. With a plan, and a version to compare with: the rollout. While one
+        is running, another is refused (`UnderWayError`), the same one joins it, and one without a plan ends it.
         """
         with self.folder.locked("deploy"):
             self.refresh()
@@ -270,7 +270,7 @@ class Service:
             return rollout
 
     def withdraw(self, by: str = "") -> None:
-        """Serve nothing from now on, restarts included."""
+        """Serve nothing from now on, even after restarts."""
         with self.folder.locked("deploy"):
             self._interrupt(self._under_way(), "what is in service was withdrawn")
             with self.folder.locked():
@@ -304,7 +304,7 @@ class Service:
         )
 
     def _begin(self, rollout: Rollout, model: PortableModel) -> SharedTraffic:
-        """Have every worker load a version; nothing that is served changes yet."""
+        """Have every worker load a version; what is served does not change yet."""
         traffic = SharedTraffic(self.folder, self.history, rollout, self.refresh)
         self._prepared = Served(rollout.entry, model)
         self._drives = rollout.id
@@ -360,7 +360,7 @@ class Service:
             return None
 
     def _recover(self) -> None:
-        """End a rollout that nobody drives any more: what was seen is lost, so the proven version stays.
+        """End a rollout that no worker drives any more: its figures are lost, so the proven version stays.
 
         It is not resumed, because a version is promoted on evidence only; the caller asks again.
         """
@@ -381,7 +381,7 @@ class Service:
     # Following the state folder
 
     def _take_over(self, rollout: Rollout | None) -> str:
-        """Serve and try what the state folder says; what went wrong with that, empty if nothing did."""
+        """Serve and try the versions in the state folder; the error, empty if there is none."""
         self._active = active = rollout if rollout is not None and rollout.under_way else None
         failed = self._serve()
         if active is None:
@@ -470,7 +470,7 @@ class Service:
             rest = WATCH_SECONDS if trial is None else max(9 * worked, 0.01)
 
     def _keep_up(self) -> None:
-        """Try again and again what could not be taken over, each time after a longer pause."""
+        """Retry what could not be applied, each time after a longer pause."""
         pause = RETRY_SECONDS
         while not self._stopping.wait(pause * uniform(0.5, 1)):  # noqa: S311 (workers that failed together do not retry together)
             if not self._behind:
@@ -487,7 +487,7 @@ class Service:
                 pause = min(2 * pause, LONGEST_RETRY_SECONDS)
 
     def _tell(self, trial: Trial | None) -> None:
-        """Say what was seen of a version on trial."""
+        """Publish the figures of a version on trial."""
         with self._lock:
             if trial is not None and trial is self._trial:
                 trial.tally.waiting = self._waiting(trial)

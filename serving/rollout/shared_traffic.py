@@ -1,4 +1,4 @@
-"""The split made by the server itself: all its workers follow what one of them writes into the state folder."""
+"""The split made by the server itself: all workers follow what one of them writes into the state folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.rollout.state import StateFolder
 from serving.rollout.trial import phase_name
 
 END_SECONDS = 2.0
-"""How long the end of a rollout waits for the workers: it has ended all the same, and one that hangs may be why."""
+"""How long the end of a rollout waits for the workers: it has ended anyway, and a hanging worker may be the cause."""
 
 log = logging.getLogger("serving")
 
@@ -38,7 +38,7 @@ class SharedTraffic:
         self.settle(serial)
 
     def settle(self, serial: int) -> None:
-        """Return when every worker has taken over a change; `TrialError` when one cannot, or does not in time."""
+        """Return when every worker has applied a change; `TrialError` if one cannot, or does not in time."""
         self._take_over()
         for report in self._folder.wait(serial):
             if report.error:
@@ -56,7 +56,7 @@ class SharedTraffic:
         return total
 
     def promote(self, metrics: Mapping[str, Any], reason: str = "") -> None:
-        """Put the version into service in every worker, and note it; a worker that is late follows by itself."""
+        """Put the version into service in every worker, and note it; a late worker follows by itself."""
         now = datetime.now(UTC)
         with self._folder.locked():
             rollout = self._mine()
@@ -73,7 +73,7 @@ class SharedTraffic:
         self._folder.wait(serial)
 
     def withdraw(self, reason: str, metrics: Mapping[str, Any]) -> None:
-        """End the rollout: the version did not hold its limits."""
+        """End the rollout: the version broke a limit."""
         self.end(Phase.ROLLED_BACK, DeploymentEvent.ROLLED_BACK, reason, metrics)
 
     def abort(self, reason: str) -> None:
@@ -92,7 +92,7 @@ class SharedTraffic:
         self._take_over()
         try:
             self._folder.wait(serial, END_SECONDS)
-        except UnacknowledgedError as error:  # it has ended all the same
+        except UnacknowledgedError as error:  # it has ended anyway
             log.warning("version %s: %s", rollout.entry.version, error)
 
     def _mine(self) -> Rollout:

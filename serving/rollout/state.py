@@ -75,7 +75,7 @@ class StateFolder:
         return tuple(part for name in (CURRENT, ROLLOUT) for part in _stamp(self.path / name))
 
     def write(self, rollout: Rollout | None) -> int:
-        """Replace what is known of the last rollout, and return the new serial number."""
+        """Replace the record of the last rollout, and return the new serial number."""
         # Of the clock, so that a lost file does not begin again with numbers that were acknowledged before.
         serial = max(self.change().serial + 1, time.time_ns())
         self.replace(ROLLOUT, StateChange(serial=serial, rollout=rollout).model_dump_json(indent=1).encode())
@@ -90,7 +90,7 @@ class StateFolder:
 
     @contextmanager
     def locked(self, name: str = "state") -> Iterator[None]:
-        """One process and thread at a time; `StateError` for what cannot be written meanwhile."""
+        """One process and thread at a time; `StateError` if a file cannot be written meanwhile."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with (self.path / f"{name}.lock").open("a", encoding="utf-8") as file:
@@ -102,7 +102,7 @@ class StateFolder:
             ) from None
 
     def replace(self, name: str, content: bytes, *, durable: bool = True) -> None:
-        """Put a whole file in the place of another, or none."""
+        """Replace a file as a whole, or create it."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
@@ -120,15 +120,15 @@ class StateFolder:
     # The workers
 
     def report(self, report: WorkerReport) -> None:
-        """Say what this process has taken over, and seen."""
+        """Publish what this process has applied, and its figures."""
         self.replace(f"{roster.FOLDER}/{os.getpid()}.json", msgspec.json.encode(report), durable=False)
 
     def reports(self) -> dict[int, WorkerReport | None]:
-        """What each live worker says; None for one that has said nothing yet."""
+        """Each live worker's report; None for one without a report yet."""
         return {pid: self._report(pid) for pid in roster.live(self.path)}
 
     def forget(self) -> None:
-        """Remove what this process said, and what dead ones left."""
+        """Remove this process's report, and those of dead ones."""
         live = roster.live(self.path) - {os.getpid()}
         for path in (self.path / roster.FOLDER).glob("[0-9]*.json"):
             if int(path.stem) not in live:
@@ -144,7 +144,7 @@ class StateFolder:
         return any(pid != os.getpid() and (report is None or not report.error) for pid, report in reports)
 
     def wait(self, serial: int, at_most: float = math.inf) -> list[WorkerReport]:
-        """What the live workers say when each has taken over a change; `UnacknowledgedError` if one has not in time."""
+        """The live workers' reports once each has applied a change; `UnacknowledgedError` if one has not in time."""
         seconds = min(self._acknowledge_seconds, at_most)
         deadline = time.monotonic() + seconds
         while True:

@@ -1,4 +1,4 @@
-"""How requests are shared between the version in service and the one on trial: the seam of a rollout."""
+"""How requests are shared between the version in service and the one on trial: the interface of a rollout."""
 
 from __future__ import annotations
 

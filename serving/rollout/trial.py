@@ -1,4 +1,4 @@
-"""A version on trial in this process: which requests it answers, and what is seen of it."""
+"""A version on trial in this process: which requests it answers, and its figures."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Trial:
         return takes_part(key, self.rollout.id, share) if key else random() < share  # noqa: S311 (no secret)
 
     def note(self, served: Served, probabilities: Probabilities, seconds: float, failed: bool) -> None:
-        """Count a request that either version answered, or could not."""
+        """Count a request that one of the versions answered, or failed to answer."""
         if served is self.served:
             side = self.tally.answered.trial
         elif served is self.proven:

@@ -21,7 +21,7 @@ from serving.telemetry.trace import Trace, current
 MAX_WAITING = 20_000
 """Lines that may wait to be written (about 10 MB); further ones are dropped and counted."""
 BATCH = 500
-"""Lines encoded at once: a fraction of a millisecond, for other threads wait as long."""
+"""Lines encoded in one go: a fraction of a millisecond, because other threads wait as long."""
 PAUSE_SECONDS = 0.1
 DRAIN_SECONDS = 2.0
 
@@ -40,7 +40,7 @@ class LogLine(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class AccessLine(msgspec.Struct, gc=False):
-    """A request that was answered; `route` is the path's template, for a path may hold what the caller sent."""
+    """A request that was answered; `route` is the path's template, because a path may hold what the caller sent."""
 
     time: datetime
     method: str
@@ -67,7 +67,7 @@ class LineWriter:
         self._thread: threading.Thread | None = None
 
     def put(self, line: LogLine | AccessLine) -> None:
-        """Have a line written soon, or drop it when too many wait."""
+        """Queue a line, or drop it if too many wait."""
         if len(self._waiting) < MAX_WAITING:
             self._waiting.append(line)
         else:
@@ -145,7 +145,7 @@ class Log:
 
     @property
     def dropped(self) -> int:
-        """Lines that were not written because too many waited, or nobody took them."""
+        """Lines that were not written because too many waited, or the reader stalled."""
         return self.writer.dropped
 
     def start(self, level: int = logging.INFO) -> None:
@@ -195,7 +195,7 @@ def _place(error: BaseException) -> str:
 
 
 def _printable(lines: bytes) -> bytes:
-    """Lines of JSON in which what a terminal or a reader could take for a command or a new line is escaped, too."""
+    """Lines of JSON that also escape what a terminal or a reader could take for a command or a new line."""
     return lines if lines.isascii() and b"\x7f" not in lines else _COMMANDS.sub(_escaped, lines.decode()).encode()
 
 

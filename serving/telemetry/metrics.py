@@ -1,4 +1,4 @@
-"""What is counted and timed, and the page that Prometheus reads."""
+"""Counts and times, and the page that Prometheus reads."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class VersionRole(StrEnum):
 
 
 class Fate(StrEnum):
-    """What became of a sample."""
+    """The outcome of a sample."""
 
     WRITTEN = "written"
     DROPPED = "dropped"
@@ -91,7 +91,7 @@ class ModelState:
 
 
 class Telemetry(Collector):
-    """What the rest of serving reports to. Calls are cheap, never raise, and come from the event loop's thread."""
+    """Receives the reports of all of serving. Calls are cheap, never raise, and come from the event loop's thread."""
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class Telemetry(Collector):
         self._shed[(reason,)][0] += 1
 
     def rate_limited(self) -> None:
-        """A caller asked more often than it may."""
+        """A caller exceeded its rate."""
         self._limited[()][0] += 1
 
     def cache(self, name: str, outcome: CacheLookup, entries: int | None = None) -> None:
@@ -216,7 +216,7 @@ class Telemetry(Collector):
         self._loaded[name, outcome][0] += 1
 
     def hedged(self, name: str) -> None:
-        """An upstream was asked a second time, since it was slow or failed."""
+        """An upstream was asked a second time because it was slow or failed."""
         self._hedges[(name,)][0] += 1
 
     def upstream(self, name: str, outcome: UpstreamOutcome, seconds: float) -> None:
@@ -228,7 +228,7 @@ class Telemetry(Collector):
         self._open[(name,)][0] = float(is_open)
 
     def watch_models(self, models: Callable[[], Iterable[ModelState]]) -> None:
-        """Where to ask what is in service, whenever Prometheus asks."""
+        """Set the source of what is in service, asked for each page."""
         self._models = models
 
     # Its life

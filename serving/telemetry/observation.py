@@ -1,4 +1,4 @@
-"""What happens around every request: it is given its trace, counted, timed, and noted in the access log."""
+"""Work around every request: it gets its trace and is counted, timed, and noted in the access log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.telemetry.logs import Log
 from serving.telemetry.metrics import Telemetry
 
 UNMATCHED = "unmatched"
-"""Stands for every path that is no route: a path is what a caller sent, and there is no end of them."""
+"""Stands for every path without a route: callers can send any number of different paths."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 GAVE_UP = 499
 """The status of a request whose caller left before its answer began, as nginx counts it."""
@@ -20,7 +20,7 @@ FAILED = 500
 
 
 class Observation:
-    """The outermost ASGI layer, so that what the inner ones refuse is seen as well; answers carry `x-request-id`."""
+    """The outermost ASGI layer, so it also sees what inner layers refuse; answers carry `x-request-id`."""
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry, log: Log) -> None:
         self._app = app

@@ -1,7 +1,7 @@
 """Some of what was asked and answered, kept in the lake for drift and quality.
 
 A segment of samples (formats/sample.py) appears whole, by a rename or one PUT, when it is large or old enough or its
-day is over. No request waits for anything here: what cannot be kept is dropped and counted.
+day is over. No request waits here: what cannot be kept is dropped and counted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ QUEUE_BYTES = 8 * 2**20
 QUEUE_REQUESTS = 10_000
 """Requests that may wait for the thread."""
 HELD_BYTES = 16 * 2**20
-"""Lines that may wait for a lake that does not take them; then the newest are dropped."""
+"""Lines that may wait for a lake that accepts none; beyond that the newest are dropped."""
 TICK_SECONDS = 0.25
 RETRY_SECONDS = 5.0
 DRAIN_SECONDS = 5.0
@@ -187,7 +187,7 @@ class Sampler:
         body: bytes,
         probabilities: Sequence[float] | NDArray[np.float64],
     ) -> None:
-        """Perhaps keep an answered request; never waits."""
+        """Keep an answered request if it is picked; never waits."""
         if random() >= self._share:  # noqa: S311 (a sample, no secret)
             return
         if self._picked >= self._granted:
@@ -250,7 +250,7 @@ class Sampler:
     def _put(self, segment: Segment) -> bool:
         try:
             self._bin.put(segment.name(), segment.content())
-        except Exception as error:  # whatever it is, the next samples may find the lake in order
+        except Exception as error:  # any error: the next samples may find the lake working
             self._retry_at = time.monotonic() + RETRY_SECONDS
             if not self._failing:
                 log.warning("samples cannot be kept, requests go on: %s; free or repair the lake", _reason(error))

@@ -20,7 +20,7 @@ _SAMPLED = 1
 class Trace(msgspec.Struct, gc=False):
     """Ids in lower-case hex, as https://www.w3.org/TR/trace-context/ (level 1) has them; `parent_id` empty at a root.
 
-    The request id is the caller's, if it sent a decent one, and the trace id otherwise. `state` is the caller's
+    The request id is the caller's if it is well-formed, otherwise the trace id. `state` is the caller's
     `tracestate`, handed on as it is.
     """
 
@@ -57,7 +57,7 @@ class Trace(msgspec.Struct, gc=False):
         return f"00-{self.trace_id}-{self.span_id}-{int(self.sampled):02x}"
 
     def headers(self, traceparent: str = "") -> dict[str, str]:
-        """What such a call tells; with a traceparent of its own, where there is one."""
+        """The headers of such a call, with its own traceparent if there is one."""
         told = {"x-request-id": self.request_id, "traceparent": traceparent or self.traceparent}
         return told | ({"tracestate": self.state} if self.state else {})
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for requests, models and upstreams: by setting, and neither imported nor felt when off.
+"""OpenTelemetry spans for requests, models and upstreams: off by default, and then not imported.
 
 A collector's credentials come from OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_HEADERS.
 """
@@ -113,7 +113,7 @@ def span(name: str, **attributes: str | int | float) -> AbstractContextManager[A
 def _inner_span(tracer: Tracer, name: str, attributes: Mapping[str, str | int | float]) -> Iterator[None]:
     from opentelemetry.trace import Status, StatusCode
 
-    # Left to itself the library would put the exception's text on the span, and that may be what a caller sent.
+    # By default the library would put the exception's text on the span, and that may repeat what a caller sent.
     with tracer.start_as_current_span(
         name, attributes=attributes, record_exception=False, set_status_on_exception=False
     ) as inner:

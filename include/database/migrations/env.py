@@ -1,4 +1,4 @@
-"""Alembic's way into the database; `include.database.migrate` calls it."""
+"""Alembic's entry point; `include.database.migrate` calls it."""
 
 from __future__ import annotations
 

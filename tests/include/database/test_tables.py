@@ -64,14 +64,14 @@ def test_going_back_a_revision_keeps_what_was_noted_of_a_rejected_version(
 ) -> None:
     rejected = history.begin(target("1"), DeploymentReason.NIGHTLY)
     history.rolled_out(rejected, {"phase": "rolled_back"})
-    history.end(rejected, DeploymentState.REJECTED, "shadow: its answers lie otherwise")
+    history.end(rejected, DeploymentState.REJECTED, "shadow: its answers are distributed differently")
 
     migrate.downgrade(database_url, "0002")
     with psycopg.connect(database_url) as session:
         kept = session.execute("SELECT version, state, detail FROM deployments").fetchall()
     migrate.upgrade(database_url)
 
-    assert kept == [("1", "refused", "shadow: its answers lie otherwise")]
+    assert kept == [("1", "refused", "shadow: its answers are distributed differently")]
     assert states(history) == [("1", "refused")]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.include.ingestion.test_topics import FLIGHT, OBSERVATION
+from tests.include.ingestion.test_streams import FLIGHT, OBSERVATION
 
 from include.ingestion.brokers.broker import Received
 from include.ingestion.ledger import Batch

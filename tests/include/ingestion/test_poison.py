@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.include.ingestion.test_topics import FLIGHT, OBSERVATION
+from tests.include.ingestion.test_streams import FLIGHT, OBSERVATION
 
 from include.excerpt import printable
 from include.ingestion.brokers.broker import Bounds, Message, Received

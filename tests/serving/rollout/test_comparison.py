@@ -101,7 +101,7 @@ def test_two_good_versions_pass() -> None:
 @pytest.mark.parametrize(
     ("answers", "says"),
     [
-        (spread_over(0.5, 0.95), "its answers lie otherwise: PSI "),
+        (spread_over(0.5, 0.95), "its answers are distributed differently: PSI "),
         (spread_over(0.5, 0.95), "its mean probability moved by 0.450 (0.275 to 0.725), at most 0.2"),
         ([0.275] * 500, "it hardly tells rows apart: standard deviation 0.0000, it was 0.13"),
     ],

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.include.ingestion.test_streams import FLIGHT, OBSERVATION
 
 from include.ingestion.brokers.broker import Received
 from include.ingestion.ledger import Batch
 from include.ingestion.streams import EVENT_TIME, PoisonError, Stream
 from include.quality.contract import Column, Kind
 from include.use_cases.flight_delay.streams import FLIGHT_STREAM, WEATHER_STREAM
+from tests.include.ingestion.test_streams import FLIGHT, OBSERVATION
 
 FIELDS = [column.name for column in FLIGHT_STREAM.columns] + [EVENT_TIME, "schema", "colour"]
 CONTENTS: list[Any] = [

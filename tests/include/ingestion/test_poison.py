@@ -12,7 +12,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.include.ingestion.test_streams import FLIGHT, OBSERVATION
 
 from include.excerpt import printable
 from include.ingestion.brokers.broker import Bounds, Message, Received
@@ -25,6 +24,7 @@ from include.ingestion.workers import Worker, WorkerSpec
 from include.storage.store import FileStore
 from include.use_cases.flight_delay.streams import FLIGHT_STREAM, WEATHER_STREAM
 from tests.include.ingestion.site import Site, consumer
+from tests.include.ingestion.test_streams import FLIGHT, OBSERVATION
 
 SOUND = {"a1": WEATHER_STREAM.encode(OBSERVATION), "a2": FLIGHT_STREAM.encode(FLIGHT)}
 LONGEST_REASON = 3000

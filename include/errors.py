@@ -1,4 +1,4 @@
-"""What can go wrong in a step, as exit codes an operator can act on."""
+"""Errors of a step, as exit codes that an operator can act on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StepError(Exception):
 
 
 class DataError(StepError):
-    """The data breaks its contract; a retry would meet the same data."""
+    """The data breaks its contract; a retry would read the same data."""
 
     exit_code = ExitCode.BAD_DATA
 

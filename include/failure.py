@@ -26,9 +26,9 @@ _OF_CODE = (
     TypeError,
     ValueError,
 )
-"""What a program does wrong by itself, and would do wrong again."""
+"""Errors of a program itself, which would happen again."""
 _OF_CONTENT = frozenset({"JSONDecodeError", "UnicodeDecodeError", "UnicodeTranslateError"})
-"""Value errors that tell of bytes from outside: the next answer may be whole."""
+"""Value errors about bytes from outside: the next answer may be complete."""
 _IN_TEXT = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -45,7 +45,7 @@ def failure(error: BaseException, package: str = "") -> Failure:
     """What an exception means that ended a step of a use case's package.
 
     A programming error, the use case's or ours, is final and names file and line: the deepest one in the package, else
-    the deepest one of this project. What a library may only meet today (I/O, a server's answer) is a fault.
+    the deepest one of this project. A passing error of a library (I/O, a server's answer) is a fault.
     """
     if isinstance(error, StepError) and not isinstance(error, CodeError):
         return Failure(_text(error), error.exit_code, unforeseen=False)
@@ -71,7 +71,7 @@ def _is_of_code(error: BaseException, folder: Path | None) -> bool:
 
 
 def _may_pass(cause: BaseException) -> bool:
-    """Whether something outside was out of reach: a library may stumble over that in an error of its own."""
+    """Whether something outside was out of reach: a library may raise an error of its own because of it."""
     if isinstance(cause, FileNotFoundError | NotADirectoryError | IsADirectoryError | PermissionError):
         return False
     return isinstance(cause, OSError | MemoryError) or (

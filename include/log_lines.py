@@ -1,4 +1,4 @@
-"""Lines of a log: what came from outside can neither begin a line of its own nor speak to a terminal."""
+"""Lines of a log: text from outside can neither begin a new line nor control a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from include.excerpt import printable
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""All that moves, colours or turns round what a terminal shows, but for tabs and ends of lines."""
+"""Everything that moves, colours or reverses text on a terminal, except tabs and line ends."""
 
 
 class LineFormatter(logging.Formatter):

@@ -1,4 +1,4 @@
-"""What runs on this machine is reached directly, whatever proxy the environment names."""
+"""Servers on this machine are reached directly, without any proxy of the environment."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _EXEMPT = ("NO_PROXY", "no_proxy")
 def reach_directly(*hosts: str, environment: MutableMapping[str, str] | None = None) -> None:
     """Exempt this machine's names, and `hosts`, from the proxy in an environment (this process's own by default).
 
-    Every HTTP client of this process and of its children reads it. Where no proxy is named nothing is changed: some
-    systems keep their proxy elsewhere, and would not look there any more. What the environment exempts stays exempt.
+    Every HTTP client of this process and of its children reads it. Without a proxy nothing is changed: some
+    systems keep their proxy elsewhere, and would ignore it then. What the environment exempts stays exempt.
     """
     environment = os.environ if environment is None else environment
     if not any(

@@ -18,7 +18,7 @@ from include.step_specs import SECRETS
 
 MASK = "***"
 SHORTEST = 4
-"""A known secret that is shorter would be found inside ordinary words; it is masked where an address shows it only."""
+"""A shorter secret would be found inside ordinary words; it is masked only in an address."""
 
 _WORDS = (
     r"passw(?:or)?d|passphrase|pwd|secret|token|credentials?|authorization|signature|sig"
@@ -51,7 +51,7 @@ _BY_ITS_FORM = re.compile(
 
 
 class Mask:
-    """Masks the secrets it knows, however they are written, and whatever has the form of a password."""
+    """Masks the secrets it knows, in every spelling, and anything in the form of a password."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
@@ -118,7 +118,7 @@ class MaskedStream(io.TextIOBase):
         self._lock = threading.RLock()  # a signal's handler may write while its thread does
 
     def write(self, text: str) -> int:
-        """Keep what is no whole line yet; a secret may come in two pieces."""
+        """Keep an incomplete line; a secret may come in two pieces."""
         with self._lock:
             whole, newline, self._begun = (self._begun + text).rpartition("\n")
             if newline:

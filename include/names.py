@@ -1,4 +1,4 @@
-"""A name that is none of those there are, and the one that was probably meant."""
+"""An unknown name, and the one that was probably meant."""
 
 from __future__ import annotations
 

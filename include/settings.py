@@ -1,4 +1,4 @@
-"""Where a deployment's parts are: read once from the environment, then passed on as a frozen value.
+"""A deployment's settings: read once from the environment, then passed on as a frozen value.
 
 The one list of all `NIGHTSHIFT_*` variables is here.
 """
@@ -51,7 +51,7 @@ class KafkaSecurity(StrEnum):
 
 
 class KafkaMechanism(StrEnum):
-    """How a user shows who it is."""
+    """How a user logs in."""
 
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
@@ -76,11 +76,11 @@ class Settings(BaseModel):
     rollout_share: float | None = Field(None, ge=0, le=1)
     """Share of the requests that a new version answers before it is promoted (0: none); none: the use case's plan."""
     rollout_watch_seconds: float | None = Field(None, ge=0)
-    """How long it is watched meanwhile, where there are requests; none: the use case's plan."""
+    """How long it is watched meanwhile, if there are requests; none: the use case's plan."""
     spark_master: str = "local[*]"
     spark_packages: str = ""
     replay: bool = False
-    """Answer days after the sample data's end with the same weekday of 2013, so that tonight always has data."""
+    """The same weekday of 2013 stands in for days after the sample data's end, so that tonight always has data."""
     replay_weeks: int | None = Field(None, ge=0)
     """Move every day of the sample data by this many weeks; none: as many years of 52 weeks as `replay` needs."""
     broker: str = ".nightshift/landing"
@@ -100,7 +100,7 @@ class Settings(BaseModel):
     """Daily partitions older than this are dropped from the tables; none: they are kept."""
 
     def require(self, name: str) -> str:
-        """The value of a setting this step cannot do without, or a `SettingsError` that names its variable."""
+        """The value of a required setting, or a `SettingsError` that names its variable."""
         value = getattr(self, name)
         if value is None:
             raise SettingsError(
@@ -135,7 +135,7 @@ KNOWN = OF_THE_RUNNER | OF_THE_OPERATOR | set(Settings.model_fields) | set(Stack
 
 
 def is_secret(name: str) -> bool:
-    """Whether a setting's value is shown to nobody."""
+    """Whether a setting's value is secret."""
     fields = {**Settings.model_fields, **StackSettings.model_fields}
     return name in fields and "Secret" in str(fields[name].annotation)
 
@@ -143,7 +143,7 @@ def is_secret(name: str) -> bool:
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from `NIGHTSHIFT_*` variables, of this process by default; a variable that nobody reads is refused.
 
-    The stack's and the operator's own variables may stand in a step's environment too, as in the shell of a person.
+    The stack's and the operator's own variables may be in a step's environment too, as in a user's shell.
     """
     source = os.environ if environment is None else environment
     refuse_unknown_variables(source)
@@ -166,7 +166,7 @@ def read_variables(model: type[M], environment: Mapping[str, str]) -> M:
 
 
 def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    """Refuse a `NIGHTSHIFT_*` variable that nothing reads: misspelt, it would silently do nothing."""
+    """Refuse unknown `NIGHTSHIFT_*` variables, so that a typo cannot go unnoticed."""
     known = {f"{PREFIX}{name.upper()}" for name in KNOWN}
     for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in known):
         raise SettingsError(f"{name} is not a setting{likely(name, known)}")

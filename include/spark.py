@@ -1,4 +1,4 @@
-"""A Spark session, from the settings: any master, any lake, and a Java runtime that is found or brought along."""
+"""A Spark session from the settings: any master, any lake, and a Java runtime that is found or comes with a package."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DEFAULTS = {
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
     # Tables that are both cut by date are joined on date and key without moving rows.
     "spark.sql.requireAllClusterKeysForCoPartition": "false",
-    # Where in this code a column was made is only told in errors, and costs more than making it.
+    # The place of a column's creation is shown in errors only, and costs more than creating it.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
     # Spark gives up generated code for rows wider than 100 columns; feature rows are about that wide.
     "spark.sql.codegen.maxFields": "300",
@@ -70,7 +70,7 @@ INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.facto
 """For a night's rows, over before even generated code pays."""
 
 ENDPOINT_REGION = "us-east-1"
-"""What boto3 signs with where no region is set; Hadoop would take us-east-2, which another S3 refuses."""
+"""The default region of boto3; Hadoop's default, us-east-2, is refused by S3-compatible stores."""
 
 JARS = Path(pyspark.__file__).parent / "jars"
 """Where Spark keeps its own jars."""
@@ -95,7 +95,7 @@ class Java:
 
     @classmethod
     def at(cls, home: Path) -> Java | None:
-        """The runtime in a folder, or None if there is none that answers."""
+        """The runtime in a folder, or None if none answers."""
         binary = home / "bin" / "java"
         if not binary.exists():
             return None
@@ -127,8 +127,8 @@ def spark_session(settings: Settings, name: str, *, rows: int = 0) -> Iterator[S
     require_user_name()
     with tempfile.TemporaryDirectory(prefix="nightshift-java-", ignore_cleanup_errors=True) as folder:
         chosen = configuration(settings) | sized(rows)
-        logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells of every connection it closes
-        logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)  # the error itself tells it better
+        logging.getLogger("py4j").setLevel(logging.WARNING)  # it logs every connection that it closes
+        logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)  # the error itself says it better
         session = _start(settings.spark_master, name, chosen, _launchable(find_java(), Path(folder)))
         gateway = session.sparkContext._gateway
         try:
@@ -141,7 +141,7 @@ def spark_session(settings: Settings, name: str, *, rows: int = 0) -> Iterator[S
             raise told.with_traceback(error.__traceback__) from None
         finally:
             # After an exception in the middle of a call the connection to Java is of no use: end the process itself.
-            gateway._gateway_client.is_connected = False  # objects that are let go of later have nobody to tell
+            gateway._gateway_client.is_connected = False  # objects that are released later have no gateway to notify
             _end(gateway.proc)
             _forget_session()
 

@@ -1,4 +1,4 @@
-"""What Spark says when it fails, taken while its Java process is there to say it."""
+"""Spark's own words for a failure, read while its Java process lives."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _OF_CODE = (
     SparkRuntimeException,
     UnsupportedOperationException,
 )
-"""What a query does wrong by itself, and would do wrong again."""
+"""Errors of a query itself, which would happen again."""
 _STATE = re.compile(r"\s*SQLSTATE: \w+")
 _NOT_THERE = "[PATH_NOT_FOUND]"
 
 
 def spark_failure(error: Exception, java: subprocess.Popen[bytes]) -> StepError | None:
-    """Spark's failure in its own words, and whose it is; None where the error is not Spark's.
+    """Spark's failure in its own words, as the right kind of error; None if the error is not Spark's.
 
-    To be asked before the Java process ends: Spark's errors fetch their texts from it.
+    Call it before the Java process ends: Spark's errors fetch their texts from it.
     """
     if isinstance(error, Py4JError | OSError) and _ended(java):
         return FaultError(f"spark: {_end_of(java)}")
@@ -86,7 +86,7 @@ def _end_of(java: subprocess.Popen[bytes]) -> str:
 
 
 def _causes_text(java_exception: Any) -> str:
-    """The first line of what was thrown, and of what caused it, unless the first tells that too."""
+    """The first line of the exception, and of its cause, unless the first includes that."""
     first, *causes = _chain(java_exception)
     said = _first_line(first.getMessage() or first.toString())
     if not causes:

@@ -1,4 +1,4 @@
-"""How a step is stopped: by an exception in the middle of its work, and by force if a library swallows that."""
+"""How a step is stopped: by an exception in its work, and by force if a library swallows that."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Stop:
     def __init__(self, last_words: Callable[[str], None]) -> None:
         self.error: StepError | None = None
         self.last_words = last_words
-        """Says how the process ended, where nothing else can say it any more."""
+        """Reports how the process ended when nothing else can."""
         self._working = False
 
     def listen(self) -> None:
-        """Take SIGTERM from now on; for the main thread of a process of its own."""
+        """Handle SIGTERM from now on, in the main thread of a process."""
         global _of_this_process  # noqa: PLW0603 (as there is one SIGTERM for a process)
         _of_this_process = self
         heard, told = os.pipe()
@@ -44,13 +44,13 @@ class Stop:
         threading.Thread(target=self._watch, args=(heard,), name="stop", daemon=True).start()
 
     def work_begins(self) -> None:
-        """From now on a stop is raised where the work is; one that came before is raised here."""
+        """From now on a stop is raised in the work; an earlier one is raised here."""
         self._working = True
         if self.error is not None:
             raise self.error
 
     def work_is_over(self) -> None:
-        """From now on a stop interrupts nothing: what is left is to say how the work ended."""
+        """From now on a stop interrupts nothing: only the report of the work is left."""
         self._working = False
 
     def _raise(self, signum: int, _frame: object) -> None:
@@ -81,8 +81,8 @@ _of_this_process: Stop | None = None
 def within(seconds: float, what: str) -> Iterator[None]:
     """Bound a block in which a library may wait for ever, and cannot be interrupted.
 
-    `what` is what is the matter then, such as `MLflow does not answer`: a warning after a while, and after `seconds`
-    the line with which a step's process ends as a fault. A process that is no step's is only told.
+    `what` describes the problem, such as `MLflow does not answer`: a warning after a while, and after `seconds`
+    the line with which a step's process ends as a fault. Outside of a step it only warns.
     """
     done = threading.Event()
 

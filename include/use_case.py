@@ -1,4 +1,4 @@
-"""What a use case is: the data that DAGs, steps, lake, registry and serving are driven by.
+"""A use case as data: it drives DAGs, steps, lake, registry and serving.
 
 A use case is one package. `spec.py` holds its `SPEC` and may import nothing but this module and the standard
 library, because DAG files read it. The other modules are imported by the step that needs them:
@@ -9,11 +9,11 @@ library, because DAG files read it. The other modules are imported by the step t
 - `feature_contract.py`: `FEATURES: Contract`
 - `label.py`: `labels(outcomes, known_by) -> pandas DataFrame` of the key and `label`
 - `candidates.py`: `CANDIDATES: tuple[Recipe, ...]`
-- `gates.py`: `GATES: Gates`, and `ROLLOUT: Rollout`, which may be left out
-- `lookup.py`, which may be left out: `LOOKUP: Lookup`, what serving can look up of its predictions
+- `gates.py`: `GATES: Gates`, and `ROLLOUT: Plan`, which may be left out
+- `lookup.py`, which may be left out: `LOOKUP: Lookup`, the columns by which serving looks up predictions
 - `timetable.yaml`, which may be left out: its workers and their shifts
 
-`make check` holds a package against all of this (`include/check`).
+`make check` checks a package against all of this (`include/check`).
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from include.errors import SettingsError
 from include.spec_rules import require_names, require_sound, require_types
 
 DEFAULT_USE_CASES = "include.use_cases.flight_delay"
-"""What `NIGHTSHIFT_USE_CASES` is where nobody set it: dotted packages, separated by commas."""
+"""The default of `NIGHTSHIFT_USE_CASES`: dotted packages, separated by commas."""
 
 
 @dataclass(frozen=True)
 class Topic:
     """One kind of raw record; the run of day D publishes the partition of D + `day_offset`.
 
-    A record is known when the day D that publishes it is over; or, where `known_at` names a column, at the instant that
-    this column holds. `late` names columns that become known by themselves, at the instant that another column holds
-    (`{"arr_delay": "arrived_at"}`; null: not yet); the record they belong to is known by the first of them at the
-    latest. Features never ask for this: `make check` does, to change what a feature cannot know.
+    A record becomes known when the day D that publishes it is over; or, if `known_at` names a column, at the instant in
+    that column. `late` names columns that become known later than the rest of their record, at the instant in another
+    column (`{"arr_delay": "arrived_at"}`; null: not yet); the record itself is known by the first of them at the
+    latest. Features do not use this: `make check` does, to change what a feature cannot know.
     """
 
     name: str
@@ -171,7 +171,7 @@ def packages(named: str) -> list[str]:
 
 
 def first_package(named: str) -> str:
-    """The use case that stands first among dotted packages separated by commas: the one that commands are for."""
+    """The first of the dotted packages separated by commas, which commands use."""
     return named.split(",", maxsplit=1)[0].strip()
 
 
@@ -182,7 +182,7 @@ def load_use_case(package: str) -> UseCase:
     """
     try:
         spec = importlib.import_module(f"{package}.spec").SPEC
-    except Exception as error:  # whatever a spec.py raises: it is a person's code
+    except Exception as error:  # a spec.py may raise anything
         raise SettingsError(f"use case {package!r} cannot be loaded: {_why(error, package)}") from None
     if not isinstance(spec, UseCaseSpec):
         raise SettingsError(f"use case {package!r}: spec.py: SPEC is a {type(spec).__name__}; make it a UseCaseSpec")

@@ -1,4 +1,4 @@
-"""A circuit breaker: how long to leave a thing alone that has failed, so that its return is noticed soon."""
+"""A circuit breaker: how long to pause after failures, so that a recovery is noticed soon."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Breaker:
         return BreakerState.OPEN if self.failures >= self.threshold else BreakerState.CLOSED
 
     def failed(self) -> float:
-        """Note a failure; the answer is how many seconds to wait before the next call."""
+        """Note a failure; returns how many seconds to wait before the next call."""
         self.failures += 1
         if self.failures == self.threshold:
             self.opened += 1

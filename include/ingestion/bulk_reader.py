@@ -1,7 +1,7 @@
 """Reading messages many at a time: the same checks as one by one, column by column and without Python's lock.
 
 It accepts all messages or none; then the caller reads them one by one. So it may be strict:
-what is allowed but unusual (an escape, a key that comes twice, a time with an offset) is none of its business.
+it leaves unusual but valid input (an escape, a duplicate key, a time with an offset) to the other way.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class BulkReader:
     longest: int
 
     def read(self, values: Sequence[bytes]) -> pa.Table | None:
-        """The records, their columns as messages write them; None unless every message is beyond doubt."""
+        """The records, with columns as messages write them; None unless every message is certainly valid."""
         content = b"\n".join(values)
         if max(map(len, values)) > min(self.longest, LONGEST_NUMBER) or not _plain(content):
             return None
@@ -136,7 +136,7 @@ def _is_utf8(content: bytes) -> bool:
 
 
 def _as_ours(kind: Kind, given: pa.Array) -> bool:
-    """Whether dates and instants are written as in our messages; that they are some is said by a cast."""
+    """Whether dates and instants are written as in our messages; a cast checks their values."""
     if kind is Kind.NUMBER:
         return bool(pc.all(pc.is_finite(given), min_count=0).as_py())
     if kind not in (Kind.DATE, Kind.INSTANT) or not len(given):

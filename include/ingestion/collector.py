@@ -1,4 +1,4 @@
-"""A collector: what became known within a span of time, published in the order in which it came to light."""
+"""A collector: publishes what became known within a span of time, in the order in which it became known."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LONGEST_DELAY = timedelta(hours=3)
 DAYS_AROUND = 3
 """Records of this many days before and after may become known within a day."""
 CHUNK = 5_000
-"""Messages handed to the broker at a time."""
+"""Messages passed to the broker at a time."""
 
 
 @dataclass(frozen=True)
 class TimedRecord:
-    """A record as it was known from an instant on."""
+    """A record, and the instant at which it became known."""
 
     at: datetime
     record: Mapping[str, Any]
@@ -31,7 +31,7 @@ class TimedRecord:
 class Lateness:
     """Which records come late: a share `rate` of them, by up to `LONGEST_DELAY`, drawn from a seed and the record.
 
-    What a record draws depends on nothing else, so spans may be cut anywhere and published again.
+    A record's delay depends on nothing else, so any part of a span can be published again.
     """
 
     seed: int = 2013
@@ -70,7 +70,7 @@ def releases(topic: Stream, events: Iterable[TimedRecord], lateness: Lateness) -
 def within(day: Callable[[date], Iterable[Release]], since: datetime, until: datetime) -> Iterator[TimedRecord]:
     """The events that are published from `since` on and before `until`, in order of their release.
 
-    `day` answers a data day's releases. A record that comes late comes after newer ones: that is how records get out
+    `day` answers a data day's releases. A late record comes after newer ones, so records get out
     of order.
     """
     start = since

@@ -1,4 +1,4 @@
-"""The plan of a day: every window of work that a timetable gives, and where two of them are at once."""
+"""The plan of a day: every window of work in a timetable, and where two of them overlap."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What could not be stored, and trying it again.
+"""Messages that could not be stored, and how to replay them.
 
 `python -m include.ingestion.dead_letters list | replay ID… | replay --all`
 
-A replay publishes a letter's very bytes to its topic once more and marks it replayed. If its schema or its table has
-been mended since, it is stored; if not, it becomes a new dead letter.
+A replay publishes a letter's exact bytes to its topic again and marks it replayed. If its schema or its table has
+been corrected since, it is stored; if not, it becomes a new dead letter.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class DeadLetters:
     def replay(self, letters: Sequence[DeadLetterRow]) -> int:
         """Publish letters again and mark them; answers how many.
 
-        A letter is marked after the broker has it: killed in between, it is replayed twice and stored once.
+        A letter is marked after the broker has it: after a kill in between it is replayed twice and stored once.
         """
         for letter in letters:
             with closing(self.broker.producer(letter.topic)) as producer:
@@ -71,7 +71,7 @@ class DeadLetters:
 
 
 def _message(letter: DeadLetterRow) -> Message:
-    # The place keeps letters of one partition in order; their true key may be what is wrong with them.
+    # The position as key keeps letters of one partition in order; their true key may be their fault.
     schema_id = (letter.schema_id or b"").decode("utf-8", "surrogateescape")
     return Message(f"{letter.topic}/{letter.partition}".encode(), letter.value, schema_id)
 

@@ -21,7 +21,7 @@ from include.ingestion.streams import PoisonError, Record, Stream
 
 SESSION: dict[str, Any] = {
     "connect_timeout": 2,
-    "tcp_user_timeout": 5_000,  # ms: a peer that fell silent is given up by then
+    "tcp_user_timeout": 5_000,  # ms: a silent peer is given up by then
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 2,
@@ -33,7 +33,7 @@ PART = 500
 """Messages that are read one by one when there is something odd among them."""
 REASON_LETTERS = 300
 REFUSALS = ("22", "23", "44", "54", "P0")
-"""The classes of the database's errors that a record causes: its data, a constraint, a limit, a trigger's own word."""
+"""Classes of database errors that a record causes: its data, a constraint, a limit, a trigger."""
 SET_APART = """
 INSERT INTO dead_letters (consumer, topic, log, partition, topic_offset, schema_id, reason, value)
 SELECT letter.* FROM (VALUES (%s, %s, %s, %s::integer, %s::bigint, %s::bytea, %s, %s::bytea))
@@ -43,9 +43,9 @@ WHERE NOT EXISTS (
     WHERE (known.topic, known.partition, known.topic_offset, known.consumer, known.log, known.value)
         = (letter.topic, letter.partition, letter.topic_offset, letter.consumer, letter.log, letter.value)
 )"""
-"""A log that is read from its start again makes no letter twice."""
+"""A log that is read from its start again creates no letter twice."""
 UNTOLD = ""
-"""The log of rows that are older than the ledger's knowledge of logs."""
+"""The log of rows that are older than the column `log`."""
 
 Positions = Mapping[int, int]
 """The next offset owed, by partition."""
@@ -54,7 +54,7 @@ log = logging.getLogger("nightshift")
 
 
 class FencedError(Exception):
-    """Another worker has moved on from where this batch begins; `positions` is where the ledger stands."""
+    """Another worker has moved past this batch's beginning; `positions` are the ledger's."""
 
     def __init__(self, positions: Positions) -> None:
         super().__init__(f"the ledger stands at {dict(positions)}")
@@ -62,7 +62,7 @@ class FencedError(Exception):
 
 
 def refuses(error: psycopg.Error) -> bool:
-    """Whether the database refuses what it was given, so that a later try of the same would meet the same."""
+    """Whether the database refuses the data itself, so that a retry would fail in the same way."""
     if error.sqlstate is None:
         return isinstance(error, psycopg.DataError)
     return error.sqlstate.startswith(REFUSALS)
@@ -108,14 +108,14 @@ class Batch:
 
     @classmethod
     def refused(cls, message: Received, positions: Positions, reason: str) -> Batch:
-        """One message that the database will not have."""
+        """One message that the database refuses."""
         start = {message.partition: positions.get(message.partition, 0)}
         end = {message.partition: message.offset + 1}
         return cls(start, [message], NO_ROWS, [DeadLetter.of(message, reason)], end)
 
 
 def _sort(topic: Stream, messages: Sequence[Received], parts: list[pa.Table], dead: list[DeadLetter]) -> None:
-    """Read messages all at once; where that fails in parts, and only the part that is not sound one by one."""
+    """Read messages all at once; if that fails, in parts, and only a faulty part one by one."""
     records = _read_at_once(topic, messages)
     if records is not None:
         parts.append(records)
@@ -131,7 +131,7 @@ def _read_at_once(topic: Stream, messages: Sequence[Received]) -> pa.Table | Non
     try:
         records = topic.decode_all([message.value for message in messages], schema_ids)
         return None if records is None else newest(topic, records)
-    except Exception:  # whatever it is, one by one tells whose it is
+    except Exception:  # any error: one by one finds the message that causes it
         log.debug("reading one by one", exc_info=True)
         return None
 
@@ -143,14 +143,14 @@ def _sort_singly(topic: Stream, messages: Sequence[Received], parts: list[pa.Tab
             records.append(topic.decode(message.value, message.schema_id))
         except PoisonError as error:
             dead.append(DeadLetter.of(message, str(error)))
-        except Exception as error:  # a fault of ours in reading one record is that record's, not the topic's
+        except Exception as error:  # an error of our own while reading a record affects that record, not the topic
             dead.append(DeadLetter.of(message, f"cannot be read: {type(error).__name__}: {error}"))
     parts.append(table_of(topic, records))
 
 
 @dataclass
 class Ledger:
-    """One consumer's way into its table. Holds one connection of its own, opened when needed."""
+    """One consumer's access to its table. Holds one connection of its own, opened when needed."""
 
     url: str
     consumer: str
@@ -163,7 +163,7 @@ class Ledger:
         self._partitions = DailyPartitions(self.topic.table)
 
     def logs(self) -> set[str]:
-        """The logs of this topic that there are offsets of; `UNTOLD` for offsets of which it is not known."""
+        """The logs of this topic with offsets; `UNTOLD` for offsets without a log."""
         rows = self._open().execute(
             "SELECT DISTINCT log FROM consumer_offsets WHERE consumer = %s AND topic = %s",
             [self.consumer, self.topic.name],
@@ -171,9 +171,9 @@ class Ledger:
         return {str(log_id) for (log_id,) in rows.fetchall()}
 
     def take_up(self, log_id: str) -> dict[int, int]:
-        """Account for this log from now on; answers where every partition of it stands.
+        """Use this log from now on; returns the position of every partition.
 
-        Offsets of which it is not known whose they are count for it.
+        Offsets without a log count for it.
         """
         connection, own = self._open(), [self.consumer, self.topic.name, log_id]
         connection.execute(
@@ -187,7 +187,7 @@ class Ledger:
         return {int(partition): int(offset) for partition, offset in rows.fetchall()}
 
     def begin_again(self, positions: Positions) -> None:
-        """Owe these partitions from their start, where they still stand at these positions."""
+        """Reset these partitions to their start, if they are still at these positions."""
         with self._open().transaction(), self._open().cursor() as cursor:
             cursor.executemany(
                 "UPDATE consumer_offsets SET next_offset = 0, updated_at = now()"
@@ -198,7 +198,7 @@ class Ledger:
     def write(self, batch: Batch, seconds: float) -> None:
         """Store a batch's records, dead letters and offsets, all or nothing, within this many seconds.
 
-        Raises `FencedError` when the ledger does not stand where the batch begins, and psycopg's errors.
+        Raises `FencedError` if the ledger is not at the batch's beginning, and psycopg's errors.
         """
         connection = self._open()
         self._partitions.ensure(connection, batch.rows.days)
@@ -231,7 +231,7 @@ class Ledger:
         return self._partitions.drop(self._open(), before)
 
     def close(self) -> None:
-        """Let the connection go, whatever state it is in."""
+        """Close the connection, in any state."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -245,7 +245,7 @@ class Ledger:
         return self._connection
 
     def _fence(self, cursor: psycopg.Cursor[tuple[Any, ...]], batch: Batch) -> None:
-        """Lock the batch's offsets for this transaction, and make sure that nobody has moved them."""
+        """Lock the batch's offsets for this transaction, and make sure that no worker has moved them."""
         cursor.executemany(
             "INSERT INTO consumer_offsets (consumer, topic, log, partition, next_offset) VALUES (%s, %s, %s, %s, 0)"
             " ON CONFLICT DO NOTHING",
@@ -285,7 +285,7 @@ class Ledger:
 
     @property
     def _upsert(self) -> sql.Composed:
-        """Of a batch's records with one natural key the newest counts; it replaces the table's unless that is newer."""
+        """Among a batch's records of one natural key the newest counts; it replaces an older one of the table."""
         others = [name for name in self._names if name not in self.topic.natural_key]
         return sql.SQL(
             "INSERT INTO {table} ({names}) SELECT DISTINCT ON ({key}) {names} FROM incoming"

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 LOCK_MILLISECONDS = 2_000
-"""How long to wait for readers of a partition that is to go; it goes another time otherwise."""
+"""How long to wait for readers of a partition before it is dropped; otherwise it is dropped another time."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -38,7 +38,7 @@ class DailyPartitions:
         self._known |= {*missing, *there}
 
     def drop(self, connection: Connection, before: date) -> list[date]:
-        """Drop the partitions of days before a day; one that is being read stays for another time."""
+        """Drop the partitions of days before a day; one that is being read stays until another time."""
         self.forget()
         dropped = []
         for day in [day for day in self.days(connection) if day < before]:

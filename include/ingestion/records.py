@@ -1,4 +1,4 @@
-"""The tables of ingestion: what the workers store, how far they are, and what they could not store."""
+"""The tables of ingestion: stored records, the workers' progress, and dead letters."""
 
 from __future__ import annotations
 

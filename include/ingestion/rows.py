@@ -56,7 +56,7 @@ def table_of(topic: Stream, records: Sequence[Record]) -> pa.Table:
 
 
 def newest(topic: Stream, records: pa.Table) -> pa.Table:
-    """The records without those that a newer one of the same key replaces, as the ledger's upsert would.
+    """The records, without those that a newer one of the same key replaces, as in the ledger's upsert.
 
     Keys are compared as they are written: two ways of writing one instant are left to the upsert.
     """

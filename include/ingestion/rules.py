@@ -1,4 +1,4 @@
-"""Rules between the columns of one record: what each says of a record, and of many at once."""
+"""Rules between the columns of one record, for one record or many at once."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class RecordRule(Protocol):
     """A rule of a topic. Dates and instants are texts, as messages write them."""
 
     def broken(self, record: Mapping[str, Any]) -> str | None:
-        """What is wrong with a record, or nothing."""
+        """What is wrong with a record, or None."""
 
     def holds(self, records: pa.Table) -> bool:
-        """Whether `broken` would say nothing of every record; where it is hard to tell, False is right too."""
+        """Whether `broken` would find nothing in any record; False is also allowed if that is hard to tell."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Composed:
     template: str
 
     def broken(self, record: Mapping[str, Any]) -> str | None:
-        """Compare with what the others make."""
+        """Compare with the composed text."""
         made = self.template.format_map(record)
         given = record[self.column]
         if given == made:
@@ -63,7 +63,7 @@ class After:
     earlier: str
 
     def broken(self, record: Mapping[str, Any]) -> str | None:
-        """Compare the two moments; one that is not there is after none and before none."""
+        """Compare the two moments; a missing one breaks no rule."""
         if record[self.column] is None or record[self.earlier] is None:
             return None
         later, earlier = (datetime.fromisoformat(record[name]) for name in (self.column, self.earlier))

@@ -12,7 +12,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Shift:
-    """Time that runs out. The wall clock is asked once, at the start; should it jump later, the shift is as long."""
+    """The time left. The wall clock is read once, at the start; if it jumps later, the shift keeps its length."""
 
     ends: float
     clock: Clock = time.monotonic
@@ -34,5 +34,5 @@ class Shift:
         return self.remaining == 0.0
 
     def wait(self, seconds: float) -> None:
-        """Do nothing for so long, or until the shift is over."""
+        """Pause for that long, or until the shift is over."""
         self.pause(min(seconds, self.remaining))

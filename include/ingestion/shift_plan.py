@@ -130,7 +130,7 @@ class ShiftPlan(BaseModel):
         return self._first(moment, lambda shift: shift.end > moment)
 
     def asked_for(self, moment: datetime) -> PlannedShift:
-        """The shift of a person who asks for one: the one that is on, else an extra one from now that ends in time."""
+        """The shift of a run by hand: the current one, else an extra one from now that ends in time."""
         extra = PlannedShift(moment, min(moment + self.duration, self.following(moment).start))
         return self.at(moment) or extra
 

@@ -1,4 +1,4 @@
-"""Topics: what a collector may publish and a worker may store, as versioned schemas checked on both sides.
+"""Streams: what a collector may publish and a worker may store, as versioned schemas checked on both sides.
 
 A message is one JSON object: the columns of its schema, `event_time` (when the record's content became known) and
 `schema` (`<topic>/<version>`). Instants are written in UTC with a final Z, so that equal records are equal bytes. A
@@ -32,12 +32,12 @@ SCHEMA = "schema"
 EVENT_TIME = "event_time"
 DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z$"
-"""How our own messages write them; that the calendar has such a day, and the clock such a time, is asked of Python."""
+"""The form in our own messages; Python checks that calendar and clock have such a value."""
 AS_WRITTEN = re.compile(rb'\{"schema":"([a-z0-9_/]{1,60})"')
 """How our own messages begin: their schema is known without reading them twice."""
 EVENT_TIME_COLUMN = Column(EVENT_TIME, Kind.INSTANT)
 VALUE_BYTES = 64 * 1024
-"""No record is longer; whatever is cannot be one of ours."""
+"""No valid record is longer."""
 INTEGERS = (-(2**63), 2**63 - 1)
 SHAPE_FAULTS = ("missing", "extra_forbidden")
 """Pydantic's words for columns that are not there, or should not be."""
@@ -138,7 +138,7 @@ class Stream:
         return value
 
     def decode(self, value: bytes, schema_id: str | None = None) -> Record:
-        """A message's record, checked; `schema_id` is what its header says, where the broker has headers."""
+        """A message's record, checked; `schema_id` is its header, if the broker has headers."""
         if len(value) > VALUE_BYTES:
             raise PoisonError(f"{len(value)} bytes, {VALUE_BYTES} at most")
         named = _schema_named(value)
@@ -151,7 +151,7 @@ class Stream:
         return schema.read(value)
 
     def decode_all(self, values: Sequence[bytes], schema_ids: Collection[str | None] = ()) -> pa.Table | None:
-        """The records of many messages, or None when there is any doubt about one: then they are decoded singly.
+        """The records of many messages, or None if one may be invalid: then they are decoded one by one.
 
         The columns are texts, as messages write them, numbers and flags; those of an older version are not made up.
         """
@@ -167,7 +167,7 @@ class Stream:
 
 
 class Schema:
-    """One version's columns, compiled into a check that is quick enough for every record."""
+    """One version's columns, compiled into a check that is fast enough for every record."""
 
     def __init__(self, topic: Stream, schema_id: str, columns: Sequence[Column]) -> None:
         self.topic = topic
@@ -201,7 +201,7 @@ class Schema:
         return record | self._later if self._later else record
 
     def _read_closely(self, value: bytes, error: ValidationError) -> Record:
-        """The record of a message that is not written as ours are: odd values are judged as those of a file."""
+        """The record of a message that is not written like ours: unusual values are judged like those of a file."""
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         odd = {fault["loc"][0] for fault in faults if len(fault["loc"]) == 1 and fault["type"] not in SHAPE_FAULTS}
         if len(odd) < len(faults) or not odd <= self._columns.keys():
@@ -265,7 +265,7 @@ def _columns_written(value: bytes) -> int:
 
 
 def _annotation(column: Column) -> Any:
-    """What pydantic passes at once: values as our own messages write them, which keep the column's rules."""
+    """What pydantic accepts directly: values as our own messages write them, within the column's rules."""
     kind: Any = {
         Kind.TEXT: Annotated[str, Field(min_length=int(column.required), pattern=r"^[^\x00]*$")],
         Kind.INTEGER: Annotated[int, Field(ge=INTEGERS[0], le=INTEGERS[1])],

@@ -1,4 +1,4 @@
-"""A worker: takes a topic's messages to their table, batch by batch, until its shift is over."""
+"""A worker: writes a stream's messages to their table, batch by batch, until its shift is over."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ POLL_SECONDS = 1.0
 DRAIN_SECONDS = 0.1
 """How long to wait for a message, and how long when the shift ends with the last one."""
 SECOND_LOOK_SECONDS = 2.0
-"""A log that seems to be shorter than what was read of it is looked at again after so long: its end may lag."""
+"""A log that seems shorter than what was read of it is checked again after this pause: its end may lag."""
 DAYS_AT_ONCE = 100
 """Daily partitions that one transaction writes into; each takes locks, of which a server has a fixed number."""
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
-"""The database's errors that a later try may not meet: it is down, full, busy or starting."""
+"""Passing errors of the database: it is down, full, busy or starting."""
 
 log = logging.getLogger("nightshift")
 
@@ -44,7 +44,7 @@ class WorkerSpec:
 
 @dataclass
 class ShiftTally:
-    """What a shift came to."""
+    """The result of a shift."""
 
     messages: int = 0
     records: int = 0
@@ -60,7 +60,7 @@ class ShiftTally:
     owed: int = 0
     """Messages that were read but not written; the next shift reads them again."""
     gone: int = 0
-    """Offsets that the log no longer had when they were to be read: its retention was too short."""
+    """Offsets that the log no longer had: its retention was too short."""
     begun_again: int = 0
     """Partitions that were read from their start again, because the log ended before what had been read of it."""
     log: str = ""
@@ -69,7 +69,7 @@ class ShiftTally:
 
 
 class Reader:
-    """Reads and checks one batch while another is written: at most two are held, however long the backlog."""
+    """Reads and checks one batch while another is written: at most two are in memory, for any backlog."""
 
     def __init__(self, consumer: Consumer, topic: Stream, limit: int, shift: Shift, *, drain: bool) -> None:
         self.drained = False
@@ -91,7 +91,7 @@ class Reader:
         return self._consumer.where
 
     def look(self) -> tuple[str | None, Mapping[int, Bounds]]:
-        """Which log there is, None when there is none, and what it holds; what was read ahead is forgotten."""
+        """The present log, or None, and its content; what was read ahead is forgotten."""
         self._forget()
         with self._lock:
             self._log_id = self._consumer.log_id()
@@ -99,7 +99,7 @@ class Reader:
             return self._log_id, self._bounds
 
     def begin(self, positions: Positions) -> None:
-        """Read on from these positions, or from where the log that was looked at begins."""
+        """Read from these positions, or from the log's beginning."""
         self._forget()
         self._positions = dict(positions)
         oldest = {partition: bounds.first for partition, bounds in self._bounds.items()}
@@ -107,7 +107,7 @@ class Reader:
             self._consumer.seek({p: max(positions.get(p, 0), oldest.get(p, 0)) for p in {*positions, *oldest}})
 
     def next(self) -> Batch | None:
-        """The next batch; None when no message came in time, and then `drained` says whether there is none."""
+        """The next batch; None if no message came in time; `drained` then says whether none is left."""
         ahead, self._ahead = self._ahead, None
         return ahead.result() if ahead is not None else self._read()
 
@@ -117,12 +117,12 @@ class Reader:
         self._ahead = self._pool.submit(self._read)
 
     def commit(self, positions: Positions) -> None:
-        """Tell the broker what the ledger holds."""
+        """Commit the ledger's offsets to the broker."""
         with self._lock:
             self._consumer.commit(positions)
 
     def close(self) -> int:
-        """Stop reading; answers how many messages were read ahead and are still owed."""
+        """Stop reading; returns how many messages were read ahead and not written."""
         owed = self._forget()
         self._pool.shutdown()
         return owed
@@ -141,12 +141,12 @@ class Reader:
             drained = self._drain and not messages and self._consumer.caught_up()
             self._hold_to_log()
         self.drained = drained
-        # A consumer that has rejoined its group may begin a little before where the ledger stands.
+        # A consumer that has rejoined its group may begin a little before the ledger's position.
         owed = [message for message in messages if message.offset >= self._positions.get(message.partition, 0)]
         return Batch.of(self._topic, owed, self._positions) if owed else None
 
     def _hold_to_log(self) -> None:
-        """Make sure that what was read, or was not there, is of the log that was begun."""
+        """Make sure that the log is still the same one."""
         name = self._topic.name
         found = self._consumer.log_id()
         if found is None:
@@ -156,7 +156,7 @@ class Reader:
 
 
 class Worker:
-    """Reads, checks, writes; then tells the broker. The tables' offsets are the truth, the broker's follow them."""
+    """Reads, checks, writes; then commits to the broker. The tables' offsets are authoritative, the broker's follow."""
 
     def __init__(self, spec: WorkerSpec, ledger: Ledger, broker: Broker) -> None:
         self.spec = spec
@@ -192,7 +192,7 @@ class Worker:
 
     @property
     def trouble(self) -> str:
-        """What the shift ended in, when a part was out of reach to the last."""
+        """The error of a shift that ended with a part out of reach."""
         return self._trouble
 
     def expire(self, days: int, today: datetime | None = None) -> None:
@@ -214,13 +214,13 @@ class Worker:
             log.warning("%s: old segments stay for now: %s", self.spec.name, error)
 
     def _turn(self, reader: Reader, shift: Shift, *, drain: bool) -> None:
-        """Take up where the ledger stands, read one batch, store it while the next one is read."""
+        """Start at the ledger's position, read one batch, store it while the next one is read."""
         if self._positions is None and not self._take_up(reader, shift, drain=drain):
             return
         try:
             batch = reader.next()
         except BrokerError as error:
-            self._positions = None  # how far a failed read has come is not known: begin again where the ledger stands
+            self._positions = None  # the progress of a failed read is unknown: begin again at the ledger's position
             self._broker_failed(shift, error)
             return
         self._recovered(self._broker)
@@ -252,7 +252,7 @@ class Worker:
         return True
 
     def _miss(self, reader: Reader, shift: Shift, known: Set[str], *, drain: bool) -> None:
-        """There is no such topic: it is away when it was there once, else it is still to come, or named wrongly."""
+        """The topic is missing: away if it existed before, else still to come, or misspelt."""
         name = self.ledger.topic.name
         if known or self.tally.log:
             raise BrokerError(f"topic {name} is away: it was read before, and nothing is left at {reader.where}")
@@ -266,7 +266,7 @@ class Worker:
     def _stand(
         self, reader: Reader, shift: Shift, known: Set[str], log_id: str, bounds: Mapping[int, Bounds]
     ) -> dict[int, int]:
-        """Where the ledger stands in this log; a mismatch is reported, and repaired by reading again."""
+        """The ledger's positions in this log; a mismatch is reported, and repaired by reading again."""
         name = self.ledger.topic.name
         if log_id not in known and UNTOLD in known:
             self._tell(f"offsets in topic {name} that name no log count for {log_id}")
@@ -309,13 +309,13 @@ class Worker:
         self.tally.begun_again += len(ahead)
 
     def _tell(self, line: str) -> None:
-        """Say once in a shift what somebody should know."""
+        """Log something once in a shift."""
         if line not in self._told:
             self._told.add(line)
             log.warning("%s: %s", self.spec.name, line)
 
     def _store(self, batch: Batch, shift: Shift) -> bool:
-        """Write a batch, however often it takes; False when it is owed, or another worker was first."""
+        """Write a batch, with retries; False if it was not written, or another worker was first."""
         while not shift.over:
             try:
                 self._write(batch, shift)
@@ -369,7 +369,7 @@ class Worker:
             self._positions |= batch.end
 
     def _commit(self, reader: Reader, batch: Batch) -> None:
-        """Commit to the broker what the ledger holds already; should that fail, the next commit says it too."""
+        """Commit to the broker what the ledger already holds; if that fails, the next commit repeats it."""
         self._positions = {**(self._positions or {}), **batch.end}
         try:
             reader.commit(batch.end)

@@ -1,4 +1,4 @@
-"""The estimators: each fits a recipe on a matrix of inputs and answers probabilities."""
+"""The estimators: each fits a recipe on a matrix of inputs and returns probabilities."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_ROWS = "max_rows"
 
 @dataclass(frozen=True)
 class Trees:
-    """Gradient-boosted trees; a category's number is split like any number, NaN goes its own way at every node."""
+    """Gradient-boosted trees; a category's number is split like any number, NaN has its own branch at every node."""
 
     classifier: HistGradientBoostingClassifier
 
@@ -103,7 +103,7 @@ def fit(recipe: Recipe, inputs: Sequence[Input], matrix: Matrix, labels: Matrix)
 
 
 def side_by_side(recipe: Recipe, *fits: Callable[[], Model]) -> list[Model]:
-    """The models of several fits of a recipe, made at once, each on its share of the cores.
+    """The models of several fits of a recipe, in parallel, each on its share of the cores.
 
     One fit alone leaves a third of two cores idle: between its parallel parts it works on one. How many threads a fit
     has changes nothing in its model.
@@ -123,7 +123,7 @@ def side_by_side(recipe: Recipe, *fits: Callable[[], Model]) -> list[Model]:
 
     pool = ThreadPoolExecutor(workers)
     try:
-        # Limits on BLAS hold for all threads, so that they are not left to the fits, which begin and end as they like.
+        # Limits on BLAS hold for all threads, so they are set here, not by the fits, which begin and end at any time.
         with threadpool_limits(1, user_api="blas"):
             return list(pool.map(shared, fits))
     finally:
@@ -161,7 +161,7 @@ def _fit_linear(
     mean, scale = _moments(matrix[:, numbers])
     blocks = [scaled(matrix[:, numbers], mean, scale)]
     blocks += [matrix[:, [i]] == np.arange(len(inputs[i].categories)) for i in categories]
-    # With far more rows than weights this solver is exact in a few steps, where others stop short.
+    # With far more rows than weights this solver is exact in a few steps; others stop too early.
     regression = LogisticRegression(solver="newton-cholesky", random_state=recipe.seed, **parameters)
     # One thread: a small problem, and sums in the same order on any number of cores.
     with threadpool_limits(1, user_api="blas"):

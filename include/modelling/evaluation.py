@@ -1,4 +1,4 @@
-"""How good predictions are: figures for a set of rows, and AUC under resampled days."""
+"""The quality of predictions: figures for a set of rows, and AUC under resampled days."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def folds(spec: UseCaseSpec, first_day: date, day: date, count: int) -> list[Fol
 def ingredients(lake: Lake, spec: UseCaseSpec, day: date) -> Ingredients:
     """The partitions that the run of a day learns from: features of every horizon and outcomes, that day included.
 
-    They are those that this run alone would have made: what runs of older days left behind must not change a model.
+    They are those that this run alone would have made: partitions from runs of older days must not change a model.
     """
     oldest = max(day - timedelta(days=spec.history_days), spec.first_day)
     features = {
@@ -139,7 +139,7 @@ def load(
         known={cutoff: int(np.count_nonzero(rank <= place)) for place, cutoff in enumerate(cutoffs)},
     )
     del table, outcomes
-    pa.default_memory_pool().release_unused()  # hundreds of MB, which fits would have to do without
+    pa.default_memory_pool().release_unused()  # hundreds of MB that the fits need
     return examples
 
 

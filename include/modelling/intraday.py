@@ -20,8 +20,8 @@ CLOCKS_APART = timedelta(minutes=1)
 class IntradayArguments(StepArguments):
     """Command-line arguments of the intraday steps.
 
-    `moment` is when examples are looked at, `horizon` how they are, `ahead` how far: those whose as_of is in
-    (moment - ahead, moment]. Nothing that becomes known after its as_of is in a row, so no row knows the future.
+    The examples are those whose as_of at `horizon` is in (moment - ahead, moment]. A row uses nothing that becomes
+    known after its as_of, so no row knows the future.
     """
 
     horizon: str
@@ -35,7 +35,7 @@ class IntradayArguments(StepArguments):
 
     @property
     def since(self) -> datetime:
-        """The as_of that is just too old."""
+        """The newest as_of that is too old."""
         return self.moment - self.ahead
 
     def dataset(self, layer: Layer) -> Dataset:

@@ -1,4 +1,4 @@
-"""The judgement: which candidate is shipped, by which numbers, and why (docs/choosing.md has the method)."""
+"""The judgement: which candidate is shipped, by which numbers, and why (see docs/choosing.md)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Who won and is promoted, or the best of those that did not, and the reason in one sentence."""
+    """The winner, which is promoted, or the best of the losers, and the reason in one sentence."""
 
     challenger: str | None
     promoted: bool
@@ -113,7 +113,7 @@ class Court:
             failures += _auc_failures(difference, verdict, opponent.name, first=first)
             collapsed, slices = self._collapsed(contender, opponent)
             failures += _slice_failures(collapsed, slices)
-            # When the share of positives jumps nobody is calibrated; what counts then is not to be worse.
+            # When the share of positives jumps, no model is calibrated; then a candidate must not be worse.
             theirs = _calibration_error(by_horizon(opponent.holdout)) + self.gates.max_calibration_excess
             allowed = max(allowed, theirs)
         if error > allowed:
@@ -145,7 +145,7 @@ class Court:
         return self._interval(float(np.mean(points)), np.mean(rounds, axis=0))
 
     def _collapsed(self, mine: Contender, theirs: Contender) -> tuple[dict[str, Difference], int]:
-        """The slices on which mine falls too far below theirs, by name, and how many slices were compared."""
+        """The slices on which this one falls too far below the opponent, by name, and how many slices were compared."""
         own, other = (contender.holdout[PROBABILITY].to_numpy() for contender in (mine, theirs))
         fallen, compared = {}, 0
         for name, mask in self.slices.items():
@@ -174,7 +174,7 @@ class Court:
 def judge(
     gates: Gates, contenders: Sequence[Contender], opponent: Contender | None, *, first: bool, seed: int
 ) -> Judgement:
-    """Put every candidate before the gates and name the winner.
+    """Judge every candidate by the gates and name the winner.
 
     `opponent` is the champion's recipe, or the baseline on the `first` night.
     """

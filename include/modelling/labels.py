@@ -1,4 +1,4 @@
-"""What a use case's `label.py` answers, held to what can be learned from, and joined with its examples."""
+"""The labels of a use case's `label.py`, checked and joined with its examples."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Labels:
 
     @classmethod
     def known(cls, labeller: Labeller, outcomes: pa.Table, by: datetime, key: str) -> Labels:
-        """What the use case's `labels(outcomes, by)` answers.
+        """The labels of the use case's `labels(outcomes, by)`.
 
         Raises `DataError` when a key, day or label is missing, a label is neither 0 nor 1, or a key is not one of the
         outcomes'.

@@ -1,4 +1,4 @@
-"""Pictures of a candidate: how well its probabilities are calibrated, and which inputs it leans on."""
+"""Pictures of a candidate: how well its probabilities are calibrated, and which inputs matter."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def importance_plot(importance: Mapping[str, float]) -> bytes:
 
 
 def _figure(width: float, height: float) -> Figure:
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # it tells of each list of fonts it makes
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # it logs each list of fonts it makes
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

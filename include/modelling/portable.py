@@ -25,7 +25,7 @@ FEATURES = "features"
 PROBABILITY = "probability"
 METADATA = "nightshift"
 TOLERANCE = 1e-9
-"""How far the file's answer may be from the fitted model's, as probability; both sum in float64 in their own order."""
+"""How far the file's answer may be from the fitted model's, as probability; both sum in float64 in another order."""
 
 _BRANCH_LEQ = 0  # the comparison sklearn's trees make
 _SUM = 1
@@ -34,7 +34,7 @@ _ROWS_AT_ONCE = 65_536
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model comes from, as its file tells: use case, the examples' key, recipe, and the last day it saw."""
+    """A model's origin in its file: use case, the examples' key, recipe, and the last day it saw."""
 
     use_case: str
     key: str
@@ -92,7 +92,7 @@ def prove(content: bytes, matrix: Matrix, expected: Matrix) -> None:
 
 
 class _Graph:
-    """Nodes and constants as they are added; every method answers the name of what it made."""
+    """Nodes and constants as they are added; every method returns the name of what it made."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -143,7 +143,7 @@ class _TreeTable:
         self.leaves: list[float] = []
 
     def add(self, nodes: Any) -> int:
-        """Add one tree and answer the index of its root; a tree of one leaf becomes a node with that leaf twice."""
+        """Add one tree and return the index of its root; a tree of one leaf becomes a node with that leaf twice."""
         is_leaf = nodes["is_leaf"].astype(bool)
         place = np.where(
             is_leaf,

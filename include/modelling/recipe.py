@@ -50,7 +50,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Gates:
-    """What a candidate must hold to be promoted (docs/choosing.md gives method and reasons).
+    """The limits that a candidate must keep to be promoted (method and reasons: docs/choosing.md).
 
     `auc_margin`: how much worse than the champion in AUC still counts as equal, beyond bootstrap noise.
     `max_calibration_error`: greatest expected calibration error over ten equal-count bins, as probability; above it a

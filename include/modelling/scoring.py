@@ -21,11 +21,11 @@ from include.storage.lake import Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
 
 ROWS_AT_ONCE = 65_536
-"""Rows encoded together: enough that no time is lost between batches, few enough that memory stays level."""
+"""Rows encoded together: enough to lose no time between batches, few enough to keep memory constant."""
 
 
 def load_model(lake: Lake, sha256: str) -> PortableModel:
-    """The model file of that hash; `DataError` when it is not whole, `LakeError` when it is gone."""
+    """The model file of that hash; `DataError` if it is damaged, `LakeError` if it is gone."""
     name = f"models/{sha256}.onnx"
     try:
         return PortableModel.load(lake.get(name), sha256=sha256, name=name)
@@ -48,7 +48,7 @@ def prediction_partition(horizon: Horizon, day: date) -> Partition:
 def probabilities(model: PortableModel, features: pa.Table) -> npt.NDArray[np.float64]:
     """The model's answer to each row of raw features, in order: float64 [rows].
 
-    Encoded column by column in Arrow, as training does. Raises `DataError` when a column is missing or the model fails.
+    Encodes column by column in Arrow, as in training. Raises `DataError` when a column is missing or the model fails.
     """
     inputs = [Input(column.name, column.kind, column.categories) for column in model.inputs]
     answers = np.empty(features.num_rows)

@@ -74,7 +74,7 @@ def train_candidate(recipe: Recipe, examples: Examples, planned: Sequence[Fold],
     *earlier, window = planned
     model, backtest, *older = side_by_side(
         recipe,
-        # The longest first, so that none of them is left for a core alone.
+        # The longest first, so that no long one is left for a single core.
         partial(_fit, recipe, examples, day),
         partial(_fit, recipe, examples, window.fit_through),
         *(partial(_fit, recipe, examples, fold.fit_through, EARLIER_FOLD_ROWS) for fold in earlier),

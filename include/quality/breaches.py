@@ -1,4 +1,4 @@
-"""Row rules: which rows of a table break which rule of its contract. There is no other judge of them."""
+"""Row rules: which rows of a table break which rule of its contract. All readers use this module."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from include.quality.reading import Mask, read_as
 EXAMPLES = 3
 EXAMPLE_LENGTH = 40
 LOOKED_THROUGH = 200
-"""Rows among which different examples are looked for."""
+"""Rows that are searched for different examples."""
 
 
 class RowRule(StrEnum):
@@ -58,7 +58,7 @@ def judge(column: Column, given: pa.Array) -> tuple[pa.Array, list[Breach]]:
 
 
 def broken(column: Column, values: pa.Array, mistyped: Mask | None = None) -> Iterator[Breach]:
-    """The breaches of a column's own rules, of values of its type; a mistyped one breaks none of them again."""
+    """The breaches of a column's own rules by values of its type; a mistyped value breaks none of them again."""
     for rule, failed, reason in _checks(column, values):
         rows = pc.fill_null(failed, False).to_numpy(zero_copy_only=False)
         rows = rows if mistyped is None else rows & ~mistyped
@@ -89,7 +89,7 @@ def among(column: Column) -> str:
 
 
 def is_empty(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Whether each of the values is none: a text without a letter is none, nor is NaN."""
+    """Whether each value counts as empty: null, an empty text, NaN."""
     if pa.types.is_string(values.type):
         return pc.fill_null(pc.equal(values, ""), True)
     return pc.is_null(values, nan_is_null=True)
@@ -154,7 +154,7 @@ def counts(breaches: tuple[Breach, ...]) -> Counter[str]:
 
 
 def python_values(column: pa.ChunkedArray) -> list[Any]:
-    """The values as Python's own; those that Python does not have (a year 10000, bytes that are no UTF-8) as text."""
+    """The values as Python's own; those that Python lacks (a year 10000, bytes that are not UTF-8) as text."""
     try:
         return list(column.to_pylist())
     except (ValueError, OverflowError):

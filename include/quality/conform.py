@@ -1,4 +1,4 @@
-"""Bringing a source's records to their contract: types, then row rules; what breaks one is set apart, not lost."""
+"""Conforming a source's records to their contract: types, then row rules; bad rows are set apart, not lost."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Conformed:
 
 
 def conform(records: pa.Table, contract: Contract, where: str, day: DataDay | None = None) -> Conformed:
-    """Records as the contract wants them, and those that cannot be; `where` names the data in errors.
+    """Records in the contract's form, and those that do not fit; `where` names the data in errors.
 
-    With a `day` the records are held to it, where the contract names a column that says theirs. Raises `DataError` for
+    With a `day` the records must belong to it, if the contract names a column with their day. Raises `DataError` for
     a column that is missing (renamed) or there twice, before any row is looked at.
     """
     _require_columns(records, contract, where)

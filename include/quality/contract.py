@@ -28,7 +28,7 @@ class Column:
 
     `minimum` and `maximum` are inclusive, in the column's unit (a date's is a date, an instant's a datetime with a
     zone); `one_of` lists all values allowed; `pattern` is a regular expression of RE2 that the whole text must match.
-    A row that breaks a rule goes to quarantine. Raises `DataError` for rules that no value of the kind can be held to.
+    A row that breaks a rule goes to quarantine. Raises `DataError` for rules that do not fit the kind.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Contract:
 
     `day` names the column that says which data day a row belongs to: a date is that day, an instant is within it. A
     row of another day than its partition's goes to quarantine. A date column called `date` is it unless `day` is None.
-    Raises `DataError` for what cannot be held, such as a key that is no column.
+    Raises `DataError` for an impossible contract, such as a key that is no column.
     """
 
     name: str

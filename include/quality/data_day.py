@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Calendar(Protocol):
-    """What knows when a data day begins and ends; a `UseCaseSpec` does."""
+    """Knows when a data day begins and ends, such as a `UseCaseSpec`."""
 
     def day_start(self, day: date) -> datetime:
         """The instant at which the day begins."""

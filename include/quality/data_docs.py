@@ -1,4 +1,4 @@
-"""Data Docs that need no network: a front page of our own, and Great Expectations' pages without what they load."""
+"""Data Docs that need no network: a front page of our own, and Great Expectations' pages without external files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ a { color: #1b5fae; text-decoration: none } a:hover { text-decoration: underline
 """
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""What a browser lets these pages do, wherever they are opened from: look as they look, and nothing else."""
+"""What a browser lets these pages do, wherever they are opened: apply their styles, and nothing else."""
 
 _HEAD = f'<head><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
 _LOADED = re.compile(

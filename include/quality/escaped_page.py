@@ -1,4 +1,4 @@
-"""Great Expectations' pages with their texts escaped: it puts cells, column names and errors into HTML as they are."""
+"""Great Expectations' pages with escaped texts: it puts cells, column names and errors into HTML unescaped."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ MARKUP = "html_success_icon"
 
 
 class EscapedPage(PageView):  # type: ignore[misc]
-    """The view that Data Docs are made with: what a page says is text, whatever it looks like."""
+    """The view that Data Docs are made with: every text of a page stays text."""
 
     def render(self, document: Any, template: str | None = None, **given: Any) -> str:
         """The page as HTML."""
         return str(super().render(escaped(document.to_json_dict()), template, **given))
 
     def render_markdown(self, markdown: str) -> str:
-        """Notes as they are: as Markdown they could hold links and HTML."""
+        """Notes as plain text: as Markdown they could hold links and HTML."""
         return markdown
 
     def _validate_document(self, document: Any) -> None:
@@ -31,7 +31,7 @@ class EscapedPage(PageView):  # type: ignore[misc]
 
 
 def escaped(content: Any) -> Any:
-    """What a page is made of, every text in it safe as an element's content and as an attribute's value."""
+    """The parts of a page, with every text safe as an element's content and as an attribute's value."""
     if isinstance(content, dict):
         return {escape(str(key)): value if key == MARKUP else escaped(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

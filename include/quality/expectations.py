@@ -1,4 +1,4 @@
-"""Contracts as Great Expectations suites. Imported only where Great Expectations is wanted: that takes seconds."""
+"""Contracts as Great Expectations suites. Imported only where Great Expectations is needed: that takes seconds."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _share_of_nulls(name: str, most: float) -> Expectation:
 
 
 def _none(breaking: str, most: float, meta: dict[str, Any]) -> Expectation:
-    """That a column of the judged frame holds nothing that breaks its rule, but for a share of the rows."""
+    """A column of the judged frame must hold no value that breaks its rule, except for a share of the rows."""
     return gxe.ExpectColumnValuesToBeNull(
         column=breaking,
         mostly=round(1.0 - most, 9),

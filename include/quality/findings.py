@@ -1,4 +1,4 @@
-"""What validation finds: checks that failed, in words that name rule, column, count and examples."""
+"""Findings of validation: failed checks, with rule, column, count and examples."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import StrEnum
 from typing import Any
 
 MISSING = "missing"
-"""The type of a column that is not there."""
+"""The type of a missing column."""
 
 
 class Severity(StrEnum):
-    """What a failed check does to the run."""
+    """The effect of a failed check on the run."""
 
     HARD = "hard"
     SOFT = "soft"
@@ -59,9 +59,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """What validation found in one partition, and in history that no run had looked at before.
+    """The findings in one partition, and in history that no run had checked before.
 
-    `rows` and `history_rows` are what was looked at, `checks` how many expectations were evaluated.
+    `rows` and `history_rows` are the checked rows, `checks` how many expectations were evaluated.
     """
 
     partition: str

@@ -47,14 +47,14 @@ class Inspection:
         self.checks = 0
 
     def findings(self, name: str, frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Finding]:
-        """What of the expectations the frame does not meet; `name` titles the suite on the site."""
+        """The expectations that the frame does not meet; `name` titles the suite on the site."""
         results = self.record(name, frame, expectations)
         return [finding for one in results for finding in _finding(name, frame, one)]
 
     def record(
         self, name: str, frame: pd.DataFrame, expectations: Sequence[Expectation], *, index: Sequence[str] = ()
     ) -> Sequence[Any]:
-        """Hold the frame to the expectations and put the results on the site, bad rows named by `index` columns."""
+        """Check the frame and put the results on the site, with bad rows named by `index` columns."""
         batch = self._source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("day")
         suite = self._context.suites.add(gx.ExpectationSuite(name, expectations=list(expectations)))
         definition = gx.ValidationDefinition(name=name, data=batch, suite=suite)
@@ -75,7 +75,7 @@ class Inspection:
             for path in sorted(self._folder.rglob("*.html"))
         }
         target = f"data_docs/date={self._day.isoformat()}"
-        # What an earlier try has put there and passed is not done again; its pages are still linked.
+        # Pages of an earlier attempt that passed are not made again, but still linked.
         there = lake.store.names(f"{lake.prefix}/{target}/validations")
         named = [name.removeprefix(f"{lake.prefix}/{target}/") for name in there]
         pages = {name.split("/")[1]: name for name in [*named, *site] if name.startswith("validations/")}
@@ -124,7 +124,7 @@ def _outside(frame: pd.DataFrame, result: Any) -> tuple[int, list[Any]]:
 
 
 def _exception(info: Any) -> str | None:
-    """What an expectation raised, told for the whole of it or for one of its metrics."""
+    """What an expectation raised, for the whole of it or for one of its metrics."""
     told = [info, *(each for each in info.values() if isinstance(each, dict))]
     return next((str(each["exception_message"]) for each in told if each.get("raised_exception")), None)
 

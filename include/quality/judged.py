@@ -1,7 +1,7 @@
-"""A day's rows as Great Expectations is given them: judged already, by the rules and the engine that sort them.
+"""A day's rows for Great Expectations: already judged by the rules and the engine that sort them.
 
-It has dialects of its own (`re` for patterns, floats for integers beside an empty cell), so it does not judge: it is
-handed what breaks each rule, and counts, tolerates, reports and draws.
+It has dialects of its own (`re` for patterns, floats for integers beside an empty cell), so it does not judge: it gets
+the values that break each rule, and counts, tolerates, reports and draws them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from include.quality.reading import Mask
 
 VALUE_LENGTH = 60
 EMPTY = "empty"
-"""What stands for a value that is not there."""
+"""Stands for a missing value."""
 
 
 @dataclass(frozen=True)
 class RowCheck:
-    """A rule that each row of a partition is held to; `expected` says it in words."""
+    """A rule for each row of a partition; `expected` says it in words."""
 
     check: Check
     column: str
@@ -36,7 +36,7 @@ class RowCheck:
 
     @property
     def name(self) -> str:
-        """The column of the judged frame that holds what breaks it."""
+        """The column of the judged frame with the values that break it."""
         return f"{self.column}: {self.check}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 EXACT = 2**53
-"""Up to here every whole number is a float of its own."""
+"""Up to here every whole number is exactly a float."""
 
 
 class Kind(StrEnum):
@@ -45,7 +45,7 @@ class Kind(StrEnum):
         return pa.scalar(float(value) + 0.0 if self is Kind.NUMBER else value, self.arrow)
 
     def written(self, value: Any) -> str:
-        """A value of Python's own in words; amounts without the decimals that they do not need."""
+        """A Python value in words; amounts without needless decimals."""
         if self is Kind.INTEGER or (self is Kind.NUMBER and abs(value) < EXACT and value == int(value)):
             return str(int(value))
         return str(value)

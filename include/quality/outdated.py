@@ -18,9 +18,9 @@ log = logging.getLogger("nightshift")
 
 @dataclass(frozen=True)
 class Outdated:
-    """What a run's range has of such partitions.
+    """Such partitions in a run's range.
 
-    `differences` says of each what differs. `unnoted` are those that do not say what sorted them.
+    `differences` says what differs in each. `unnoted` are those that do not name what sorted them.
     """
 
     differences: Mapping[Partition, str]
@@ -52,7 +52,7 @@ class Outdated:
         return cls(differences, frozenset(unnoted))
 
     def tell(self, first_day: date) -> None:
-        """Say what is old, what is read again and how to renew the rest; `first_day` is the source's."""
+        """Log what is old, what is read again and how to renew the rest; `first_day` is the source's."""
         if self.differences:
             reasons = Counter(reason for changed in self.differences.values() for reason in changed.split(", "))
             gone = sum(partition.day < first_day for partition in self.differences)
@@ -71,7 +71,7 @@ class Outdated:
 
 
 def tell_kept(kept: Iterable[tuple[Partition, str]]) -> None:
-    """Say which partitions stay out of date, as the source has them no more, and why."""
+    """Log which partitions stay out of date because the source no longer has them, and why."""
     found = sorted(kept, key=lambda each: (each[0].day, str(each[0])))
     if found:
         (first, reason), (last, _) = found[0], found[-1]

@@ -35,7 +35,7 @@ def _judged(text: str, pattern: str) -> bool:
 
 
 def fault(pattern: str) -> str | None:
-    """Why a pattern is none of this dialect, in a few words; None if it is one."""
+    """Why a pattern is not of this dialect, in a few words; None if it is."""
     try:
         # By itself, too: `a)|(b` becomes whole only by what is put around it.
         for each in (pattern, _whole(pattern)):

@@ -1,4 +1,4 @@
-"""Quarantine: rows that broke a rule, just as the source gave them, each with the rule and the reason."""
+"""Quarantine: rows that broke a rule, exactly as the source gave them, each with the rule and the reason."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from include.quality.breaches import Breach, python_values
 from include.quality.reading import Mask
 
 RULE, REASON = "_rule", "_reason"
-"""Our own columns, where the source has none of these names; else with more underscores in front."""
+"""Our own columns; with more underscores in front if the source has these names."""
 
 
 def quarantine(records: pa.Table, bad: Mask, breaches: Sequence[Breach]) -> pa.Table:
     """The bad rows, all values as text, each with the first rule it breaks and the reason.
 
-    No column is lost: one without a name, or whose name was there before, is given a free name.
+    No column is lost: one without a name, or with a duplicate name, gets a free name.
     """
     first = np.full(len(bad), -1)
     for number in reversed(range(len(breaches))):

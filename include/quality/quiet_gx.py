@@ -1,4 +1,4 @@
-"""Great Expectations, imported so that it neither calls home nor talks."""
+"""Great Expectations, imported so that it neither calls home nor logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading values as a kind: what is exactly representable in the kind's Arrow type is taken, all else is not guessed.
+"""Reading values as a kind: what the kind's Arrow type represents exactly is accepted, nothing else is guessed.
 
 Every reader of records asks this module, so CSV, Parquet and messages agree on what a value is.
 """
@@ -28,7 +28,7 @@ TIME = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d)(?:[.
 ZONE = r"(?:[Zz]|UTC|GMT|(?P<sign>[+-])(?P<hours>[01]\d|2[0-3])(?::?(?P<minutes>[0-5]\d)(?::?(?P<seconds>[0-5]\d))?)?)"
 INSTANT = rf"^{DAY}[Tt ]{TIME} ?{ZONE}$"
 LONGEST_NUMBER = 4_000
-"""Letters of a number: no reader of JSON takes many more."""
+"""Letters of a number: no reader of JSON accepts many more."""
 MICROSECONDS = 1_000_000
 SECONDS_A_DAY = 86_400
 FIRST_DAY, LAST_DAY = -719_162, 2_932_896
@@ -52,7 +52,7 @@ def _text(given: pa.Array) -> pa.Array:
     if not _is_text(given.type):
         return _nothing(given, Kind.TEXT)
     texts = _sound(given)
-    # PostgreSQL stores no NUL, and half the tools end a text there.
+    # PostgreSQL stores no NUL, and many tools end a text there.
     return _only(texts, pc.invert(pc.match_substring(texts, "\x00")), pa.string())
 
 
@@ -120,7 +120,7 @@ def _date(given: pa.Array) -> pa.Array:
     if pa.types.is_date64(given.type):
         given = given.cast(pa.timestamp("ms"))
     if pa.types.is_timestamp(given.type) and given.type.tz is None:
-        # A day is a moment's only where the moment is its midnight.
+        # A moment is a day only if it is midnight.
         days, rest = np.divmod(_counts(given), SECONDS_A_DAY * A_SECOND[given.type.unit])
         return _days(days, pc.and_(given.is_valid(), pa.array(rest == 0)))
     if not _is_text(given.type):

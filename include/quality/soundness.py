@@ -1,4 +1,4 @@
-"""Whether a contract can be held at all: what is wrong with one is said when it is made, in one phrase."""
+"""Whether a contract is possible at all: its fault is reported when it is created, in one phrase."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WRITTEN = {
     Kind.DATE: "dates (datetime.date)",
     Kind.INSTANT: "instants (datetime with a time zone)",
 }
-"""What values of a kind are in a contract."""
+"""The Python types of a kind's values in a contract."""
 
 
 def of_column(column: Column) -> str | None:

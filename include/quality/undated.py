@@ -1,4 +1,4 @@
-"""Rows that name no day: in quarantine, once, and not with every day that is read."""
+"""Rows that name no day: in quarantine once, not with every day that is read."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def set_apart(
 ) -> Counter[str]:
     """Put the rows of each topic to be read that name no day into quarantine; how many by the rule that they break.
 
-    Any of them may be of the day that the run is for: raises `DataError` when they would be too many of the rows of
-    its `own` partition. Of a topic that is only `renewed`, the source may have nothing any more.
+    Any of them may belong to the run's day: raises `DataError` if they would be too many of the rows of its `own`
+    partition. For a topic that is only `renewed`, the source may have nothing any more.
     """
     found = Counter[str]()
     if not isinstance(source, DatedRows):
@@ -70,7 +70,7 @@ def _kept(topic: str) -> Partition:
 
 
 def _keep(lake: Lake, topic: str, undated: Undated) -> bool:
-    """Put rows without a day into quarantine, in place of those that were without one before; whether there are any."""
+    """Replace the rows without a day in quarantine; whether there are any."""
     if undated.rows.num_rows or lake.manifest(_kept(topic)):
         breach = _dayless(undated)
         lake.publish(_kept(topic), {"rows.parquet": quarantine(undated.rows, breach.rows, [breach])}, force=True)

@@ -16,7 +16,7 @@ from include.sources.limit import MIB, Limit
 BLOCK_BYTES = 16 * MIB
 """What Arrow reads at a time, and the longest row."""
 END = "\x1a"
-"""A row that we put behind the last one: where a quote is left open, it becomes part of a cell."""
+"""A row that we append: if a quote is left open, it becomes part of a cell."""
 SHOWN = 80
 """Characters of a broken row that an error shows."""
 
@@ -66,7 +66,7 @@ def read_csv(
 
 
 class _Ending:
-    """Looks at the rows that do not have as many cells as the first: the end that we put there, and misfits."""
+    """Looks at rows with another number of cells than the first: our own last row, and faulty ones."""
 
     def __init__(self) -> None:
         self.seen = False

@@ -18,14 +18,14 @@ TIMEOUT_SECONDS = 30.0
 CHUNK = 1 << 20
 REASON_LENGTH = 200
 CODINGS = ("", "identity", "gzip", "x-gzip")
-"""Content codings that a file may come in; what is packed tells so by its first bytes."""
+"""Content codings of a file; its first bytes show whether it is packed."""
 
 
 def download(url: str, limit: Limit) -> bytes:
     """The body behind a URL, packed as it comes.
 
-    `FileNotFoundError` if the server says that there is none, `FaultError` after three attempts that failed,
-    `SettingsError` for an address that is none, `DataError` for a body that is larger than the limit.
+    `FileNotFoundError` if the server has none, `FaultError` after three failed attempts, `SettingsError` for an
+    invalid address, `DataError` for a body above the limit.
     """
     reason = ""
     for attempt in range(ATTEMPTS):

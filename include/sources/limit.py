@@ -1,4 +1,4 @@
-"""How much a source may take."""
+"""The size limit of a source's files."""
 
 from __future__ import annotations
 

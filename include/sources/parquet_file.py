@@ -11,7 +11,7 @@ from include.errors import DataError
 from include.sources.limit import Limit
 
 BATCH_ROWS = 10_000
-"""Few, because one small page can say thousands of times the same long text."""
+"""Few, because one small page can repeat a long text thousands of times."""
 
 
 def read_parquet(stream: BinaryIO, limit: Limit) -> pa.Table:

@@ -14,7 +14,7 @@ from include.storage.store import FileStore, Store, open_store
 WEB = ("http", "https")
 STORES = ("", "file", "s3")
 PLAIN = "!$&'()*+,;=:@~%/"
-"""What stays as it is in the path of an address that a person gave."""
+"""Characters that stay as they are in the path of an address."""
 
 
 class Place(Protocol):
@@ -89,7 +89,7 @@ class StorePlace:
         return [f"{path}/{'/'.join(steps)}" for steps in below if not any(step[0] in "._" for step in steps)]
 
     def _require_root(self) -> None:
-        """A folder that is gone is a mount that is away, and not a file that was never delivered."""
+        """A missing folder is a mount that is away, not a file that was never delivered."""
         if isinstance(self._store, FileStore) and not self._store.root.is_dir():
             raise FaultError(f"source: the folder {self._root} is not there; is it mounted, and the path right?")
 
@@ -109,7 +109,7 @@ class WebPlace:
 
 
 def _checked(root: SplitResult) -> SplitResult:
-    """The address with its host as DNS has it; `SettingsError` for one that cannot be asked."""
+    """The address with its host as DNS has it; `SettingsError` for an unusable one."""
     named = root._replace(query="").geturl()
     try:
         host = (root.hostname or "").encode("idna").decode()

@@ -21,8 +21,8 @@ FIRST, LAST = date(1, 1, 3), date(9999, 12, 28)
 def row_days(table: pa.Table, column: str, calendar: Calendar | None, where: str) -> pa.Array:
     """A date for each row, null where its `column` names none.
 
-    A value names a day if a contract takes it as a date or, with a calendar, as an instant. A table without columns has
-    no rows. Raises `DataError` when the column is not there, or there twice.
+    A value names a day if a contract accepts it as a date or, with a calendar, as an instant. A table without columns
+    has no rows. Raises `DataError` when the column is not there, or there twice.
     """
     if not table.num_columns:
         return pa.nulls(0, pa.date32())

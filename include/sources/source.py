@@ -39,7 +39,7 @@ class Undated:
 
 @runtime_checkable
 class DatedRows(Protocol):
-    """A source that finds a row's day in the row itself: a row may name none."""
+    """A source that finds a row's day in the row itself, so a row may name none."""
 
     def undated(self, topic: str) -> Undated | None:
         """The topic's rows that name no day; None for a topic whose days are known in another way."""
@@ -47,7 +47,7 @@ class DatedRows(Protocol):
 
 @runtime_checkable
 class Extensible(Protocol):
-    """A source that can be made to answer later days than it does."""
+    """A source that can be extended to later days."""
 
     later_days: str
-    """What a person would do for days after `last_day`, as the end of "choose a day inside or …"; may be empty."""
+    """The remedy for days after `last_day`, as the end of "choose a day inside or …"; may be empty."""

@@ -25,7 +25,7 @@ from include.sources.source import Undated
 
 MAX_BYTES = 256 * MIB
 READERS = 2
-"""Files that are read side by side: each may take its `max_bytes` a few times over."""
+"""Files that are read in parallel: each may take its `max_bytes` a few times over."""
 CSV, PARQUET = (".csv", ".csv.gz"), (".parquet",)
 PLACEHOLDERS = {"topic", "date"}
 
@@ -38,11 +38,11 @@ class Files:
 
     A path is written as the files are named, and quoted where it becomes part of a URL (`{{` is a brace). It may be a
     folder of such files, as Spark writes one. With `{date}` in the path there is one file a day; without it one file
-    holds all days, and `date_column` names the column that says which: dates as a contract takes them, or, with a
+    holds all days, and `date_column` names the column that says which: dates as a contract accepts them, or, with a
     `calendar` (the use case's SPEC), instants.
 
     A cell of a CSV file that is one of `null_words` is no value. A quoted cell is always text, unless `quoted_nulls`
-    says that the program which wrote the file quotes every cell. A file, and what it is unpacked, may have `max_bytes`.
+    says that the program which wrote the file quotes every cell. `max_bytes` limits a file, packed and unpacked.
     """
 
     path: str
@@ -77,9 +77,9 @@ class _Whole:
 class TabularSource:
     """CSV or Parquet files of each topic under `root`: a folder, `file://`, `s3://`, `http://` or `https://`.
 
-    CSV values are handed on as text: the contract says what they are. Bytes that are no UTF-8, a broken file, one that
-    is too large and one that is not there are a `DataError` that names it; a place out of reach is a `FaultError`
-    after three attempts, an address that is none a `SettingsError`.
+    CSV values stay text: the contract says what they are. A file that is not UTF-8, broken, too large or missing raises
+    `DataError` with its name; a place out of reach raises `FaultError` after three attempts, an invalid address
+    `SettingsError`.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class TabularSource:
             return self._whole[topic]
 
     def _tell(self, whole: _Whole, where: str) -> None:
-        """What the file holds, and how much of it no run asks for."""
+        """Log what the file holds, and how much of it no run asks for."""
         bounds = pc.min_max(whole.days).as_py()
         early = pc.sum(pc.less(whole.days, pa.scalar(self.first_day, pa.date32()))).as_py()
         late = pc.sum(pc.greater(whole.days, pa.scalar(self.last_day, pa.date32()))).as_py()

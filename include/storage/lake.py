@@ -1,4 +1,4 @@
-"""The lake: Parquet partitions that exist, whole, from the moment their manifest does."""
+"""The lake: Parquet partitions that exist as a whole from the moment their manifest does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from include.settings import Settings
 from include.storage.store import Store, open_store
 
 READERS = 4
-"""Threads that read side by side where many small objects are wanted; more of them than cores only disturb decoding."""
+"""Threads that read many small objects in parallel; more threads than cores only slow down decoding."""
 
 
 class Layer(StrEnum):
@@ -92,7 +92,7 @@ class Lake:
     def require(self, partition: Partition) -> Manifest:
         """The partition's manifest, or a `DataError` that says which step makes it.
 
-        Where nothing at all is published the lake may be away, as a mount may be: a `LakeError`.
+        If nothing at all is published, the lake may be away, like a mount: a `LakeError`.
         """
         manifest = self.manifest(partition)
         if manifest is None:
@@ -111,7 +111,7 @@ class Lake:
         return not any(PurePosixPath(name).name == MANIFEST for name in names)
 
     def _unpublished(self, partition: Partition) -> str:
-        """What to say of a partition that is not there: of a dataset that never was, its name may be misspelt."""
+        """The message for a missing partition; if the dataset never existed, its name may be misspelt."""
         dataset, layer = partition.dataset, partition.dataset.layer
         start = len(f"{self.prefix}/{layer}/")
         names = {name[start:].partition("/")[0] for name in self.store.names(f"{self.prefix}/{layer}")}
@@ -151,7 +151,7 @@ class Lake:
         """Publish a partition by one atomic act, after its files are complete.
 
         A table becomes Parquet; bytes and paths are stored as they are. Stored names carry the content's hash, so two
-        publishers never write over each other. Without `force` the first publisher wins and everyone is answered with
+        publishers never write over each other. Without `force` the first publisher wins and every caller gets
         the winner's manifest; with it the partition is replaced.
         """
         if not force and (existing := self.manifest(partition)):
@@ -192,7 +192,7 @@ class Lake:
         return self.read_as(self.require(partition), partition, columns)
 
     def read_as(self, manifest: Manifest, partition: Partition, columns: Sequence[str] | None = None) -> pa.Table:
-        """The same rows as a manifest names them, whatever was published since: its hash is that of what was read."""
+        """The same rows as a given manifest names them, even if others were published since."""
         files = [file for file in manifest.files if file.name.endswith(".parquet")]
         return pa.concat_tables(self._table(partition, file, columns) for file in files)
 
@@ -237,7 +237,7 @@ class Lake:
         return self.store.uri(f"{self.prefix}/{partition}")
 
     def _table(self, partition: Partition, file: File, columns: Sequence[str] | None) -> pa.Table:
-        # Of a small file pq.read_table would make a dataset first, which takes longer than reading it.
+        # pq.read_table would first make a dataset of a small file, which takes longer than reading it.
         content = pq.ParquetFile(pa.BufferReader(self._checked(partition, file)))
         if columns is None:
             return content.read(use_threads=False)

@@ -30,18 +30,18 @@ log = logging.getLogger("nightshift")
 
 CONNECTIONS = 16
 PART = ".part-"
-"""How the name of a file begins that is still being written."""
+"""The first letters of an unfinished file's name."""
 LEFTOVER_SECONDS = 86_400
 """No writer takes this long: an unfinished file this old belongs to one that was killed."""
 TRIES = 22
 """How often a store is asked that turns requests away or breaks off: of one that fails every second request, a night of
 thousands of them still does not see a fault. The pauses between them add up to about 80 s."""
 TRIES_IF_AWAY = 8
-"""How often a store is asked where nobody takes the connection; about 13 s."""
+"""How often a store is tried that accepts no connection; about 13 s."""
 PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 180.0
-"""How long all tries together may take, where each of them hangs."""
+"""How long all attempts together may take if each of them hangs."""
 NOT_THERE = frozenset({"NoSuchKey", "404"})
 TAKEN = frozenset({"PreconditionFailed", "412"})
 SLOW_DOWN = frozenset(
@@ -109,9 +109,9 @@ def open_store(uri: str, *, s3_endpoint: str | None = None) -> Store:
 
 @contextmanager
 def passing_folder(store: Store, prefix: str) -> Iterator[None]:
-    """A folder `prefix/` of blobs that are cleared when the block ends, however it ends.
+    """A folder `prefix/` of blobs that are deleted when the block ends, in any way.
 
-    What cannot be cleared stays, with a warning: it must not hide what happened in the block.
+    What cannot be deleted stays, with a warning, because a second error would hide that of the block.
     """
     try:
         yield
@@ -166,7 +166,7 @@ class FileStore:
             _sync_folder(path.parent)
 
     def _require_same_folder(self) -> None:
-        """Refuse the place where the folder was, while its mount is away: nothing is missing then that is not there,
+        """Refuse the place where the folder was while its mount is away: missing files are then not missing,
         and what is written would be hidden when the mount is back."""
         seen, present = self._seen, _identity(self.root)  # in this order: another thread may make it just now
         if seen is not None and present != seen and (present is None or not any(self.root.iterdir())):
@@ -261,7 +261,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _drop(part: Path) -> None:
-    with suppress(OSError):  # it is swept later, and why it is in the way says more
+    with suppress(OSError):  # it is swept later, and the first error says more
         part.unlink()
 
 
@@ -335,7 +335,7 @@ class S3Store:
         try:
             self._do("write", name, put)
         except _TakenError as taken:
-            # Of an exclusive write whose answer was lost, the second try meets what the first one wrote.
+            # If the answer to an exclusive write was lost, the second attempt meets the first one's blob.
             return taken.maybe_by_us and self.read(name) == content
         return True
 
@@ -365,7 +365,7 @@ class S3Store:
             self.delete(name)
 
     def sweep(self, prefix: str) -> None:
-        pass  # what was not uploaded whole is no blob
+        pass  # an incomplete upload is no blob
 
     def uri(self, name: str) -> str:
         return f"s3://{self.bucket}/{self.prefix}{name}"
@@ -393,14 +393,14 @@ class S3Store:
                 if tries == TRIES_IF_AWAY:
                     log.warning("lake: cannot %s %s after %d tries: %s", act, self.uri(name), tries, refusal)
                 maybe_done |= refusal.code != CONFLICT
-            # With a pause that differs, or all who were turned away would come back at once.
+            # With a random pause, or all refused callers would come back at once.
             pause = min(PAUSE_SECONDS * 2.0 ** (tries - 1), LONGEST_PAUSE_SECONDS)
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
         raise AssertionError("unreachable")
 
 
 class _TakenError(Exception):
-    """Another blob is there; `maybe_by_us`: the same write may have put it there, and its answer was lost."""
+    """Another blob exists; `maybe_by_us`: this write may have created it, and its answer was lost."""
 
     def __init__(self, *, maybe_by_us: bool) -> None:
         self.maybe_by_us = maybe_by_us
@@ -408,7 +408,7 @@ class _TakenError(Exception):
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why an S3 did not do as it was asked: its code, or the client's words where there was no answer.
+    """Why an S3 call failed: its code, or the client's words if there was no answer.
 
     `tries` is how often such a request is made before it is given up; 1 if asking again cannot help.
     """
@@ -419,7 +419,7 @@ class Refusal:
 
     @classmethod
     def of(cls, error: BaseException) -> Refusal:
-        """What an error of boto3's tells."""
+        """The reason in an error of boto3."""
         from botocore.exceptions import ClientError, IncompleteReadError, NoCredentialsError
         from botocore.exceptions import ConnectionError as NoConnectionError
         from botocore.exceptions import HTTPClientError as BrokenConnectionError

@@ -1,4 +1,4 @@
-"""The small interface that both brokers have: send and be acknowledged; poll, seek and commit."""
+"""The interface of both brokers: send with acknowledgement; poll, seek and commit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from include.errors import FaultError
 
 BATCH_BYTES = 32 << 20
-"""A batch is not added to once it is as large as this, however few its messages."""
+"""A batch gets no more messages once it has this many bytes."""
 UNKNOWN_END = 2**63 - 1
 
 
@@ -56,19 +56,19 @@ def beyond(positions: Mapping[int, int], bounds: Mapping[int, Bounds]) -> dict[i
 
 
 class Producer(Protocol):
-    """The way into a topic."""
+    """Sends to a topic."""
 
     def log_id(self) -> str | None:
-        """What tells the topic's log from any other that had or has its name; None when there is no such topic."""
+        """The identity of the topic's log among all logs of its name; None if there is no such topic."""
 
     def send(self, messages: Iterable[Message]) -> int:
         """Send messages in order and return how many, once every one is acknowledged.
 
-        Raises `BrokerError` when any is not: sending the same again stores at worst some of them twice.
+        Raises `BrokerError` if any is not: sending again stores at worst some of them twice.
         """
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the connection."""
 
 
 class Consumer(Protocol):
@@ -79,7 +79,7 @@ class Consumer(Protocol):
         """The topic's address, for messages."""
 
     def log_id(self) -> str | None:
-        """What tells the topic's log from any other that had or has its name; None when there is no such topic.
+        """The identity of the topic's log among all logs of its name; None if there is no such topic.
 
         Raises `BrokerError` if the broker cannot answer that now.
         """
@@ -93,14 +93,14 @@ class Consumer(Protocol):
     def caught_up(self) -> bool:
         """Whether there was nothing more to read when `poll` last answered with nothing.
 
-        Raises `BrokerError` when the topic was not to be seen then.
+        Raises `BrokerError` if the topic was out of reach then.
         """
 
     def seek(self, positions: Mapping[int, int]) -> None:
-        """Go on at these offsets, by partition; partitions that are not named begin at their oldest message."""
+        """Continue at these offsets, by partition; other partitions begin at their oldest message."""
 
     def commit(self, positions: Mapping[int, int]) -> None:
-        """Tell the broker what the group has done, by partition: the next offset it owes."""
+        """Commit the group's progress, by partition: the next offset to read."""
 
     def close(self) -> None:
         """Leave the group."""
@@ -118,5 +118,5 @@ class Broker(Protocol):
     def expire(self, topic: str, before: datetime) -> int:
         """Delete what was sent before a moment and every group has committed; answers how many pieces.
 
-        A broker that does so by itself has nothing to do here.
+        A broker that deletes by itself has nothing to do here.
         """

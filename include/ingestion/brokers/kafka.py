@@ -22,11 +22,11 @@ SCHEMA_HEADER = "schema-id"
 SEND_SECONDS = 30.0
 """A message that is not acknowledged by then counts as not sent."""
 FETCH_KILOBYTES = 16 * 1024
-"""What a consumer may hold ahead of its worker, however long the backlog."""
+"""What a consumer may hold ahead of its worker, for a backlog of any length."""
 ANSWER_SECONDS = 5.0
 KNOCK_SECONDS = 1.0
 OUT_OF_REACH = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
-"""What the client reports, among passing troubles, when no message can come."""
+"""What the client reports, among passing errors, when no message can come."""
 FAILED = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -34,14 +34,14 @@ FAILED = (
 )
 """What a partition reports once and then gives nothing more."""
 QUIET = {"log_level": 2, "reconnect.backoff.ms": 200, "reconnect.backoff.max.ms": 2_000}
-"""Trouble is reported by us, once, rather than by the client at every attempt."""
+"""We report errors once, instead of the client at every attempt."""
 IN_FLIGHT = 10_000
 """Messages handed to the client before waiting for acknowledgements."""
 TAKEN_AT_ONCE = 100
 """Messages asked of the client before their size is looked at."""
 UNKNOWN = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 NO_ID = "A" * 22
-"""How a topic's id is written that is none."""
+"""The text of a missing topic id."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class KafkaBroker:
         return KafkaConsumer(self.connection, topic, group)
 
     def expire(self, topic: str, before: datetime) -> int:
-        """Nothing: a cluster keeps to its topics' own `retention.ms`."""
+        """Nothing: a cluster follows its topics' own `retention.ms`."""
         return 0
 
 
@@ -89,7 +89,7 @@ def connection(settings: Settings) -> dict[str, Any]:
 
 
 class KafkaLog:
-    """A topic's log: which one it is, by the id that Kafka gives a topic when it is made, and its partitions."""
+    """A topic's log: its identity, which is the id that Kafka gives a new topic, and its partitions."""
 
     def __init__(self, connection: Mapping[str, Any], topic: str) -> None:
         self.topic = topic
@@ -171,7 +171,7 @@ class KafkaProducer:
         return count
 
     def close(self) -> None:
-        """Forget what was not acknowledged; its sender has been told."""
+        """Drop what was not acknowledged; its sender has had the error."""
         self._producer.purge()
         self._producer.flush(1.0)
 
@@ -263,7 +263,7 @@ class KafkaConsumer:
             return self._joined and all(self._at(one) >= ends[one.partition] for one in assigned)
 
     def seek(self, positions: Mapping[int, int]) -> None:
-        """Go on at these offsets, now and in partitions that are assigned later."""
+        """Continue at these offsets, now and in partitions that are assigned later."""
         self._positions = dict(positions)
         with _reported(self.topic):
             if assigned := self._consumer.assignment():
@@ -301,7 +301,7 @@ class KafkaConsumer:
         return position if position >= 0 else self._positions.get(partition.partition, 0)
 
     def _knock(self, trouble: KafkaError) -> None:
-        """The client reports trouble once, and its end never: ask whether it is still there."""
+        """The client reports an error once, and its end never: ask whether it still exists."""
         try:
             self._consumer.list_topics(self.topic, timeout=KNOCK_SECONDS)
         except KafkaException as error:
@@ -345,7 +345,7 @@ def _received(message: Delivered) -> Received:
 
 
 def _schema_named(message: Delivered) -> bytes:
-    """What the schema's header says; nothing where it is missing, or where the client cannot make out the headers."""
+    """The schema's header; nothing if it is missing, or if the client cannot read the headers."""
     try:
         named = dict(message.headers() or []).get(SCHEMA_HEADER)
     except (UnicodeDecodeError, ValueError, SystemError):

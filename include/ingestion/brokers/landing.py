@@ -27,9 +27,9 @@ PARTITIONS = 2
 SEGMENT_BYTES = 4 << 20
 """A producer cuts its segments here; a reader holds one segment of each partition at a time."""
 REMEMBERED_SECONDS = 3600.0
-"""A producer that was idle for so long looks for the end again: segments beyond the one it knows may be gone by now."""
+"""A producer that was idle this long looks for the end again: segments beyond the one it knows may be gone."""
 NOTE_SECONDS = 1.0
-"""How often a group's note of how far it is is written."""
+"""How often a group's note of its progress is written."""
 LOOK_SECONDS = 0.5
 """How often a reader that has read everything looks for a new segment."""
 STRAYS_NAMED = 5
@@ -53,7 +53,7 @@ class LandingBroker:
         return LandingConsumer(self.store, topic, group)
 
     def expire(self, topic: str, before: datetime) -> int:
-        """Delete segments that were written before a moment and that every group has left behind.
+        """Delete segments that were written before a moment and that every group has read.
 
         A group is known by its note; while no group has left one for the topic nothing goes. The last segment of a
         partition stays: it tells where the next one begins.
@@ -66,7 +66,7 @@ class LandingBroker:
     def _committed(self, topic: str, log_id: str | None) -> dict[int, int]:
         """By partition, what all groups have committed; a group that has not begun a partition keeps all of it.
 
-        A note about another log of this name, or one that nobody can read, keeps everything.
+        A note about another log of this name, or an unreadable one, keeps everything.
         """
         notes = [
             GroupNote.read(self.store.read(name))
@@ -100,7 +100,7 @@ class GroupNote:
 
 
 class LandingProducer:
-    """Appends segments; of two producers that reach for the same offset one wins and the other goes behind it."""
+    """Appends segments; if two producers want the same offset, one wins and the other continues behind it."""
 
     def __init__(self, store: Store, topic: str, partitions: int) -> None:
         self._folder = TopicFolder(store, topic)
@@ -110,7 +110,7 @@ class LandingProducer:
         self._log_id: str | None = None
 
     def log_id(self) -> str | None:
-        """Which log this topic is now."""
+        """The topic's present log."""
         with _reported():
             return self._folder.log_id()
 
@@ -134,7 +134,7 @@ class LandingProducer:
         return count
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close."""
 
     def _append(self, partition: int, lines: Sequence[bytes]) -> None:
         content = b"".join(line + b"\n" for line in lines)
@@ -153,7 +153,7 @@ class LandingProducer:
         self._next[partition] = start + len(lines)
 
     def _hold_to_log(self) -> None:
-        """Write into the log that was written into before; one that is away is not made again in its place."""
+        """Write into the same log as before; a log that is away is not created again."""
         if self._log_id is None:
             self._log_id = self._folder.identify()
             return
@@ -190,7 +190,7 @@ class LandingConsumer:
         return self._folder.where
 
     def log_id(self) -> str | None:
-        """What the topic's folder says of itself."""
+        """The identity of the topic's folder."""
         with _reported():
             return self._folder.log_id()
 
@@ -203,7 +203,7 @@ class LandingConsumer:
     def poll(self, limit: int, seconds: float) -> Sequence[Received]:
         """Messages of one partition after another; an empty answer when none came in time.
 
-        What a partition cannot give is reported once the others have nothing more.
+        Errors of a partition are reported once the others have nothing more.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -246,7 +246,7 @@ class LandingConsumer:
 
     def _note(self) -> None:
         log_id = self.log_id()
-        if log_id is None:  # a note would be the first thing in the place of what is away
+        if log_id is None:  # a note would create a folder in place of the one that is away
             raise BrokerError(f"landing: topic {self.topic} is away: there is nothing at {self.where}")
         if log_id != (self._log_id or log_id):
             raise BrokerError(f"landing: topic {self.topic} has become another log")
@@ -256,7 +256,7 @@ class LandingConsumer:
         self._noted = time.monotonic()
 
     def _look(self) -> None:
-        """See which segments there are, and name once what is none."""
+        """List the segments, and report other files once."""
         names = self._folder.names()
         self._segments = self._folder.segments(names)
         self._looked, self._there = True, bool(names)
@@ -275,7 +275,7 @@ class LandingConsumer:
             raise BrokerError(f"landing: topic {self.topic} has become shorter than what was read of it")
 
     def _tell(self, line: str) -> None:
-        """Say something once."""
+        """Log a line once."""
         if line not in self._told:
             self._told.add(line)
             log.warning("landing: topic %s: %s", self.topic, line)

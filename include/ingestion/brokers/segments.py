@@ -1,4 +1,4 @@
-"""A landing topic's files: which are its segments, where each begins, and what tells this log from any other.
+"""A landing topic's files: its segments, where each begins, and the log's identity.
 
 The log's identity is one small file of the topic's folder, written once, by the first user. A folder that was
 removed and made again, or another folder of the same layout, has another one.
@@ -47,7 +47,7 @@ class TopicFolder:
     def log_id(self) -> str | None:
         """The log's identity, or None when there is no such topic. A folder with segments and without one gets one.
 
-        A log that may only be read and has no identity goes by its address.
+        A read-only log without an identity is identified by its address.
         """
         if (known := self._read_identity()) is not None:
             return known
@@ -61,7 +61,7 @@ class TopicFolder:
             raise
 
     def identify(self) -> str:
-        """The log's identity; of several who make one the first counts."""
+        """The log's identity; if several make one, the first counts."""
         self.store.create(f"{self.folder}/{IDENTITY}", f"{uuid.uuid4()}\n".encode())
         if (known := self._read_identity()) is None:
             raise FileNotFoundError(f"{self.where}/{IDENTITY}")
@@ -81,7 +81,7 @@ class TopicFolder:
         return [name.removeprefix(f"{self.folder}/") for name in self.store.names(self.folder)]
 
     def segments(self, names: Iterable[str]) -> Segments:
-        """The segments among names. Of two that begin at one offset the one whose name is as ours are counts."""
+        """The segments among names. If two begin at one offset, the one named like ours counts."""
         found: Segments = {}
         for name in names:
             if place := self.place(name):
@@ -115,7 +115,7 @@ class TopicFolder:
         return (int(partition[1]), int(start[0])) if start else None
 
     def name(self, partition: int, start: int) -> str:
-        """What a segment is called."""
+        """A segment's name."""
         return f"partition={partition}/{self.topic}+{partition}+{start:0{DIGITS}d}.json"
 
     def lines(self, name: str) -> list[bytes]:
@@ -123,7 +123,7 @@ class TopicFolder:
         return self.store.read(f"{self.folder}/{name}").removesuffix(b"\n").split(b"\n")
 
     def create(self, partition: int, start: int, content: bytes) -> bool:
-        """Append a segment, or return False when another was first. One's own earlier try counts as success."""
+        """Append a segment, or return False if another producer was first. An own earlier attempt counts as success."""
         name = f"{self.folder}/{self.name(partition, start)}"
         return self.store.create(name, content) or self.store.read(name) == content
 

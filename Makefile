@@ -1,4 +1,4 @@
-# What a person types. `make` lists the targets.
+# The project's commands. `make` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 DATE ?= 2013-10-01
@@ -30,7 +30,7 @@ up: $(STAMP) ## start Airflow, MLflow and serving, and print where they are
 down: $(STAMP) ## stop what up and run started
 	@$(PYTHON) -m local down
 
-status: $(STAMP) ## what runs, what is served and since when
+status: $(STAMP) ## show what runs, and which version serves since when
 	@$(PYTHON) -m local status
 
 rollback: $(STAMP) ## put the previously served model back
@@ -42,7 +42,7 @@ backfill: $(STAMP) ## run a range of data days: make backfill FROM=2013-09-01 TO
 airflow: $(STAMP) ## Airflow's own command line: make airflow ARGS="backfill create --help"
 	@$(PYTHON) -m local airflow $(ARGS)
 
-check: $(STAMP) ## find an adapter's mistakes, and features that know the future: make check USE_CASE=…
+check: $(STAMP) ## find mistakes in a use case, and features that know the future: make check USE_CASE=…
 	@$(PYTHON) -m include.check $(if $(USE_CASE),--use-case '$(USE_CASE)')
 
 lint: $(STAMP) ## check style and types
@@ -54,7 +54,7 @@ format: $(STAMP) ## bring the code into the project's style
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-# A file's tests stay together, as they share servers; the files that need most begin first (tests/conftest.py).
+# A file's tests stay together, because they share servers; the longest files start first (tests/conftest.py).
 TEST_WORKERS ?= 2
 PYTEST := $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 

@@ -198,7 +198,7 @@ def _why(error: Exception, package: str) -> str:
     if isinstance(error, ModuleNotFoundError) and f"{package}.spec".startswith(str(error.name)):
         return f"{error}; it needs a spec.py with SPEC, and NIGHTSHIFT_USE_CASES lists packages, separated by commas"
     if isinstance(error, SyntaxError):
-        return f"{Path(error.filename or 'spec.py').name}:{error.lineno}: {error.msg}; mend the line"
+        return f"{Path(error.filename or 'spec.py').name}:{error.lineno}: {error.msg}; correct the line"
     if isinstance(error, AttributeError) and error.name == "SPEC":
         return "spec.py names no SPEC; it needs a SPEC = UseCaseSpec(…)"
     folder = Path(*package.split("."))

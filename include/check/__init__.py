@@ -1,1 +1,1 @@
-"""An adapter's mistakes, found in seconds: the package against its documentation, and features against the future."""
+"""Finds an adapter's mistakes in seconds: checks the package, and that features do not know the future."""

@@ -1,4 +1,4 @@
-"""`make check`: the static part for every use case asked for, then the features of those that have no mistake."""
+"""`make check`: the static part for every requested use case, then the features of those without a mistake."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from include.errors import DataError, ExitCode, StepError
 from include.use_case import DEFAULT_USE_CASES, packages
 
 SPARK_ROWS = 20_000
-"""So few rows are over before generated code pays."""
+"""This few rows are done before generated code pays."""
 QUIET = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 """What PySpark logs of a failed query; the finding says it in a line."""
 
 
 def main(argv: Sequence[str] | None = None) -> ExitCode:
-    """Check the use cases, print what is wrong with each, and answer the worst one's exit code."""
+    """Check the use cases, print the mistakes of each, and return the worst exit code."""
     parser = argparse.ArgumentParser(prog="python -m include.check", description=__doc__)
     named = os.environ.get("NIGHTSHIFT_USE_CASES") or DEFAULT_USE_CASES
     parser.add_argument("--use-case", default="", help="dotted packages, separated by commas; NIGHTSHIFT_USE_CASES")
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
 
 
 def check(named: Sequence[str], *, static: bool) -> Iterator[CheckVerdict]:
-    """A verdict for each package, in order; Spark is started for those only that have no mistake of their own."""
+    """A verdict for each package, in order; Spark is started only for those without a mistake."""
     for package in named:
         clock = time.monotonic()
         verdict = static_verdict(package)
@@ -46,14 +46,14 @@ def check(named: Sequence[str], *, static: bool) -> Iterator[CheckVerdict]:
 
 
 def static_verdict(package: str) -> CheckVerdict:
-    """What can be said of a package without its data, in a second."""
+    """The verdict on a package without its data, in a second."""
     clock = time.monotonic()
     mistakes = tuple(check_package(package))
     return CheckVerdict(package, mistakes, time.monotonic() - clock)
 
 
 def _looked_at(verdict: CheckVerdict) -> CheckVerdict:
-    """The verdict with what its labels and features do in the sample."""
+    """The verdict, with the behaviour of its labels and features in the sample."""
     from include.check.labels import check_labels
     from include.check.leak import check_features
     from include.check.sample import read_sample

@@ -1,6 +1,6 @@
-"""Other worlds that share a past: what became known after a cut is changed, added and removed, within the contract.
+"""Other worlds with the same past: what became known after a cut is changed, added and removed, within the contract.
 
-And worlds that share nothing but their keys: what was known by the cut is changed. Features must tell those apart.
+And worlds with another past and the same keys: what was known by the cut is changed. Features must differ in those.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TRIES = 20
 
 
 class FutureChange(StrEnum):
-    """What is done to records that are not known yet."""
+    """Changes to records that are not known yet."""
 
     CHANGED = "changed"
     ADDED = "added"

@@ -1,4 +1,4 @@
-"""Whether `label.py` answers only what was known: labels must not move with outcomes that became known later."""
+"""Whether `label.py` uses only what was known: labels must not move with outcomes that became known later."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Whether features know the future: worlds with one past and other futures must have the same features up to the cut.
 
-The control is part of it. Where nothing was to be changed, or changing what was known moves no feature, nothing is
+The control is part of it. If there was nothing to change, or changing what was known moves no feature, nothing is
 proved, and the verdict is "inconclusive".
 """
 
@@ -32,7 +32,7 @@ SEED = 20130101
 PLACE = 0.6
 """Where in the order of a day's as_of the cut is made, for a horizon that has many."""
 SEARCH_SECONDS = 60.0
-"""How long is searched for the columns that a leak comes from."""
+"""How long to search for the columns that a leak comes from."""
 SHOWN = 5
 SAME = 1e-9
 """Relative difference up to which two numbers are one: sums of floats depend on the order of their rows."""
@@ -53,7 +53,7 @@ class BuildError(Exception):
 
 @dataclass
 class Proof:
-    """What the leak check has found, and what keeps it from being conclusive."""
+    """The findings of the leak check, and what keeps it from being conclusive."""
 
     findings: list[Mistake] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
@@ -117,7 +117,7 @@ def _builder(use_case: UseCase, spark: SparkSession) -> Build:
 
 @contextmanager
 def _failures(package: str) -> Iterator[None]:
-    """Tell of an error of the use case's own code by file and line."""
+    """Report an error of the use case's own code with file and line."""
     try:
         yield
     except Exception as error:
@@ -136,7 +136,7 @@ class _Check:
     build: Build
     proof: Proof
     _found: set[str] = field(default_factory=set)
-    """The columns that something has been found of."""
+    """The columns with a finding."""
 
     @property
     def spec(self) -> UseCaseSpec:
@@ -181,7 +181,7 @@ class _Check:
         return rows[rows[DATE] == self.sample.day]
 
     def _explain(self, cut: Cut, known: pd.DataFrame, alone: pd.DataFrame) -> None:
-        """Find out what the features have seen: chance, the future, or days that their run does not have."""
+        """Find out what the features depend on: chance, the future, or days that their run does not have."""
         there = self._within(cut.horizon, self.sample.world)
         again = self._within(cut.horizon, shuffled(self.sample.world, SEED))
         for column, count in moved(there, again).items():
@@ -264,7 +264,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _malformed(rows: pd.DataFrame, spec: UseCaseSpec, sample: CheckSample) -> Iterator[Mistake]:
-    """What every build must answer: one row for each example, of the dates asked for."""
+    """What every build must return: one row for each example of the requested dates."""
     if rows.index.has_duplicates:
         twice = rows.index[rows.index.duplicated()]
         yield Mistake(FILE, spec.key, f"{len(twice)} examples have several rows, such as {twice[0]}; make it one each")

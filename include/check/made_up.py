@@ -1,4 +1,4 @@
-"""Records made up from contracts, where there are no data yet: true to the rules, and to nothing else."""
+"""Records generated from contracts, if there are no data yet: they keep the rules, nothing more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The static part: a use case's package against what the documentation asks of it, before any step, in a second."""
+"""The static part: checks a use case's package before any step, in a second."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ NAMED = {"contracts": "RAW", "feature_contract": "FEATURES", "candidates": "CAND
 """The values of a package."""
 MAY_LACK = ("lookup", "streams")
 HEAVY = ("pyspark", "mlflow", "sklearn", "great_expectations", "torch", "tensorflow", "xgboost", "lightgbm")
-"""What no step loads that only reads contracts and recipes."""
+"""Libraries that a step which only reads contracts and recipes must not load."""
 LIGHT = ("contracts", "feature_contract", "candidates", "gates")
 
 
 def check_package(package: str) -> Iterator[Mistake]:
-    """Every mistake of a package that can be seen without its data; what needs a module that is broken is left out."""
+    """Every mistake of a package that shows without its data; checks that need a broken module are left out."""
     try:
         use_case = load_use_case(package)
     except SettingsError as error:
@@ -44,7 +44,7 @@ def check_package(package: str) -> Iterator[Mistake]:
                 names = CALLED[module][0] if module in CALLED else NAMED[module]
                 yield Mistake(f"{module}.py", names, "there is no such file; docs/adapting.md says what it holds")
         except SyntaxError as error:
-            yield Mistake(f"{module}.py:{error.lineno}", "syntax", f"{error.msg}; mend the line")
+            yield Mistake(f"{module}.py:{error.lineno}", "syntax", f"{error.msg}; correct the line")
     for module, text in texts.items():
         yield from _imports(package, module, text)
         yield from _names(module, text)
@@ -60,7 +60,7 @@ def _text(package: str, module: str) -> SourceText | None:
 
 
 def _names(module: str, text: SourceText) -> Iterator[Mistake]:
-    """What the documentation promises that a module has, and how steps call it."""
+    """The names that a module must have, and how steps call them."""
     where = f"{module}.py"
     wanted = CALLED[module][0] if module in CALLED else NAMED.get(module)
     if wanted and wanted not in text.bound and not text.open_ended:

@@ -38,7 +38,7 @@ class Parts:
         package = self.use_case.spec.package
         try:
             return importlib.import_module(f"{package}.{module}")
-        except Exception as error:  # whatever a person's module raises
+        except Exception as error:  # a use case's module may raise anything
             where = line_of(error, package) or f"{module}.py"
             problem = f"{type(error).__name__}: {error}"
             if not any(failure.where == where and failure.problem == problem for failure in self.failures):

@@ -17,7 +17,7 @@ Micros = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int64).max
-"""The instant at which what has not happened yet becomes known: later than any other."""
+"""The instant for what has not happened yet: later than any other."""
 
 
 @dataclass(frozen=True)

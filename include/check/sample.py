@@ -45,9 +45,9 @@ class CheckSample:
 
 
 def read_sample(context: Context) -> CheckSample:
-    """The sample of a use case, from its lake or its source; made up where neither has two days or can be reached.
+    """The sample of a use case, from its lake or its source; generated if neither has two days or can be reached.
 
-    Raises `DataError` for data that break their contract, and whatever the source's own code raises.
+    Raises `DataError` for data that break their contract, and any error of the source's own code.
     """
     contracts: Mapping[str, Contract] = context.use_case.part("contracts").RAW
     sample = _published(context, contracts)
@@ -93,7 +93,7 @@ def _delivered(context: Context, contracts: Mapping[str, Contract]) -> CheckSamp
         result = conform(records, contract, where)
         if result.bad.num_rows > contract.max_quarantined * records.num_rows:
             raise DataError(
-                f"{where}: {describe(result.worst, records)}; the day would not be taken: mend source or contract"
+                f"{where}: {describe(result.worst, records)}; the day would be refused: correct source or contract"
             )
         return result.good
 

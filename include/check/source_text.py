@@ -48,7 +48,7 @@ class SourceText:
     functions: dict[str, Signature]
     imports: tuple[Import, ...]
     open_ended: bool
-    """It imports `*`, or makes names in ways that are not seen here."""
+    """It imports `*`, or creates names in ways that are not visible here."""
 
     @classmethod
     def read(cls, path: Path, package: str) -> SourceText:

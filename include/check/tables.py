@@ -53,7 +53,7 @@ def _raw(spec: UseCaseSpec, raw: Mapping[str, Contract]) -> Iterator[Mistake]:
 
 
 def _times(topic: Topic, columns: Mapping[str, Column]) -> Iterator[Mistake]:
-    """What a topic says of when its rows are known."""
+    """When a topic's rows become known."""
     instants = {"known_at": topic.known_at} if topic.known_at else {}
     instants |= {f"late[{column!r}]": instant for column, instant in topic.late.items()}
     for field, instant in instants.items():

@@ -1,4 +1,4 @@
-"""What is learned and how it is judged: candidates and gates against the spec and the feature contract."""
+"""Training: candidates and gates against the spec and the feature contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUMBERS = (Kind.NUMBER, Kind.INTEGER, Kind.FLAG)
 
 
 def check_training(use_case: UseCase, parts: Parts) -> Iterator[Mistake]:
-    """Recipes, slices, the rollout's plan and the lookup that name what is not there."""
+    """Recipes, slices, the rollout's plan and the lookup with names that do not exist."""
     spec = use_case.spec
     if spec.holdout_days >= spec.history_days:
         problem = f"leaves none of history_days={spec.history_days} to learn from; write fewer"

@@ -1,4 +1,4 @@
-"""What `make check` says of a use case: its findings, and whether nothing found means that nothing is wrong."""
+"""The result of `make check` for a use case: its findings, and whether a clean result is a proof."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CheckVerdict:
 
     @property
     def exit_code(self) -> ExitCode:
-        """78 for a mistake of the package, 65 for what its features do, or where nothing could be proved."""
+        """78 for a mistake of the package, 65 for a finding on its features, or if nothing could be proved."""
         if self.mistakes:
             return ExitCode.BAD_SETTINGS
         return ExitCode.BAD_DATA if self.leaks or self.doubts else ExitCode.DONE

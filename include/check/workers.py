@@ -16,7 +16,7 @@ TAKEN = ("nightly_training", "rollback", "score_departures")
 
 
 def check_workers(use_case: UseCase, parts: Parts) -> Iterator[Mistake]:
-    """A timetable that cannot be read, or names what is not there."""
+    """A timetable that cannot be read, or names something unknown."""
     spec = use_case.spec
     try:
         timetable = load_timetable(spec.package)

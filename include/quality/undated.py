@@ -60,8 +60,8 @@ def _require_few(lake: Lake, undated: Undated, partition: Partition, rows: int, 
     if undated.rows.num_rows > contract.max_quarantined * (rows + undated.rows.num_rows):
         raise DataError(
             f"{_told(undated)}; they may be of {partition.day}, which has {rows} rows beside them, and more than "
-            f"{contract.max_quarantined:.0%} would be bad: mend the source (a day is written YYYY-MM-DD; instants need "
-            f"a calendar in Files), see {lake.uri(_kept(partition.dataset.name))}"
+            f"{contract.max_quarantined:.0%} would be bad: correct the source (a day is written YYYY-MM-DD; instants "
+            f"need a calendar in Files), see {lake.uri(_kept(partition.dataset.name))}"
         )
 
 

@@ -228,7 +228,7 @@ def _extract_one(
         kept = lake.uri(Dataset(Layer.QUARANTINE, topic).on(day))
         raise DataError(
             f"{where}: {describe(result.worst, records)}; {result.bad.num_rows} rows in quarantine are more than "
-            f"{contract.max_quarantined:.0%}: mend the source, or the contract if these rows are right; see {kept}"
+            f"{contract.max_quarantined:.0%}: correct the source, or the contract if these rows are right; see {kept}"
         )
     lake.publish(partition, {"rows.parquet": result.good}, inputs=made_by, force=force)
     return Extracted(partition, result.good.num_rows, result.bad.num_rows, counts(result.breaches))

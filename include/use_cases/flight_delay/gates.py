@@ -1,4 +1,4 @@
-"""What a flight-delay model must hold to be promoted."""
+"""The limits that a flight-delay model must keep to be promoted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""United States holidays that people fly for, worked out for any year."""
+"""United States holidays that people fly for, computed for any year."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 
 MONDAY, THURSDAY = 0, 3
 FARTHEST = 30
-"""Days; a holiday farther off than this is as good as none."""
+"""Days; a holiday farther away than this does not count."""
 
 
 @cache
@@ -30,7 +30,7 @@ def holidays(year: int) -> tuple[date, ...]:
 
 
 def days_to_holiday(day: date) -> int:
-    """Days to the nearest holiday, negative when it is past, cut at 30 either way; of two as near, the coming one."""
+    """Days to the nearest holiday, negative if it is past, cut at 30 either way; a tie goes to the coming one."""
     near = [holiday - day for year in (day.year - 1, day.year, day.year + 1) for holiday in holidays(year)]
     days = min((gap.days for gap in near), key=lambda gap: (abs(gap), -gap))
     return max(-FARTHEST, min(FARTHEST, days))

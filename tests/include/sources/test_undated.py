@@ -126,7 +126,7 @@ def test_a_file_whose_dates_are_none_stops_the_run(tmp_path: Path, kind: pa.Data
         f"source: {tmp_path}/sales.parquet: rule type, column day: 5 of 5 rows (day names no day)"
     )
     assert "; they may be of 2026-05-20, which has 0 rows beside them" in message
-    assert "mend the source (a day is written YYYY-MM-DD; instants need a calendar in Files), see file://" in message
+    assert "correct the source (a day is written YYYY-MM-DD; instants need a calendar in Files), see file://" in message
     assert case.lake.days(RAW) == []
 
 

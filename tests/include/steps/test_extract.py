@@ -243,7 +243,7 @@ def test_a_bad_day_is_told_in_one_line_with_rule_column_count_and_examples(
 def test_a_day_with_too_many_bad_rows_leaves_them_for_inspection(tmp_path: Path) -> None:
     source = Tables(given={("sales", DAY): changed(sales(DAY), "shop", ["west"] * 20)})
     context = small_context(tmp_path, source)
-    said = r"20 rows in quarantine are more than 10%: mend the source, or the contract .* see file://"
+    said = r"20 rows in quarantine are more than 10%: correct the source, or the contract .* see file://"
     with pytest.raises(DataError, match=said):
         extract(context, arguments())
     assert context.lake.read(QUARANTINE.on(DAY)).num_rows == 20

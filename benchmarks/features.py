@@ -49,7 +49,7 @@ COPIED = {
 
 
 def wanted(scale: int) -> dict[str, list[date]]:
-    """The feature dates of each horizon over so many copies of the year."""
+    """The feature dates of each horizon over this many copies of the year."""
     last = SPEC.first_day + timedelta(days=PERIOD * scale - 1)
     return {horizon.name: days_between(SPEC.first_day, last) for horizon in SPEC.horizons}
 
@@ -67,7 +67,7 @@ def write_year(folder: Path) -> None:
 
 
 def replicate(folder: Path, scale: int) -> None:
-    """The same records so many times over."""
+    """The same records this many times over."""
     with duckdb.connect() as connection:
         for topic in TOPICS:
             # A day later is the same hour of the wall clock, but for observations: two of theirs would become one.

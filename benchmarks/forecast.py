@@ -5,7 +5,7 @@
 One worker of our server with everything on (API key, limits, metrics, JSON logs) on one core; the load generator and
 the three simulated upstreams, a process each, share another. Five parts, in this order:
 
-- cold, nothing published: each client asks for flights that nobody has asked for, is told when to come again, does so;
+- cold, nothing published: each client asks for a flight that is new to all, waits as the answer says and asks again;
 - warm: the flights of the first part again and again, for `--seconds`;
 - one key: all clients ask for the same new flight at once; the upstreams count;
 - cold, published: every request names another flight, of which a nightly prediction is published;

@@ -102,7 +102,7 @@ def post(path: str, body: bytes, headers: dict[str, str] | None = None) -> bytes
 
 
 def measure(port: int, requests: Sequence[bytes], clients: int, seconds: float) -> Measured:
-    """So many clients ask 127.0.0.1:port for so long."""
+    """This many clients ask 127.0.0.1:port for so long."""
     return uvloop.run(_measure(port, requests, clients, seconds))
 
 

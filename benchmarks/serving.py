@@ -50,7 +50,7 @@ READY_SECONDS = 120
 REQUESTS = 64
 """Different requests of each shape, so that a server can have no answer ready."""
 EVERY = 50
-"""One flight of so many is asked about."""
+"""One flight in this many is asked about."""
 BUSY = 0.9
 """Above this share of its core the load generator may have been the limit, and the run says so."""
 
@@ -80,7 +80,7 @@ class Side:
         return json.dumps({self.rows: list(rows)}, allow_nan=False).encode()
 
     def requests(self, rows: Rows, size: int) -> list[bytes]:
-        """Up to 64 requests of so many rows each, ready to be sent."""
+        """Up to 64 requests of this many rows each, ready to be sent."""
         parts = [rows[start * size : (start + 1) * size] for start in range(min(REQUESTS, len(rows) // size))]
         return [post(self.path, self.body(part), self.headers) for part in parts]
 

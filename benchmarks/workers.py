@@ -93,7 +93,7 @@ def say(line: str) -> None:
 
 
 def fill(broker: LandingBroker, count: int, *, once: bool = False) -> int:
-    """Publish so many of the year's flight records, day by day; the year again if it has too few.
+    """Publish this many of the year's flight records, day by day; the year again if it has too few.
 
     With `once` only the first of each flight.
     """

@@ -46,7 +46,7 @@ FLAGS = [
 
 
 class Browser:
-    """A Chromium that is spoken to over two pipes, in its DevTools protocol."""
+    """A Chromium controlled over two pipes, in its DevTools protocol."""
 
     def __init__(self, reading: int, writing: int) -> None:
         self._reading, self._writing = os.fdopen(reading, "rb", buffering=0), os.fdopen(writing, "wb", buffering=0)

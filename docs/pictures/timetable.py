@@ -102,7 +102,7 @@ class Hours:
 def _bar(axes: Axes, hours: Hours, window: Window, row: int) -> None:
     start, end = hours.of(window.start), hours.of(window.end)
     axes.barh(row, end - start, left=start, height=HEIGHT, color=COLOURS[window.work], zorder=3)
-    # Away from the hatching, which lies between the rows.
+    # Away from the hatching, which is between the rows.
     y, side = (row - HEIGHT / 2 - 0.05, "bottom") if window.work is Activity.SHIFT else (row + HEIGHT / 2 + 0.05, "top")
     axes.text(start, y, hours.clock(window.start), fontsize=8, ha="left", va=side, zorder=5)
 

@@ -13,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-FOLDERS = ("include", "formats", "serving", "plugins", "dags", "spark_jobs", "local")
+FOLDERS = ("include", "formats", "serving", "plugins", "dags", "spark_jobs", "local", "benchmarks", "docs")
+OTHERS = sorted(
+    [ROOT / "Makefile", *(path for name in ("docker", "infra") for path in (ROOT / name).rglob("*") if path.is_file())]
+)
 
 HABITS = {
     r"\b(?:is|are|be|being|was|were) told\b": "say what the thing gets, knows or reports",
@@ -53,6 +56,11 @@ def prose(module: str) -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_documentation_is_plain(page: Path) -> None:
     assert habits(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_recipes_and_manifests_are_plain(path: Path) -> None:
+    assert habits(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("sentence", ["A step is told its day.", "It is done\nanew.", "It fails, for it has no file."])

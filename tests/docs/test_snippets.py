@@ -235,3 +235,12 @@ def known_settings() -> set[str]:
         for path in (ROOT / folder).rglob("*.py"):
             known |= set(re.findall(r"\b(?:NIGHTSHIFT|AWS)_[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8")))
     return known
+
+
+INDEX = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "kind"), re.findall(r"^\| \[.+?\]\((\S+?)\) \| (\S+) \|", INDEX, re.MULTILINE))
+def test_a_page_is_of_the_kind_that_the_index_says(name: str, kind: str) -> None:
+    first = (ROOT / "docs" / name).read_text(encoding="utf-8").split("\n")[2]
+    assert first.lower().startswith(kind), f"{name} begins with {first[:40]!r}"

@@ -45,9 +45,10 @@ airflow: $(STAMP) ## Airflow's own command line: make airflow ARGS="backfill cre
 check: $(STAMP) ## find mistakes in a use case, and features that know the future: make check USE_CASE=…
 	@$(PYTHON) -m include.check $(if $(USE_CASE),--use-case '$(USE_CASE)')
 
-lint: $(STAMP) ## check style and types
+lint: $(STAMP) ## check style, spelling and types
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m codespell_lib
 	@$(PYTHON) -m mypy
 
 format: $(STAMP) ## bring the code into the project's style

@@ -14,7 +14,7 @@ from include.storage.lake import Layer
 from include.use_cases.flight_delay.spec import SPEC
 from tests.checkout import Checkout
 
-FIRST, SECOND, THIRD, OLDER = "2013-03-01", "2013-03-02", "2013-03-03", "2013-02-27"
+FIRST, SECOND, OLDER = "2013-03-01", "2013-03-02", "2013-02-27"
 COLUMNS = (SPEC.key, *SPEC.carried, "as_of", "probability", "model_version")
 
 pytestmark = [pytest.mark.stack, pytest.mark.airflow, pytest.mark.spark]
@@ -70,12 +70,21 @@ def test_the_same_date_again_changes_no_byte_of_what_is_published(checkout: Chec
     assert "probability" in said
 
 
-def test_a_second_night_an_old_one_and_a_rollback(checkout: Checkout) -> None:
-    # Given a first night
+def test_a_second_night_that_was_killed_an_old_one_and_a_rollback(checkout: Checkout) -> None:
+    # Given a first night, and a second one that is killed while Spark works
     first, before = served(checkout), checkout.published()
-    # When the next night runs
+    with checkout.started("run", "--date", SECOND) as run:
+        assert run.stdout is not None
+        assert any("features: running" in line for line in run.stdout)
+        run.kill()
+    assert states(checkout)["running"] == 1
+    # When the same day is run again
     checkout.night(SECOND)
-    # Then a newer version is served, and nothing published before has changed
+    # Then it is done, and no run is taken for one that is still at work
+    after = states(checkout)
+    assert after["running"] == 0
+    assert after["failed"] == 1
+    # And a newer version is served, and nothing published before has changed
     second = served(checkout)
     assert int(second["version"]) > int(first["version"])
     assert second["trained_through"] == SECOND
@@ -89,22 +98,6 @@ def test_a_second_night_an_old_one_and_a_rollback(checkout: Checkout) -> None:
     assert said.returncode == 0, said.stdout
     assert served(checkout)["version"] == first["version"]
     assert f"version {first['version']}" in said.stdout
-
-
-def test_a_killed_run_is_over_for_airflow_too_once_the_next_one_begins(checkout: Checkout) -> None:
-    # Given a run that is killed while Spark works
-    with checkout.started("run", "--date", THIRD) as run:
-        assert run.stdout is not None
-        assert any("features: running" in line for line in run.stdout)
-        run.kill()
-    assert states(checkout)["running"] == 1
-    # When the same day is run again
-    checkout.night(THIRD)
-    # Then it is done, and no run is taken for one that is still at work
-    after = states(checkout)
-    assert after["running"] == 0
-    assert after["failed"] == 1
-    assert served(checkout)["trained_through"] == THIRD
 
 
 def states(checkout: Checkout) -> Counter[str]:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -20,7 +21,7 @@ from formats.rollout_plan import Plan
 from include.database.tables import DeploymentReason, DeploymentState
 from include.deployment.deployments import Target
 from include.deployment.reversal import put_into_service
-from include.deployment.serving_api import ServingApi
+from include.deployment.serving_api import Outcome, ServingApi
 from include.errors import DataError, FaultError, SettingsError
 from include.step import Context, Result
 from include.steps.deploy import DeployArguments, deploy
@@ -183,16 +184,25 @@ def test_a_deploy_killed_in_mid_rollout_is_joined_by_its_retry(factory: Factory)
     assert current.rollout["phase"] == "promoted"
 
 
-def test_a_server_that_dies_in_mid_rollout_is_a_fault_that_a_retry_heals(factory: Factory) -> None:
-    # Given a rollout under way
+def test_a_server_that_dies_in_mid_rollout_is_a_fault_that_a_retry_heals(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a rollout under way, which does not end before the server does
     factory.day()
     factory.version(DAY)
     run(factory)
     factory.version(DAY + timedelta(days=1))
+    monkeypatch.setattr(factory.context.use_case.part("gates"), "ROLLOUT", Plan(idle_seconds=60), raising=False)
+    begun, follow = threading.Event(), ServingApi._ended
+
+    def ended(api: ServingApi, rollout: Outcome, seconds: float) -> Outcome:
+        begun.set()
+        return follow(api, rollout, seconds)
+
+    monkeypatch.setattr(ServingApi, "_ended", ended)
     with ThreadPoolExecutor(1) as pool:
         deploying = pool.submit(run, factory)
-        while factory.server.rollout()["entry"]["version"] == "1":
-            time.sleep(0.01)
+        assert begun.wait(30)
 
         # When the server is killed, and started again
         factory.server.stop(signal.SIGKILL)
@@ -201,6 +211,7 @@ def test_a_server_that_dies_in_mid_rollout_is_a_fault_that_a_retry_heals(factory
         # Then the task fails in a way that is tried again, the old version serves, and the retry succeeds
         with pytest.raises(FaultError, match="the rollout of version 2 was cut short: its worker ended in mid-rollout"):
             deploying.result(timeout=60)
+    monkeypatch.undo()
     assert factory.served() == "1"
     assert run(factory).facts["version"] == "2"
     assert factory.told() == [

@@ -312,11 +312,13 @@ def test_that_a_flight_is_unknown_is_remembered_for_a_while(start: Start, upstre
     upstreams.behave("location", mode=Mode.MISSING)
     before = upstreams.counts()
 
+    began = time.monotonic()
     found = [Asked(server) for _ in range(5)]
+    seconds = time.monotonic() - began
 
     assert {asked.status for asked in found} == {404}
     assert found[0].body == {"detail": f"flight {FLIGHT}: nobody knows it"}
-    assert (upstreams.counts() - before)["location"] == 1
+    assert (upstreams.counts() - before)["location"] <= 1 + int(seconds), "asked more than once a second"
     upstreams.behave("location")
     assert until(server, answered).body["source"] == "chain"
 

@@ -102,7 +102,8 @@ def run_spark(folder: Path, scale: int) -> dict[str, float]:
     """Spark's seconds for one scale, its start apart."""
     from include.spark import spark_session
     from include.use_cases.flight_delay.features import build
-    from spark_jobs.features import READ_ONCE, ROWS_PER_TASK
+    from spark_jobs.features import ROWS_PER_TASK
+    from spark_jobs.scratch import READ_ONCE
 
     paths = {topic: str(folder / f"{topic}-{scale}.parquet") for topic in TOPICS}
     read = sum(pq.read_metadata(path).num_rows for path in paths.values())

@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import cast
 
@@ -114,7 +115,7 @@ async def _measure(port: int, requests: Sequence[bytes], clients: int, seconds: 
     connected = []
     for number in range(clients):
         first = number * len(requests) // clients
-        opening = loop.create_connection(lambda at=first: Client(requests, at, deadline, measured), "127.0.0.1", port)
+        opening = loop.create_connection(partial(Client, requests, first, deadline, measured), "127.0.0.1", port)
         connected.append(await asyncio.wait_for(opening, START_SECONDS))
     await asyncio.wait([client.done for _, client in connected], timeout=seconds + STUCK_SECONDS)
     measured.errors += sum(not client.done.done() for _, client in connected)

@@ -82,7 +82,7 @@ class Side:
     def requests(self, rows: Rows, size: int) -> list[bytes]:
         """Up to 64 requests of this many rows each, ready to be sent."""
         parts = [rows[start * size : (start + 1) * size] for start in range(min(REQUESTS, len(rows) // size))]
-        return [post(self.path, self.body(part), self.headers) for part in parts]
+        return [post(self.path, self.body(part), dict(self.headers)) for part in parts]
 
     def answer(self, rows: Rows) -> httpx.Response:
         """Ask once."""
@@ -425,9 +425,8 @@ def _page(sides: Sequence[Side], many: Sequence[Measured], given: argparse.Names
 def sample(table: pa.Table) -> list[dict[str, Any]]:
     """Rows from all over the year, as JSON has them: null where a value is not known."""
     frame: pd.DataFrame = table.select([*NUMBERS, *CATEGORIES]).take(list(range(0, table.num_rows, EVERY))).to_pandas()
-    return [
-        {name: None if pd.isna(value) else value for name, value in row.items()} for row in frame.to_dict("records")
-    ]
+    rows = frame.to_dict("records")
+    return [{str(name): None if pd.isna(value) else value for name, value in row.items()} for row in rows]
 
 
 def _free_port() -> int:

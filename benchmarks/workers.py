@@ -307,7 +307,7 @@ class Database:
         """A new database with all tables, if asked for with every day's partition."""
         name = f"benchmark_{next(self._numbers)}"
         with psycopg.connect(self.postgres.url("postgres"), autocommit=True) as session:
-            session.execute(f"CREATE DATABASE {name} TEMPLATE nightshift OWNER tables")  # type: ignore[arg-type]
+            session.execute(f"CREATE DATABASE {name} TEMPLATE nightshift OWNER tables")
         url = self.postgres.url(name)
         if with_days:
             with psycopg.connect(url, autocommit=True) as session:

@@ -65,7 +65,7 @@ class PostgresServer:
         """A new database with all tables, by its address."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self.postgres.url("postgres"), autocommit=True) as session:
-            session.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {TABLES}")  # type: ignore[arg-type]
+            session.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {TABLES}")
         return self.postgres.url(name)
 
     def crash(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ class Guard:
         finally:
             self._watched = None
 
-    def _hear(self, event: str, details: tuple[object, ...]) -> None:
+    def _hear(self, event: str, details: tuple[Any, ...]) -> None:
         if self._watched is None or event not in ("subprocess.Popen", "os.fork", "os.posix_spawn"):
             return
         program = _program(event, details)
@@ -83,7 +84,7 @@ class NotMarkedError(RuntimeError):
     """A test of the fast lane started a program."""
 
 
-def _program(event: str, details: tuple[object, ...]) -> str:
+def _program(event: str, details: tuple[Any, ...]) -> str:
     if event == "os.fork":
         return "a process by fork"
     argv = details[1] if event == "subprocess.Popen" else details[0]

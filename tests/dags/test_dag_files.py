@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
@@ -40,7 +41,7 @@ print(json.dumps({"dags": sorted(bag.dags), "errors": bag.import_errors, "module
 """
 
 
-def parse(home: Path, **environment: str) -> dict[str, object]:
+def parse(home: Path, **environment: str) -> dict[str, Any]:
     """Parse the DAG files in a fresh process that can reach no database."""
     done = subprocess.run(
         [sys.executable, "-c", PARSE, str(ROOT / "dags")],

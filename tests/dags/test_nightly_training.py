@@ -8,7 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from copy import deepcopy
 from datetime import date, timedelta
@@ -144,7 +144,7 @@ def states(airflow: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def told(airflow: dict[str, str]) -> Iterator[Any]:
+def told(airflow: dict[str, str]) -> Callable[[], dict[str, dict[str, Any]]]:
     """What each task of the newest run was told, by name of its report in the lake."""
 
     def read() -> dict[str, dict[str, Any]]:

@@ -34,7 +34,9 @@ def event(shift_end: str) -> SimpleNamespace:
 
 
 def new_york(text: str) -> pendulum.DateTime:
-    return pendulum.parse(text, tz="America/New_York")
+    moment = pendulum.parse(text, tz="America/New_York")
+    assert isinstance(moment, pendulum.DateTime)
+    return moment
 
 
 def told(dag: DAG, task_id: str, **about: Any) -> score_intraday.ScoreIntradayArguments:

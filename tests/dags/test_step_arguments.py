@@ -11,7 +11,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 
-from include.step import StepArguments, parse
+from include.step import parse
 from include.step_specs import NIGHTLY, ROLLBACK, StepSpec
 from plugins.data_days import data_day
 from plugins.deployment import use_cases
@@ -25,7 +25,7 @@ def is_arguments(found: object) -> bool:
     return isinstance(found, type) and issubclass(found, StepArguments)
 
 
-def arguments_of(dag: DAG, step: StepSpec, *, scheduled: bool = True, **asked: Any) -> StepArguments:
+def arguments_of(dag: DAG, step: StepSpec, *, scheduled: bool = True, **asked: Any) -> Any:
     """What a step makes of its task's rendered command line."""
     task = dag.task_dict[step.name]
     task = task.unmap({"candidate": "historical_rates"}) if task.is_mapped else task

@@ -44,7 +44,9 @@ def argv(dag: DAG, **about: Any) -> list[str]:
 
 
 def new_york(text: str) -> pendulum.DateTime:
-    return pendulum.parse(text, tz="America/New_York")
+    moment = pendulum.parse(text, tz="America/New_York")
+    assert isinstance(moment, pendulum.DateTime)
+    return moment
 
 
 @pytest.mark.parametrize("name", NAMES)

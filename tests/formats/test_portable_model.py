@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_nulls_and_unknown_categories_are_missing_values() -> None:
 
 
 def test_columns_that_the_model_does_not_take_are_ignored() -> None:
-    columns = {"distance": [1.0], "hour": [2.0], "carrier": ["AA"], "flight_id": ["x"]}
+    columns: dict[str, list[Any]] = {"distance": [1.0], "hour": [2.0], "carrier": ["AA"], "flight_id": ["x"]}
 
     assert MODEL.probabilities(columns).tolist() == pytest.approx([expected(1, 2, 0)])
 

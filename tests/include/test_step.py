@@ -16,7 +16,8 @@ import pytest
 
 from include.errors import ExitCode, SettingsError
 from include.settings import KNOWN, Settings, load_settings
-from include.step import Result, main, one_line, open_context, parse, report_name
+from include.step import Result, main, open_context, parse, report_name
+from include.termination import one_line
 from plugins.pod_spec import GRACE
 from tests.echo_step import INJECTED, Arguments, echo
 
@@ -157,7 +158,7 @@ def test_arguments_are_frozen_and_read_like_a_command_line() -> None:
     assert arguments == Arguments(use_case=GOOD[1], date=date(2013, 10, 1), force=True)
     assert parse(Arguments, [*GOOD, "--force", "false"]).force is False
     with pytest.raises(ValueError, match="frozen"):
-        arguments.force = False
+        arguments.force = False  # type: ignore[misc]
 
 
 def test_a_step_function_can_be_called_by_hand(place: Path) -> None:

@@ -126,7 +126,7 @@ def told(body: dict[str, Any]) -> str:
     """The probe's result, for the pod that was submitted."""
     container = given(body, SECRETS)
     argv = container["argv"][3:]
-    asked = next((word.partition("=")[2].split(",") for word in argv if word.startswith("--tell=")), [])
+    asked: list[str] = next((word.partition("=")[2].split(",") for word in argv if word.startswith("--tell=")), [])
     environment = {name: container["environment"].get(name) for name in asked}
     return json.dumps({"facts": {"argv": argv, "environment": environment}})
 

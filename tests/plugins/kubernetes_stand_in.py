@@ -200,7 +200,7 @@ def handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
             url = urlparse(self.path)
             query = {key: values[0] for key, values in parse_qs(url.query).items()}
             length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length) or b"null") if length else None
+            body: Any = json.loads(self.rfile.read(length) or b"null") if length else None
             cluster.requests.append(f"{method} {url.path}")
             if url.path.endswith("/events"):
                 return self.answer(200, {"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": []})

@@ -70,6 +70,12 @@ def eventually(true: Callable[[], bool], seconds: float = 5) -> bool:
     return True
 
 
+def signal_once(pids: Callable[[], list[int]], signum: signal.Signals) -> None:
+    """Signal this process once a step's processes are there."""
+    if eventually(lambda: bool(pids())):
+        os.kill(os.getpid(), signum)
+
+
 # What it is given
 
 
@@ -262,9 +268,7 @@ def test_cancelling_from_a_signal_handler_of_the_following_thread_works_too(tmp_
     process = PodProcess(of, lambda _line: None)
     before = signal.signal(signal.SIGUSR1, lambda _signum, _frame: process.stop())
     try:
-        threading.Thread(
-            target=lambda: eventually(lambda: bool(pids())) and os.kill(os.getpid(), signal.SIGUSR1)
-        ).start()
+        threading.Thread(target=signal_once, args=(pids, signal.SIGUSR1)).start()
         assert process.run().exit_code == 128 + signal.SIGTERM
     finally:
         signal.signal(signal.SIGUSR1, before)
@@ -288,9 +292,7 @@ def test_an_exception_in_the_worker_ends_the_step(tmp_path: Path) -> None:
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        threading.Thread(
-            target=lambda: eventually(lambda: bool(pids())) and os.kill(os.getpid(), signal.SIGALRM)
-        ).start()
+        threading.Thread(target=signal_once, args=(pids, signal.SIGALRM)).start()
         with pytest.raises(TimeoutError):
             process.run()
     finally:

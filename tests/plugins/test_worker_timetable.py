@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pendulum
 import pytest
@@ -26,15 +27,17 @@ from include.use_cases.flight_delay.spec import SPEC
 from plugins.data_days import DataDays
 from plugins.worker_timetable import WorkerTimetable, shift_end
 
-WORKER_1 = ShiftPlan(first="00:20", last="10:20", every="2 h", duration="15 min", zone="America/New_York")  # type: ignore[arg-type]
-WORKER_2 = ShiftPlan(first="00:00", last="08:00", every="4 h", duration="1 h", zone="America/New_York")  # type: ignore[arg-type]
+WORKER_1 = ShiftPlan(first="00:20", last="10:20", every="2 h", duration="15 min", zone="America/New_York")
+WORKER_2 = ShiftPlan(first="00:00", last="08:00", every="4 h", duration="1 h", zone="America/New_York")
 SPRING, AUTUMN = date(2026, 3, 8), date(2026, 11, 1)
 
 At = Callable[[str], None]
 
 
 def new_york(text: str) -> pendulum.DateTime:
-    return pendulum.parse(text, tz="America/New_York")
+    moment = pendulum.parse(text, tz="America/New_York")
+    assert isinstance(moment, pendulum.DateTime)
+    return moment
 
 
 def told(info: DagRunInfo | DataInterval | None) -> str:
@@ -53,7 +56,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> At:
 
         class Clock(datetime):
             @classmethod
-            def now(cls, tz: object = None) -> datetime:
+            def now(cls, tz: object = None) -> Any:
                 return moment
 
         monkeypatch.setattr("plugins.worker_timetable.datetime", Clock)

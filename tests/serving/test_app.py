@@ -66,7 +66,7 @@ def test_deploying_what_is_served_changes_nothing(serving: ServingProcess, tmp_p
 def test_without_the_token_nothing_is_deployed(ready: ServingProcess, tmp_path: Path, token: str | None) -> None:
     uri, sha256 = write(tmp_path, portable_bytes(bias=0.9))
     body = {"model_uri": uri, "sha256": sha256, "version": "8", "use_case": "flight_delay"}
-    headers = {} if token is None else {"Authorization": token.encode()}
+    headers = httpx.Headers(None if token is None else {b"Authorization": token.encode()})
 
     answer = httpx.post(f"{ready.url}/admin/deployments", json=body, headers=headers)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
 
 from formats.errors import RowError
 from formats.model_card import ModelInput
@@ -181,7 +182,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("schemathesis")
     server = ServingProcess(folder / "state").start()
     server.deploy(*write(folder, portable_bytes()), "7").raise_for_status()
-    yield [found.ok() for found in schemathesis.openapi.from_url(f"{server.url}/openapi.json").get_all_operations()]
+    found = list(schemathesis.openapi.from_url(f"{server.url}/openapi.json").get_all_operations())
+    operations = [one.ok() for one in found if isinstance(one, Ok)]
+    assert len(operations) == len(found)
+    yield operations
     server.stop()
     assert "internal error" not in server.log.read_text()
     assert "Traceback" not in server.log.read_text()

@@ -52,7 +52,7 @@ def test_a_wrong_query_is_wrong_code(spark: SparkSession, query: Callable[[DataF
 
 def test_an_argument_that_pyspark_itself_refuses_is_an_error_like_any_other(spark: SparkSession) -> None:
     with pytest.raises(TypeError) as raised:
-        spark.range(1).sample("x")  # type: ignore[call-overload]
+        spark.range(1).sample("x")
     assert spark_failure(raised.value, spark.sparkContext._gateway.proc) is None
     assert failure(raised.value).code is ExitCode.BAD_CODE
 

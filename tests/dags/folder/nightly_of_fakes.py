@@ -11,7 +11,7 @@ FAKE = "tests.dags.fake_step"
 for name, step in list(vars(step_specs).items()):
     if isinstance(step, step_specs.StepSpec):
         setattr(step_specs, name, replace(step, module=FAKE))
-step_specs.NIGHTLY = tuple(replace(step, module=FAKE) for step in step_specs.NIGHTLY)
+setattr(step_specs, "NIGHTLY", tuple(replace(step, module=FAKE) for step in step_specs.NIGHTLY))  # noqa: B010
 
 from dags.nightly_training import nightly_training  # noqa: E402
 from plugins.deployment import use_cases  # noqa: E402

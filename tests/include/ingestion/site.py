@@ -258,16 +258,29 @@ def _said(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-class HeldCommits:
-    """A broker that takes no commit until it is let go: the moment between the ledger's commit and the broker's."""
+class Wrapped:
+    """A broker that passes on to another; those that do something else on the way begin here."""
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self.reached = FORK.Event()
-        self.released = FORK.Event()
 
     def producer(self, topic: str) -> Producer:
         return self.broker.producer(topic)
+
+    def consumer(self, topic: str, group: str) -> Consumer:
+        return self.broker.consumer(topic, group)
+
+    def expire(self, topic: str, before: datetime) -> int:
+        return self.broker.expire(topic, before)
+
+
+class HeldCommits(Wrapped):
+    """A broker that takes no commit until it is let go: the moment between the ledger's commit and the broker's."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker)
+        self.reached = FORK.Event()
+        self.released = FORK.Event()
 
     def consumer(self, topic: str, group: str) -> Consumer:
         consumer = self.broker.consumer(topic, group)
@@ -282,11 +295,11 @@ class HeldCommits:
         return consumer
 
 
-class WatchedPolls:
+class WatchedPolls(Wrapped):
     """A broker that tells when a poll of it has failed."""
 
     def __init__(self, broker: Broker) -> None:
-        self.broker = broker
+        super().__init__(broker)
         self.failed = FORK.Event()
 
     def consumer(self, topic: str, group: str) -> Consumer:

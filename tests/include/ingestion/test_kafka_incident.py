@@ -9,13 +9,14 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer as KafkaProducer
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from include.ingestion.brokers.address import open_broker
-from include.ingestion.brokers.broker import Broker, Message
+from include.ingestion.brokers.broker import Broker, Consumer, Message, Producer
 from include.settings import Settings
-from tests.include.ingestion.site import HeldCommits, Site
+from tests.include.ingestion.site import HeldCommits, Site, Wrapped
 from tests.kafka_server import KafkaServer
 from tests.postgres_server import PostgresServer
 
@@ -35,17 +36,17 @@ def busy(
     site.close()
 
 
-class Renamed:
+class Renamed(Wrapped):
     """A broker whose topics carry a suffix, so that tests do not meet in one."""
 
     def __init__(self, broker: Broker, suffix: str) -> None:
-        self.broker = broker
+        super().__init__(broker)
         self.suffix = suffix
 
-    def producer(self, topic: str) -> object:
+    def producer(self, topic: str) -> Producer:
         return self.broker.producer(f"{topic}-{self.suffix}")
 
-    def consumer(self, topic: str, group: str) -> object:
+    def consumer(self, topic: str, group: str) -> Consumer:
         return self.broker.consumer(f"{topic}-{self.suffix}", f"{group}-{self.suffix}")
 
 
@@ -174,7 +175,7 @@ def test_a_header_of_any_bytes_is_kept_with_its_letter(
     name = f"headers-{uuid.uuid4().hex[:6]}"
     site = Site(database, Alone(open_broker(Settings(broker=kafka.address)), name))
     value = messages["a2"][0].value
-    stranger = Producer({"bootstrap.servers": f"127.0.0.1:{kafka.port}"})
+    stranger = KafkaProducer({"bootstrap.servers": f"127.0.0.1:{kafka.port}"})
     odd = [b"a2/1\x00", b"\xff\xfe", b"\xed\xa0\x80", b"x" * 100_000, b"\x1b[2J\n"]
     for header in odd:
         stranger.produce(name, value, key=b"\x00", headers=[("schema-id", header)])
@@ -192,17 +193,17 @@ def test_a_header_of_any_bytes_is_kept_with_its_letter(
     assert all(reason.isprintable() and len(reason) < 400 for _, reason in rows)
 
 
-class Alone:
+class Alone(Wrapped):
     """A broker whose only topic has another name than it is asked for."""
 
     def __init__(self, broker: Broker, name: str) -> None:
-        self.broker = broker
+        super().__init__(broker)
         self.name = name
 
-    def producer(self, topic: str) -> object:
+    def producer(self, topic: str) -> Producer:
         return self.broker.producer(self.name)
 
-    def consumer(self, topic: str, group: str) -> object:
+    def consumer(self, topic: str, group: str) -> Consumer:
         return self.broker.consumer(self.name, f"{group}-{self.name}")
 
 

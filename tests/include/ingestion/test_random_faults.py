@@ -159,8 +159,8 @@ def test_nothing_is_lost_or_doubled_whatever_happens_in_whatever_order(
     for topic, rest in fate.waiting.items():
         site.publish(topic, rest)
     _when_it_answers(site.ledger_is_true)
-    for worker in WORKERS:
-        assert site.run(worker, batch=1000).drained
+    for name in WORKERS:
+        assert site.run(name, batch=1000).drained
     # Then every acknowledged record is stored once, as its newest event has it, and no key ever went back in time
     site.everything_is_stored()
     site.ledger_is_true()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Literal
 
 import pyarrow as pa
 import pytest
@@ -29,7 +30,11 @@ def read(
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=6) | st.sampled_from(
     ["", "NA", "None", " ", "a\nb", "a\r\nb", "a\rb", '"', '""', ",", "\x1a", "ü", "007", "x" * 5000]
 )
-QUOTING = {"minimal": csv.QUOTE_MINIMAL, "all": csv.QUOTE_ALL, "texts": csv.QUOTE_NONNUMERIC}
+QUOTING: dict[str, Literal[0, 1, 2]] = {
+    "minimal": csv.QUOTE_MINIMAL,
+    "all": csv.QUOTE_ALL,
+    "texts": csv.QUOTE_NONNUMERIC,
+}
 
 
 @settings(max_examples=200, deadline=None)

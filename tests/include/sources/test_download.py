@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import boto3
@@ -71,7 +72,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.close()
 
 
-def read(root: str, path: str = "{date}.csv", **more: int) -> list[dict[str, str]]:
+def read(root: str, path: str = "{date}.csv", **more: Any) -> list[dict[str, str]]:
     source = TabularSource(root, {"sales": Files(path, **more)}, first_day=DAY)
     return list(source.read("sales", DAY).to_pylist())
 

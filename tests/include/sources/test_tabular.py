@@ -34,7 +34,7 @@ CSV = (
 )
 
 
-def source(root: str, path: str = "{topic}/{date}.csv", **more: str | None) -> TabularSource:
+def source(root: str, path: str = "{topic}/{date}.csv", **more: Any) -> TabularSource:
     column = None if "{date}" in path else "day"
     return TabularSource(root, {"sales": Files(path, column)}, first_day=FIRST, **more)
 

@@ -57,7 +57,8 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def run(day: date, folder: Path, env: dict[str, str] | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
-    settings = {"cwd": ROOT, "env": env or environment(folder), "capture_output": True, "text": True} | more
+    settings: dict[str, Any] = {"cwd": ROOT, "env": env or environment(folder), "capture_output": True, "text": True}
+    settings |= more
     return subprocess.run(command(day), check=False, timeout=120, **settings)
 
 

@@ -22,7 +22,7 @@ from tests.small_case import DAY, SALES, Tables, changed, sales, small_context
 
 RAW = Dataset(Layer.RAW, "sales")
 PLANS = Dataset(Layer.RAW, "plans")
-LOWER = {"columns": tuple(replace(c, maximum=18) if c.name == "amount" else c for c in SALES.columns)}
+LOWER: dict[str, Any] = {"columns": tuple(replace(c, maximum=18) if c.name == "amount" else c for c in SALES.columns)}
 """The sales contract with a bound that one row of each day breaks."""
 
 
@@ -178,7 +178,8 @@ def test_an_older_releases_partitions_are_taken_as_they_are_in_one_line_until_re
 
 
 def test_a_damaged_manifest_gives_way_to_force_and_renewal(tmp_path: Path) -> None:
-    for further in ({"force": True}, {"renew": True}):
+    furthers: list[dict[str, Any]] = [{"force": True}, {"renew": True}]
+    for further in furthers:
         context = small_context(tmp_path / str(further))
         run(context)
         context.lake.store.replace(f"small/{RAW.on(DAY)}/_manifest.json", b"{")

@@ -6,7 +6,7 @@ import json
 import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -57,7 +57,7 @@ def predictions(factory: Factory) -> pa.Table:
     return factory.lake.read(asked().partition(Layer.PREDICTIONS))
 
 
-def run(factory: Factory, **about: bool) -> Result:
+def run(factory: Factory, **about: Any) -> Result:
     return score_intraday(factory.context, asked(**about))
 
 

@@ -200,7 +200,7 @@ def test_of_two_exclusive_writers_one_is_asked_to_wait_and_then_has_lost(bucket:
             raise ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")
         raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
 
-    mine.client.put_object = busy
+    mine.client.put_object = busy  # type: ignore[attr-defined]
     # Then it is not taken for one's own
     assert mine.create("manifest", b"same") is False
     assert len(asked) == 3

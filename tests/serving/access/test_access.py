@@ -17,6 +17,8 @@ from tests.waiting import until
 ROWS = {"rows": [{"distance": 1, "hour": 2, "carrier": "B6"}]}
 REFUSED = {"detail": "wrong or missing bearer token or API key"}
 
+Tokens = list[str | None]
+
 
 class Guarded:
     """A server that asks for keys and takes tokens, and everything that opens it."""
@@ -49,9 +51,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 def test_a_prediction_needs_a_credential_with_that_scope(guarded: Guarded) -> None:
-    good = [guarded.predict, guarded.issuer.token(), TOKEN]
-    wrong_scope = [guarded.admin, guarded.issuer.token(scope="admin"), guarded.issuer.token(scope=None)]
-    bad = [None, "wrong", guarded.predict + "x", guarded.issuer.token(aud="another")]
+    good: Tokens = [guarded.predict, guarded.issuer.token(), TOKEN]
+    wrong_scope: Tokens = [guarded.admin, guarded.issuer.token(scope="admin"), guarded.issuer.token(scope=None)]
+    bad: Tokens = [None, "wrong", guarded.predict + "x", guarded.issuer.token(aud="another")]
 
     statuses = {
         name: [guarded.ask("POST", "/v1/predict", one, json=ROWS).status_code for one in credentials]

@@ -213,7 +213,7 @@ def test_an_answer_that_takes_too_long_is_given_up_and_its_work_cancelled() -> N
 
     async def run() -> list[httpx.Response]:
         async with client(slow, request_seconds=0.3) as ask:
-            return await asyncio.gather(ask.get("/v1/model"), ask.post("/v1/predict", content=b"x"))
+            return list(await asyncio.gather(ask.get("/v1/model"), ask.post("/v1/predict", content=b"x")))
 
     answers = asyncio.run(run())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from hypothesis import settings
@@ -150,11 +151,11 @@ def held(world: World, key: str = "a") -> None:
 def test_an_answer_is_refreshed_ahead_of_its_end(world: World) -> None:
     held(world)
     world.now += TERMS.refresh * 0.79
-    assert world.peek("a") == Held("answer", pytest.approx(7.9), stale=False)
+    assert world.peek("a") == Held("answer", cast("float", pytest.approx(7.9)), stale=False)
     assert not world.waiting
 
     world.now += TERMS.refresh * 0.3
-    assert world.peek("a") == Held("answer", pytest.approx(10.9), stale=False)
+    assert world.peek("a") == Held("answer", cast("float", pytest.approx(10.9)), stale=False)
     world.end("a", Loaded("newer"))
 
     assert world.peek("a") == Held("newer", 0.0, stale=False)

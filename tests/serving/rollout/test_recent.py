@@ -13,8 +13,8 @@ def test_the_newest_bodies_are_kept_within_the_bytes_allowed(bodies: list[bytes]
         recent.put(body)
 
     taken = []
-    while (body := recent.take()) is not None:
-        taken.append(body)
+    while (newest := recent.take()) is not None:
+        taken.append(newest)
 
     assert sum(map(len, taken)) <= allowed
     assert taken == bodies[::-1][: len(taken)]

@@ -22,7 +22,8 @@ ROWS: list[dict[str, Any]] = [
 ]
 # Sixty rows are soon compared; a machine that is busy is not taken for a slow model.
 PLAN: dict[str, Any] = {"shadow_rows": 50, "watch_seconds": 1.5, "idle_seconds": 0.3, "share": 0.5}
-PATIENT = {"limits": {"slower_seconds": 5}, "idle_seconds": 10}  # a busy machine is neither slow nor idle
+# A busy machine is neither slow nor idle.
+PATIENT: dict[str, Any] = {"limits": {"slower_seconds": 5}, "idle_seconds": 10}
 
 
 @pytest.fixture
@@ -177,7 +178,8 @@ def test_a_request_that_is_wrong_itself_is_no_failure_of_the_canary(ready: Servi
 
 
 def test_a_version_with_other_inputs_has_no_canary(ready: ServingProcess, models: Models) -> None:
-    inputs = [{"name": name, "kind": "number", "categories": []} for name in ("distance", "hour", "wind")]
+    numbers: dict[str, Any] = {"kind": "number", "categories": []}
+    inputs = [numbers | {"name": name} for name in ("distance", "hour", "wind")]
     rows = [row | {"wind": 1.0} for row in ROWS]
     ready.deploy(*models(inputs=inputs), "8", rollout=PLAN | PATIENT, rows=rows)
 

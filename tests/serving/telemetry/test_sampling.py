@@ -190,7 +190,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sampling.os, "fsync", full)
+    monkeypatch.setattr("serving.telemetry.sampling.os.fsync", full)
     sampler = Sampler(FolderBin(tmp_path), 1.0, MANY)
 
     sampler.start()

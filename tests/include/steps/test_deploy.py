@@ -21,7 +21,7 @@ from formats.rollout_plan import Plan
 from include.database.tables import DeploymentReason, DeploymentState
 from include.deployment.deployments import Target
 from include.deployment.reversal import put_into_service
-from include.deployment.serving_api import Outcome, ServingApi
+from include.deployment.serving_api import RolloutOutcome, ServingApi
 from include.errors import DataError, FaultError, SettingsError
 from include.step import Context, Result
 from include.steps.deploy import DeployArguments, deploy
@@ -195,7 +195,7 @@ def test_a_server_that_dies_in_mid_rollout_is_a_fault_that_a_retry_heals(
     monkeypatch.setattr(factory.context.use_case.part("gates"), "ROLLOUT", Plan(idle_seconds=60), raising=False)
     begun, follow = threading.Event(), ServingApi._ended
 
-    def ended(api: ServingApi, rollout: Outcome, seconds: float) -> Outcome:
+    def ended(api: ServingApi, rollout: RolloutOutcome, seconds: float) -> RolloutOutcome:
         begun.set()
         return follow(api, rollout, seconds)
 

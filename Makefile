@@ -42,8 +42,8 @@ backfill: $(STAMP) ## run a range of data days: make backfill FROM=2013-09-01 TO
 airflow: $(STAMP) ## Airflow's own command line: make airflow ARGS="backfill create --help"
 	@$(PYTHON) -m local airflow $(ARGS)
 
-check: $(STAMP) ## find mistakes in a use case, and features that know the future: make check USE_CASE=…
-	@$(PYTHON) -m include.check $(if $(USE_CASE),--use-case '$(USE_CASE)')
+check: $(STAMP) ## find mistakes in a use case, and features that know the future: make check USE_CASE=… VERBOSE=1
+	@$(PYTHON) -m local check $(if $(USE_CASE),--use-case '$(USE_CASE)') $(if $(VERBOSE),--verbose)
 
 lint: $(STAMP) ## check style, spelling and types
 	@$(PYTHON) -m ruff check .

@@ -1,4 +1,4 @@
-"""What a person types: `make up`, `run`, `down`, `status`, `rollback`, `backfill`, `airflow`."""
+"""What a person types: `make up`, `run`, `down`, `status`, `rollback`, `backfill`, `check`, `airflow`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from local.stack import REPOSITORY, load_stack
 from local.status import status
 
 STATE = load_stack({}).state
+USE_CASES = "NIGHTSHIFT_USE_CASES"
 
 
 def up(services: Services) -> int:
@@ -68,6 +69,12 @@ def rollback(services: Services, version: str = "") -> int:
     return subprocess.run(argv, env=services.step_environment(), cwd=services.stack.root, check=False).returncode
 
 
+def check(services: Services, use_case: str, argv: list[str]) -> int:
+    """Find the mistakes of use cases, on the lake of the running stack; of those it runs where none is named."""
+    command = [sys.executable, "-m", "include.check", "--use-case", use_case or services.stack.use_cases, *argv]
+    return subprocess.run(command, env=services.step_environment(), cwd=services.stack.root, check=False).returncode
+
+
 def airflow(services: Services, argv: list[str]) -> int:
     """Run Airflow's own command line against this stack: `make airflow ARGS="backfill create …"`."""
     with services.locked():
@@ -100,6 +107,11 @@ def main() -> None:
     past.add_argument("--last", default="", help="the last data day, YYYY-MM-DD")
     past.add_argument("--force", action="store_true", help="run days again that have succeeded")
     past.set_defaults(does=lambda services, given: backfill(services, given.first, given.last, force=given.force))
+    look = commands.add_parser("check", help=check.__doc__)
+    look.add_argument("--use-case", default=os.environ.get(USE_CASES, ""), help="dotted packages, separated by commas")
+    look.add_argument("--static", action="append_const", dest="argv", const="--static", default=[], help="no data")
+    look.add_argument("--verbose", action="append_const", dest="argv", const="--verbose", help="times and remarks")
+    look.set_defaults(does=lambda services, given: check(services, given.use_case, given.argv))
     own = commands.add_parser("airflow", help=airflow.__doc__)
     own.add_argument("argv", nargs=argparse.REMAINDER)
     own.set_defaults(does=lambda services, given: airflow(services, given.argv))
@@ -129,6 +141,8 @@ def main() -> None:
 def _services(command: str) -> Services:
     """The running stack, or the stack that this shell describes if nothing runs."""
     refuse_unknown_variables(os.environ)
+    if command == "check":  # of any package, also of one that the stack does not run
+        os.environ.pop(USE_CASES, None)
     settings_file = read_settings_file(REPOSITORY / "airflow_settings.yaml")
     running = Processes(STATE / "processes").all()
     followed = follow(os.environ, running, settings_file.effective)

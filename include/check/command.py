@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from include.check.finding import Mistake, line_of
 from include.check.package import check_package
+from include.check.timer import Timer
 from include.check.verdict import CheckVerdict
 from include.errors import DataError, ExitCode, StepError
 from include.use_case import DEFAULT_USE_CASES, packages
@@ -27,10 +28,11 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     named = os.environ.get("NIGHTSHIFT_USE_CASES") or DEFAULT_USE_CASES
     parser.add_argument("--use-case", default="", help="dotted packages, separated by commas; NIGHTSHIFT_USE_CASES")
     parser.add_argument("--static", action="store_true", help="the package only, without its data and Spark")
+    parser.add_argument("--verbose", action="store_true", help="also what was compared, and the seconds of each part")
     given = parser.parse_args(argv)
     codes = []
     for verdict in check(packages(given.use_case or named), static=given.static):
-        print("\n".join(verdict.lines()), flush=True)
+        print("\n".join(verdict.lines(verbose=given.verbose)), flush=True)
         codes.append(verdict.exit_code)
     return max(codes, default=ExitCode.DONE)
 
@@ -53,7 +55,8 @@ def static_verdict(package: str) -> CheckVerdict:
 
 
 def _looked_at(verdict: CheckVerdict) -> CheckVerdict:
-    """The verdict, with the behaviour of its labels and features in the sample."""
+    """The verdict, with the behaviour of its functions, labels and features in the sample."""
+    from include.check.called import check_called
     from include.check.labels import check_labels
     from include.check.leak import check_features
     from include.check.sample import read_sample
@@ -62,9 +65,11 @@ def _looked_at(verdict: CheckVerdict) -> CheckVerdict:
 
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    timer = Timer({"package": verdict.seconds})
     context = open_context(verdict.package)
     try:
-        sample = read_sample(context)
+        with timer.part("sample"):
+            sample = read_sample(context)
     except DataError as error:
         return replace(verdict, leaks=(Mistake("sources.py", "source", str(error)),))
     except StepError:
@@ -72,7 +77,19 @@ def _looked_at(verdict: CheckVerdict) -> CheckVerdict:
     except Exception as error:  # the use case's own code
         where = line_of(error, verdict.package) or "sources.py"
         return replace(verdict, leaks=(Mistake(where, "source", f"{type(error).__name__}: {error}"),))
-    labels = check_labels(context, sample)
+    with timer.part("called"):
+        called = list(check_called(context, sample))
+    with timer.part("labels"):
+        labels = check_labels(context, sample)
+    clock = time.monotonic()
     with spark_session(context.settings, f"{context.use_case.name} check", rows=SPARK_ROWS) as spark:
-        proof = check_features(context, sample, spark)
-    return replace(verdict, leaks=(*labels, *proof.findings), doubts=tuple(proof.doubts), looked_at=sample.origin)
+        timer.seconds["Spark's start"] = time.monotonic() - clock
+        proof = check_features(context, sample, spark, timer)
+    return replace(
+        verdict,
+        leaks=(*called, *labels, *proof.findings),
+        doubts=tuple(proof.doubts),
+        notes=tuple(proof.notes),
+        looked_at=sample.origin,
+        times=str(timer),
+    )

@@ -49,14 +49,16 @@ class Touch:
         return f"{self.topic}.{self.column}" if self.column else f"rows of {self.topic} {self.change}"
 
 
-def touches(world: World) -> list[Touch]:
-    """Every way in which a future of this world can differ."""
+def touches(world: World, spec: UseCaseSpec, cut: int) -> list[Touch]:
+    """Every way in which a future of this world can differ from a cut on."""
     found = []
     for name, records in world.items():
         fixed = records.fixed()
         columns = [column.name for column in records.contract.columns if column.name not in fixed]
-        found += [Touch(name, FutureChange.CHANGED, column) for column in columns]
-        found += [Touch(name, FutureChange.ADDED), Touch(name, FutureChange.REMOVED)]
+        open_ones = (column for column in columns if (records.cell_known(column, spec) > cut).any())
+        found += [Touch(name, FutureChange.CHANGED, column) for column in open_ones]
+        if (records.row_known(spec) > cut).any():
+            found += [Touch(name, FutureChange.ADDED), Touch(name, FutureChange.REMOVED)]
     return found
 
 

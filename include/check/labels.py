@@ -29,7 +29,8 @@ def check_labels(context: Context, sample: CheckSample) -> list[Mistake]:
     labeller = context.use_case.part("label").labels
     last = sample.day - timedelta(days=1)
     world: World = {spec.outcomes: sample.world[spec.outcomes]}
-    future = another_future(world, spec, micros(spec.day_end(last)), touches(world), SEED)
+    cut = micros(spec.day_end(last))
+    future = another_future(world, spec, cut, touches(world, spec, cut), SEED)
     try:
         known, other = (
             _answer(labeller, each[spec.outcomes], sample.world[spec.examples], spec, last) for each in (world, future)

@@ -1,309 +1,208 @@
 """Whether features know the future: worlds with one past and other futures must have the same features up to the cut.
 
-The control is part of it. If there was nothing to change, or changing what was known moves no feature, nothing is
-proved, and the verdict is "inconclusive".
+Every horizon is judged by itself. The control is part of it (`control.py`), and so is what is published
+(`published.py`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from include.check.finding import Mistake, line_of
-from include.check.futures import Touch, another_future, another_past, hidden, shuffled, touches
+from include.check.building import DATE, FILE, Builder, BuildError, Order
+from include.check.comparison import malformed, moved
+from include.check.control import SEED, Control
+from include.check.finding import Mistake
+from include.check.futures import another_future, shuffled, touches
+from include.check.published import PublishedFeatures, find_published
 from include.check.records import World
 from include.check.sample import CheckSample
-from include.quality.contract import Contract
+from include.check.search import Search
+from include.check.timer import Timer
+from include.check.view import View
 from include.step import Context
-from include.use_case import Horizon, UseCase, UseCaseSpec
+from include.use_case import Horizon, UseCaseSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-HORIZON, DATE, AS_OF = "horizon", "date", "as_of"
-SEED = 20130101
-PLACE = 0.6
-"""Where in the order of a day's as_of the cut is made, for a horizon that has many."""
-SEARCH_SECONDS = 60.0
-"""How long to search for the columns that a leak comes from."""
+SEARCH_SECONDS = 45.0, 15.0
+"""How long to search for the columns that a leak comes from: until the first number is over, and at least the second."""
 SHOWN = 5
-SAME = 1e-9
-"""Relative difference up to which two numbers are one: sums of floats depend on the order of their rows."""
-FILE = "features.py"
-SPARK_CONF = {"spark.sql.shuffle.partitions": "1", "spark.sql.adaptive.enabled": "false"}
+REMEDY = "use only what is known by then, or say in spec.py when it is (Topic's known_at, late)"
 TWICE = "it depends on chance, or on the order of records; order by a key, and take no random numbers"
-
-Build = Callable[[World, Mapping[str, Sequence[date]]], pd.DataFrame]
-
-
-class BuildError(Exception):
-    """The use case's own code failed; `finding` says where."""
-
-    def __init__(self, finding: Mistake) -> None:
-        super().__init__(str(finding))
-        self.finding = finding
 
 
 @dataclass
 class Proof:
-    """The findings of the leak check, and what keeps it from being conclusive."""
+    """The findings of the leak check, what keeps it from being conclusive, and remarks."""
 
     findings: list[Mistake] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A moment at which a horizon's examples of the day are looked at: its as_of, microseconds since 1970."""
-
-    horizon: Horizon
-    at: int
-
-    def __str__(self) -> str:
-        return f"{self.horizon.name}, as_of {pd.Timestamp(self.at, unit='us', tz='UTC'):%Y-%m-%dT%H:%MZ}"
-
-
-def check_features(context: Context, sample: CheckSample, spark: SparkSession) -> Proof:
+def check_features(context: Context, sample: CheckSample, spark: SparkSession, timer: Timer | None = None) -> Proof:
     """Build the features of a sample in worlds with one past and other futures, and compare."""
     proof = Proof()
     try:
-        with _few_rows(spark):
-            _Check(context.use_case, sample, _builder(context.use_case, spark), proof).run()
+        with Builder.opened(context.use_case, spark) as builder:
+            _Check(context, sample, builder, proof, timer or Timer()).run()
     except BuildError as error:
         proof.findings.append(error.finding)
     return proof
 
 
-@contextmanager
-def _few_rows(spark: SparkSession) -> Iterator[None]:
-    """Set a session up for few rows, for as long as the block lasts."""
-    before = {key: spark.conf.get(key, "") for key in SPARK_CONF}
-    try:
-        for key, value in SPARK_CONF.items():
-            spark.conf.set(key, value)
-        yield
-    finally:
-        for key, value in before.items():
-            spark.conf.set(key, value)
-
-
-def _builder(use_case: UseCase, spark: SparkSession) -> Build:
-    """Features of any world, as a frame in the order of their keys."""
-    contract: Contract = use_case.part("feature_contract").FEATURES
-    build = use_case.part("features").build
-    key = use_case.spec.key
-
-    def built(world: World, wanted: Mapping[str, Sequence[date]]) -> pd.DataFrame:
-        with _failures(use_case.spec.package):
-            raw = {name: spark.createDataFrame(records.table) for name, records in world.items()}
-            rows = build(spark, raw, wanted)
-        if lacking := [name for name in (HORIZON, *contract.names) if name not in rows.columns]:
-            raise BuildError(Mistake(FILE, lacking[0], "is in feature_contract.py, but not in build's answer; add it"))
-        with _failures(use_case.spec.package):
-            table = rows.select(HORIZON, *contract.names).toArrow()
-        spark.catalog.clearCache()
-        frame: pd.DataFrame = table.to_pandas(date_as_object=True)
-        return frame.set_index([HORIZON, DATE, key], drop=False).sort_index()
-
-    return built
-
-
-@contextmanager
-def _failures(package: str) -> Iterator[None]:
-    """Report an error of the use case's own code with file and line."""
-    try:
-        yield
-    except Exception as error:
-        raise BuildError(_failure(error, package)) from error
-
-
-def _failure(error: Exception, package: str) -> Mistake:
-    said = next(iter(str(error).strip().splitlines()), "")
-    return Mistake(line_of(error, package) or FILE, "build", f"{type(error).__name__}: {said}")
-
-
 @dataclass(frozen=True)
 class _Check:
-    use_case: UseCase
+    context: Context
     sample: CheckSample
-    build: Build
+    builder: Builder
     proof: Proof
-    _found: set[str] = field(default_factory=set)
-    """The columns with a finding."""
+    timer: Timer
+    _found: set[tuple[str, str]] = field(default_factory=set)
+    """The columns of each horizon with a finding."""
 
     @property
     def spec(self) -> UseCaseSpec:
-        return self.use_case.spec
+        return self.context.use_case.spec
 
     def run(self) -> None:
-        """For each horizon: the day alone, then within a range in a world with another future; at last the control."""
-        cuts = []
-        for horizon in self.spec.horizons:
-            alone = self._alone(horizon)
-            if not len(alone):
+        """For each horizon: the day alone, then within a range in a world with another future; then the control."""
+        begun = time.monotonic()
+        with self.timer.part("alone"):
+            views = self._views()
+        with self.timer.part("futures"):
+            suspects = self._suspects(views)
+        with self.timer.part("control"):
+            if views:
+                inputs = {
+                    name for recipe in self.context.use_case.part("candidates").CANDIDATES for name in recipe.inputs
+                }
+                self.proof.doubts += Control(self.builder, self.sample, self._within, inputs).doubts(views)
+        with self.timer.part("search"):
+            for view, columns in suspects:
+                until, least = (
+                    start + seconds for start, seconds in zip((begun, time.monotonic()), SEARCH_SECONDS, strict=True)
+                )
+                self._explain(view, columns, max(until, least))
+        with self.timer.part("published"):
+            for horizon in self.spec.horizons:
+                self._published(horizon)
+
+    def _views(self) -> list[View]:
+        """Each horizon's day, from exactly the partitions that its run has."""
+        orders = [
+            Order(partial(self._readable, horizon), {horizon.name: [self.sample.day]}, apart=True)
+            for horizon in self.spec.horizons
+        ]
+        views = []
+        for horizon, built in zip(self.spec.horizons, self.builder.built(orders), strict=True):
+            if not len(built.rows):
                 self.proof.doubts.append(f"{horizon.name}: {self.sample.day} has no example")
-                continue
-            if problems := list(_malformed(alone, self.spec, self.sample)):
+            elif problems := list(malformed(built.rows, self.spec, self.sample)):
                 self.proof.findings += problems
-                continue
-            moments = _instants(alone[AS_OF])
-            cut = Cut(horizon, int(np.sort(moments)[int(PLACE * len(moments))]))
-            cuts.append((cut, alone))
-            future = self._within(horizon, another_future(self.sample.world, self.spec, cut.at, self._touches, SEED))
-            known = alone[moments <= cut.at]
-            if set(moved(known, future.loc[future.index.isin(known.index)])) - self._found:
-                self._explain(cut, known, alone)
-        if cuts:
-            self._control(cuts)
+            else:
+                views.append(View.of(horizon, built.rows, built.asked))
+        return views
 
-    @property
-    def _touches(self) -> Sequence[Touch]:
-        return touches(self.sample.world)
-
-    def _alone(self, horizon: Horizon) -> pd.DataFrame:
-        """The day from exactly the partitions that its manifest lists."""
+    def _readable(self, horizon: Horizon) -> World:
         readable: dict[str, set[date]] = {}
         for topic, day in self.spec.readable(horizon, self.sample.day):
             readable.setdefault(topic, set()).add(day)
-        world = {name: records.of_days(readable.get(name, set())) for name, records in self.sample.world.items()}
-        return self.build(world, {horizon.name: [self.sample.day]})
+        return {name: records.of_days(readable.get(name, set())) for name, records in self.sample.world.items()}
 
-    def _within(self, horizon: Horizon, world: World) -> pd.DataFrame:
+    def _within(self, orders: Sequence[Order]) -> list[pd.DataFrame]:
         """The day from all there is, computed together with the day before."""
-        rows = self.build(world, {horizon.name: [self.sample.day - timedelta(days=1), self.sample.day]})
-        return rows[rows[DATE] == self.sample.day]
+        return [built.rows[built.rows[DATE] == self.sample.day] for built in self.builder.built(orders)]
 
-    def _explain(self, cut: Cut, known: pd.DataFrame, alone: pd.DataFrame) -> None:
+    def _suspects(self, views: Sequence[View]) -> list[tuple[View, tuple[str, ...]]]:
+        """The horizons whose features move with the future, or with what their run does not have; and which do."""
+        world = self.sample.world
+        orders = [
+            Order(
+                partial(another_future, world, self.spec, view.cut, touches(world, self.spec, view.cut), SEED),
+                self.sample.within([view.horizon]),
+            )
+            for view in views
+        ]
+        found = [
+            (view, tuple(moved(view.known, rows.loc[rows.index.isin(view.known.index)])))
+            for view, rows in zip(views, self._within(orders), strict=True)
+        ]
+        return [(view, columns) for view, columns in found if columns]
+
+    def _explain(self, view: View, columns: tuple[str, ...], until: float) -> None:
         """Find out what the features depend on: chance, the future, or days that their run does not have."""
-        there = self._within(cut.horizon, self.sample.world)
-        again = self._within(cut.horizon, shuffled(self.sample.world, SEED))
+        world, wanted = self.sample.world, self.sample.within([view.horizon])
+        there, again = self._within(
+            [Order(lambda: world, wanted), Order(partial(shuffled, world, SEED), wanted)],
+        )
         for column, count in moved(there, again).items():
-            self._find([column], f"differs in {count} of {len(there)} rows when it is computed twice: {TWICE}")
-        self._leaks(cut, there.loc[there.index.isin(known.index)])
-        for column, count in moved(alone, there).items():
+            said = f"differs in {count} of {len(there)} rows of {view.horizon.name} when it is computed twice: {TWICE}"
+            self._find(view.horizon, column, said)
+        expected = there.loc[there.index.isin(view.known.index)]
+        left = tuple(column for column in columns if (view.horizon.name, column) not in self._found)
+        if left:
+            self._leaks(view, Search(self.builder, self.sample, self._within, view, expected, left, until))
+        for column, count in moved(view.alone, there).items():
             self._find(
-                [column],
-                f"differs in {count} of {len(alone)} rows of {cut.horizon.name} when {self.sample.day} is computed "
-                "alone, from what its run has, and when it is computed in a range; use no day but the "
+                view.horizon,
+                column,
+                f"differs in {count} of {len(view.alone)} rows of {view.horizon.name} when {self.sample.day} is "
+                "computed alone, from what its run has, and when it is computed in a range; use no day but the "
                 f"lookback_days={self.spec.lookback_days} before, and none that is published later",
             )
+        for column in columns:
+            said = (
+                f"knows the future: moves when what became known after as_of ({view}) is all changed at once; {REMEDY}"
+            )
+            self._find(view.horizon, column, said)
 
-    def _leaks(self, cut: Cut, expected: pd.DataFrame) -> None:
-        """A finding for each part of the future that moves features: values first, then rows that come or go."""
-        until = time.monotonic() + SEARCH_SECONDS
-
-        def seen(how: Sequence[Touch]) -> set[str]:
-            rows = self._within(cut.horizon, another_future(self.sample.world, self.spec, cut.at, how, SEED))
-            return set(moved(expected, rows.loc[rows.index.isin(expected.index)])) - self._found
-
-        def culprits(how: Sequence[Touch], found: set[str]) -> Iterator[tuple[Sequence[Touch], set[str]]]:
-            if not found:
-                return
-            if len(how) == 1 or time.monotonic() > until:
-                yield how, found
-                return
-            parts = [part for half in _halves(how) for part in culprits(half, seen(half))]
-            yield from parts or [(how, found)]
-
-        for of_values in (True, False):
-            seen_by: dict[tuple[str, ...], list[Touch]] = {}
-            how = [touch for touch in self._touches if bool(touch.column) is of_values]
-            for part, found in culprits(how, seen(how)):
-                seen_by.setdefault(tuple(sorted(found)), []).extend(part)
-            for columns, parts in seen_by.items():
-                self._find(
-                    columns,
-                    f"knows the future: moves with {_few(list(map(str, parts)))}, which became known after as_of "
-                    f"({cut}); use only what is known by then, or say in spec.py when it is (Topic's known_at, late)",
-                    again=True,
+    def _leaks(self, view: View, search: Search) -> None:
+        for leak in search.leaks():
+            self.proof.findings.append(
+                Mistake(
+                    FILE,
+                    _few(leak.columns),
+                    f"knows the future: moves with {_few(list(map(str, leak.moved_by)))}, which became known after "
+                    f"as_of ({view}); {REMEDY}",
                 )
-            self._found.update(column for columns in seen_by for column in columns)
+            )
+            self._found.update((view.horizon.name, column) for column in leak.columns)
 
-    def _control(self, cuts: Sequence[tuple[Cut, pd.DataFrame]]) -> None:
-        """Change what was known: inputs that do not move, or a topic without a future to change, prove nothing."""
-        last = max(cut.at for cut, _ in cuts)
-        every = list(self.sample.world)
-        for cut, alone in cuts:
-            after = alone[_instants(alone[AS_OF]) >= cut.at]
-            if not self._moves(cut, every, last, after):
-                self.proof.doubts.append(
-                    f"{cut}: changing all that was known moves no input of a candidate; do features read their topics?"
-                )
-            for topic in (name for name, count in hidden(self.sample.world, self.spec, cut.at).items() if not count):
-                if self._moves(cut, [topic], last, after):
-                    self.proof.doubts.append(f"{cut}: of {topic} nothing became known later, so nothing was changed")
+    def _published(self, horizon: Horizon) -> None:
+        """Compute a published day again from exactly the partitions that its manifest lists, and compare."""
+        found = find_published(self.context, horizon, self.sample.day)
+        if not isinstance(found, PublishedFeatures):
+            self.proof.notes += [f"{horizon.name}: {found}"] if found else []
+            return
+        order = Order(lambda: found.world, {horizon.name: [found.day]}, apart=True)
+        (built,) = self.builder.built([order])
+        for column, count in moved(self.builder.in_order(found.rows), built.rows).items():
+            self._find(
+                horizon,
+                column,
+                f"differs in {count} of {found.rows.shape[0]} rows of {found.partition} from what is published when it "
+                "is computed from exactly the partitions that its manifest lists; read nothing but raw, and no day but "
+                f"the lookback_days={self.spec.lookback_days} before",
+            )
+        self.proof.notes.append(f"{found.partition} was computed again from the {found.inputs} partitions it lists")
 
-    def _moves(self, cut: Cut, topics: Sequence[str], at: int, after: pd.DataFrame) -> bool:
-        rows = self._within(cut.horizon, another_past(self.sample.world, self.spec, at, topics, SEED))
-        inputs = {name for recipe in self.use_case.part("candidates").CANDIDATES for name in recipe.inputs}
-        return not inputs.isdisjoint(moved(after, rows.loc[rows.index.isin(after.index)]))
-
-    def _find(self, columns: Sequence[str], problem: str, *, again: bool = False) -> None:
-        """Note a finding; of a column one is enough, unless it says another thing that moves it."""
-        if again or not self._found.issuperset(columns):
-            self.proof.findings.append(Mistake(FILE, _few(columns), problem))
-        if not again:
-            self._found.update(columns)
-
-
-def _halves(how: Sequence[Touch]) -> tuple[Sequence[Touch], Sequence[Touch]]:
-    return how[: len(how) // 2], how[len(how) // 2 :]
+    def _find(self, horizon: Horizon, column: str, problem: str) -> None:
+        """Note a finding, one for each column of a horizon."""
+        if (horizon.name, column) not in self._found:
+            self.proof.findings.append(Mistake(FILE, column, problem))
+            self._found.add((horizon.name, column))
 
 
 def _few(names: Sequence[str]) -> str:
     """The first of the names, and how many there are besides."""
     others = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + others
-
-
-def _malformed(rows: pd.DataFrame, spec: UseCaseSpec, sample: CheckSample) -> Iterator[Mistake]:
-    """What every build must return: one row for each example of the requested dates."""
-    if rows.index.has_duplicates:
-        twice = rows.index[rows.index.duplicated()]
-        yield Mistake(FILE, spec.key, f"{len(twice)} examples have several rows, such as {twice[0]}; make it one each")
-        return
-    examples = sample.world[spec.examples].of_days({sample.day}).table[spec.key].to_pylist()
-    if apart := sorted(map(str, set(examples) ^ set(rows[spec.key]))):
-        yield Mistake(
-            FILE,
-            spec.key,
-            f"{sample.day} has {len(rows)} rows, {spec.examples} {len(examples)} ({apart[0]} is only in one of them); "
-            "answer one row for each",
-        )
-    if rows[AS_OF].isna().any():
-        yield Mistake(FILE, AS_OF, f"is empty in {int(rows[AS_OF].isna().sum())} rows; say when each is looked at")
-
-
-def moved(expected: pd.DataFrame, actual: pd.DataFrame) -> dict[str, int]:
-    """In how many rows each column differs; a row that is in one of them only counts under the key's name."""
-    actual = actual[~actual.index.duplicated()]
-    apart = len(expected.index.symmetric_difference(actual.index))
-    found = {str(expected.index.names[-1]): apart} if apart else {}
-    both = expected.index.intersection(actual.index)
-    left, right = expected.loc[both], actual.loc[both]
-    for column in expected.columns:
-        if differs := int(_differs(left[column], right[column]).sum()):
-            found[str(column)] = differs
-    return found
-
-
-def _differs(left: pd.Series, right: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    if pd.api.types.is_float_dtype(left.dtype) or pd.api.types.is_float_dtype(right.dtype):
-        a, b = left.astype(float).to_numpy(), right.astype(float).to_numpy()
-        return np.asarray(~np.isclose(a, b, rtol=SAME, atol=SAME, equal_nan=True))
-    both_empty = left.isna().to_numpy() & right.isna().to_numpy()
-    return np.asarray((left.to_numpy() != right.to_numpy()) & ~both_empty)
-
-
-def _instants(column: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    instants: np.ndarray[tuple[int], np.dtype[np.int64]] = (
-        column.dt.tz_convert("UTC").astype("datetime64[us, UTC]").astype("int64").to_numpy()
-    )
-    return instants

@@ -19,16 +19,16 @@ from include.quality.contract import Contract
 from include.sources.source import Source
 from include.step import Context
 from include.storage.lake import Dataset, Layer, days_between
-from include.use_case import Topic, UseCaseSpec
+from include.use_case import Horizon, Topic, UseCaseSpec
 
 Read = Callable[[Topic, date], pa.Table | None]
 """A topic's partition, None where there is none."""
 
 DAY = timedelta(days=1)
-WHOLE_DAYS = 9
+WHOLE_DAYS = 8
 """The newest days are all there; of a longer lookback its first ones, and some between."""
-DAYS_BETWEEN = 16
-NEAR_ROWS, FAR_ROWS = 4_000, 1_500
+DAYS_BETWEEN = 8
+NEAR_ROWS, FAR_ROWS = 2_500, 1_200
 """The most records of a topic, of the days around the one that is looked at and of those before; what is cut is
 cut by the key, so that plans keep their outcomes."""
 AROUND = 2
@@ -42,6 +42,11 @@ class CheckSample:
     world: World
     day: date
     origin: str
+    made_up: bool = False
+
+    def within(self, horizons: Iterable[Horizon]) -> dict[str, list[date]]:
+        """The day of each horizon, and the day before it: a range, as `build` is asked for one."""
+        return {horizon.name: [self.day - DAY, self.day] for horizon in horizons}
 
 
 def read_sample(context: Context) -> CheckSample:
@@ -102,9 +107,8 @@ def _delivered(context: Context, contracts: Mapping[str, Contract]) -> CheckSamp
 
 def _made_up(spec: UseCaseSpec, contracts: Mapping[str, Contract], why: str) -> CheckSample:
     day = min(spec.last_day, spec.first_day + timedelta(days=spec.lookback_days) + DAY)
-    return CheckSample(
-        _world(spec, contracts, day, MadeUp(spec, contracts).read), day, f"made-up records of {day} ({why})"
-    )
+    world = _world(spec, contracts, day, MadeUp(spec, contracts).read)
+    return CheckSample(world, day, f"made-up records of {day} ({why})", made_up=True)
 
 
 def _world(spec: UseCaseSpec, contracts: Mapping[str, Contract], day: date, read: Read) -> World:

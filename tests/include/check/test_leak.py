@@ -15,7 +15,7 @@ from include.settings import Settings
 from include.step import open_context
 from include.steps.extract import ExtractArguments, extract
 from include.use_case import load_use_case
-from tests.use_case_copy import FLIGHT_DELAY, ICE_CREAM, Edits, copied
+from tests.use_case_copy import FLIGHT_DELAY, ICE_CREAM, ROOT, Edits, copied
 
 pytestmark = pytest.mark.spark
 
@@ -78,8 +78,9 @@ def test_weather_that_was_known_is_no_leak(spark: SparkSession, tmp_path: Path) 
         assert checked(package, tmp_path / "lake") == Proof()
 
 
-def test_weather_that_was_observed_but_not_known_yet_is_a_leak(spark: SparkSession, tmp_path: Path) -> None:
-    with copied(tmp_path, with_weather("observed_at")) as package:
+@pytest.mark.parametrize("known", ["observed_at", "as_of"], ids=["by when it was observed", "by its day alone"])
+def test_weather_that_is_joined_without_known_at_is_a_leak(spark: SparkSession, tmp_path: Path, known: str) -> None:
+    with copied(tmp_path, with_weather(known)) as package:
         proof = checked(package, tmp_path / "lake")
     assert [finding.field for finding in proof.findings] == ["forecast"]
     assert "weather.temperature, which became known after as_of" in proof.findings[0].problem
@@ -109,6 +110,88 @@ def test_a_planted_leak_is_found_by_name(
     assert "knows the future" in proof.findings[0].problem
     assert moved_by in proof.findings[0].problem
     assert proof.doubts == []
+
+
+TWO_HORIZONS: Edits = {
+    "spec.py": (
+        'Horizon("morning", day_offset=1),',
+        'Horizon("morning", day_offset=1), Horizon("afternoon", day_offset=1)',
+    )
+}
+AS_OF_DAYS = "[(day, SPEC.day_start(day)) for day in dates]"
+AFTERNOON = """[
+        (day, SPEC.day_start(day) + timedelta(hours=15) * (horizon == "afternoon")) for day in dates
+    ]"""
+
+
+def at_two_horizons(features: tuple[str, str], *more: tuple[str, str]) -> Edits:
+    """Ice cream looked at in the morning and in the afternoon; features are edited."""
+    text = (ROOT / "tests/use_cases/ice_cream/features.py").read_text().replace(ICE_CREAM, "copied")
+    text = text.replace("import date\n", "import date, timedelta\n")
+    for old, new in ((AS_OF_DAYS, AFTERNOON), features, *more):
+        assert old in text
+        text = text.replace(old, new)
+    return {**TWO_HORIZONS, "features.py": text}
+
+
+SAME_DAY_AT = """if horizon in {horizons}:
+        {today}
+    return plans.join(rates, "kiosk_day", "left").select("""
+
+
+def leaking_at(*horizons: str) -> Edits:
+    """The day's own sales are read at these horizons only."""
+    today = TODAY.removesuffix(LAST).rstrip().replace("\n    ", "\n        ")
+    return at_two_horizons((LAST, SAME_DAY_AT.format(horizons=horizons, today=today)))
+
+
+@pytest.mark.parametrize("horizons", [("morning",), ("afternoon",), ("morning", "afternoon")])
+def test_a_leak_is_told_of_each_horizon_that_has_it(
+    spark: SparkSession, tmp_path: Path, horizons: tuple[str, ...]
+) -> None:
+    with copied(tmp_path, leaking_at(*horizons)) as package:
+        proof = checked(package, tmp_path / "lake")
+    assert [finding.field for finding in proof.findings] == ["forecast"] * len(horizons)
+    for finding, horizon in zip(proof.findings, horizons, strict=True):
+        assert f"({horizon}, as_of " in finding.problem and "moves with sales.sold," in finding.problem
+    assert proof.doubts == []
+
+
+def test_a_horizon_whose_features_do_not_move_is_inconclusive_beside_one_that_does(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    still = 'F.lit(1.0).alias("forecast"), F.lit(0.5).alias("sold_out_rate")'
+    edits = at_two_horizons(
+        (
+            LAST,
+            f"""if horizon == "afternoon":
+        return plans.select(F.lit(horizon).alias("horizon"), "kiosk_day", "date", "kiosk", "as_of", {still})
+    {LAST}""",
+        )
+    )
+    with copied(tmp_path, edits) as package:
+        proof = checked(package, tmp_path / "lake")
+    assert proof.findings == []
+    (doubt,) = proof.doubts
+    assert doubt.startswith("afternoon, as_of ") and "moves no input of a candidate" in doubt
+
+
+def test_a_topic_that_is_read_and_moves_nothing_is_inconclusive(spark: SparkSession, tmp_path: Path) -> None:
+    nothing = WEEK.replace("SPEC.lookback_days", "0")  # sales of days before today, and not before today
+    with copied(tmp_path, {"features.py": (WEEK, nothing)}) as package:
+        proof = checked(package, tmp_path / "lake")
+    assert proof.findings == []
+    (doubt,) = proof.doubts
+    assert doubt.startswith("morning, as_of ") and "changing what was known of sales moves no feature" in doubt
+
+
+def test_a_topic_that_no_feature_asks_for_leaves_no_doubt(spark: SparkSession, tmp_path: Path) -> None:
+    text = (ROOT / "tests/use_cases/ice_cream/features.py").read_text().replace(ICE_CREAM, "copied")
+    for old, new in (('raw["sales"]', 'raw["plans"]'), ('F.col("sold_out").cast("int")', 'F.col("stock")')):
+        text = text.replace(old, new)
+    contract = ("required=False, minimum=0, maximum=1", "required=False")
+    with copied(tmp_path, {"features.py": text, "feature_contract.py": contract}) as package:
+        assert checked(package, tmp_path / "lake").doubts == []
 
 
 def test_a_feature_that_looks_back_further_than_it_says_differs_in_a_range(spark: SparkSession, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from local.processes import Processes
 from local.stack import REPOSITORY
 from tests.use_case_copy import FLIGHT_DELAY, ICE_CREAM
 
+pytestmark = pytest.mark.stack
+
 BESIDE = ("airflow_settings.yaml", "formats", "include", "serving", "plugins", "spark_jobs", "tests")
 
 

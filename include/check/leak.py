@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SEARCH_SECONDS = 45.0, 15.0
-"""How long to search for the columns that a leak comes from: until the first number is over, and at least the second."""
+"""How long to search for the columns that a leak comes from: to the first, and for the second at least."""
 SHOWN = 5
 REMEDY = "use only what is known by then, or say in spec.py when it is (Topic's known_at, late)"
 TWICE = "it depends on chance, or on the order of records; order by a key, and take no random numbers"

@@ -124,7 +124,7 @@ def test_the_guide_the_readme_and_the_lessons_can_be_typed_in_one_shell(tmp_path
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=900,
+            timeout=1200,
         )
         # Then every line of it works, and a model of the new use case is in force
         assert done.returncode == 0, done.stdout[-4000:]

@@ -99,6 +99,11 @@ class Settings(BaseModel):
     table_days: int | None = Field(None, ge=1)
     """Daily partitions older than this are dropped from the tables; none: they are kept."""
 
+    @property
+    def spark_is_local(self) -> bool:
+        """Whether Spark runs on this machine alone."""
+        return self.spark_master.startswith("local")
+
     def require(self, name: str) -> str:
         """The value of a required setting, or a `SettingsError` that names its variable."""
         value = getattr(self, name)

@@ -149,12 +149,13 @@ def spark_session(settings: Settings, name: str, *, rows: int = 0) -> Iterator[S
 def configuration(settings: Settings) -> dict[str, str]:
     """Spark's configuration for a deployment."""
     chosen = dict(DEFAULTS)
-    if settings.spark_master.startswith("local"):
+    if settings.spark_is_local:
         chosen |= LOCAL
     packages = settings.spark_packages
     if settings.lake.startswith("s3://"):
         chosen |= _s3(settings.s3_endpoint)
-        packages = packages or hadoop_aws()
+        if not settings.spark_is_local:  # else Spark works on a folder of this machine
+            packages = packages or hadoop_aws()
     if packages:
         chosen["spark.jars.packages"] = packages
     return chosen

@@ -203,10 +203,10 @@ def _ingredients(spec: UseCaseSpec, horizon: Horizon, day: date) -> Iterator[Par
 
 
 def _compute(context: Context, work: FeatureWork) -> dict[str, float]:
-    """Compute in Spark into a scratch folder of the lake, then publish from there. Returns the seconds of each part."""
+    """Compute in Spark into a scratch folder, then publish from there. Returns the seconds of each part."""
     log.info("features: %d partitions to compute from %d raw rows", len(work.ingredients), work.rows)
     clock = time.monotonic()
-    with Scratch.opened(context.lake) as scratch:
+    with Scratch.opened(context.lake, spark_is_local=context.settings.spark_is_local) as scratch:
         staged = {topic: scratch.stage(topic, work.raw(topic), _plain(contract)) for topic, contract in _raw(context)}
         checked = time.monotonic()
         started = _write(context, work, staged, scratch.target)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from formats.manifest import Manifest
 from include.storage.lake import READERS, Lake, Partition
-from include.storage.store import passing_folder
+from include.storage.store import FileStore, Store, passing_folder
 
 FOLDER = "_scratch/features"
 STALE = timedelta(days=1)
@@ -46,17 +46,28 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Scratch:
-    """A folder of the lake for one job."""
+    """A folder for one job, in the lake or on this machine."""
 
     lake: Lake
+    store: Store
     name: str
 
     @classmethod
     @contextmanager
-    def opened(cls, lake: Lake) -> Iterator[Scratch]:
-        """A new folder, deleted after the block; folders of killed jobs are deleted first."""
+    def opened(cls, lake: Lake, *, spark_is_local: bool) -> Iterator[Scratch]:
+        """A new folder, deleted after the block; folders of killed jobs are deleted first.
+
+        It is in the lake, which all workers of Spark reach. Where Spark runs within this process and the lake is a
+        bucket, it is on this machine: then only our own client talks to the bucket, and Hadoop's is not needed.
+        """
+        if spark_is_local and not isinstance(lake.store, FileStore):
+            with tempfile.TemporaryDirectory(prefix="nightshift-scratch-", ignore_cleanup_errors=True) as folder:
+                yield cls(lake, FileStore(Path(folder)), "features")
+            return
         _sweep(lake)
-        scratch = cls(lake, f"{lake.prefix}/{FOLDER}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}")
+        scratch = cls(
+            lake, lake.store, f"{lake.prefix}/{FOLDER}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
+        )
         with passing_folder(lake.store, scratch.name):
             yield scratch
 
@@ -76,21 +87,21 @@ class Scratch:
                 out = io.BytesIO()
                 pq.write_table(rows, out, compression="snappy", use_dictionary=False, row_group_size=GROUP_ROWS)
                 name = f"{self.name}/raw/{topic}/{number:04}.parquet"
-                self.lake.store.replace(name, out.getvalue())
-                paths.append(_spark_path(self.lake.store.uri(name)))
+                self.store.replace(name, out.getvalue())
+                paths.append(_spark_path(self.store.uri(name)))
         return paths
 
     @property
     def target(self) -> str:
         """The address that Spark writes to."""
-        return _spark_path(self.lake.store.uri(f"{self.name}/made"))
+        return _spark_path(self.store.uri(f"{self.name}/made"))
 
     def made(self) -> Iterator[tuple[int, pa.Table]]:
         """What Spark wrote, a partition at a time: its number (`PART`) and its rows, which its tasks had in this order.
 
         One row group of each file is in memory, however many partitions there are.
         """
-        names = [name for name in self.lake.store.names(f"{self.name}/made") if name.endswith(".parquet")]
+        names = [name for name in self.store.names(f"{self.name}/made") if name.endswith(".parquet")]
         with tempfile.TemporaryDirectory(prefix="nightshift-made-", ignore_cleanup_errors=True) as folder:
             runs = [_runs(self._local(name, Path(folder))) for name in names]
             for part, group in groupby(heapq.merge(*runs, key=itemgetter(0)), key=itemgetter(0)):
@@ -98,11 +109,11 @@ class Scratch:
 
     def _local(self, name: str, folder: Path) -> Path:
         """A file of the scratch as one of this machine."""
-        uri = self.lake.store.uri(name)
+        uri = self.store.uri(name)
         if uri.startswith("file://"):
             return Path(unquote(urlparse(uri).path))
         path = folder / PurePosixPath(name).name
-        path.write_bytes(self.lake.store.read(name))
+        path.write_bytes(self.store.read(name))
         return path
 
 

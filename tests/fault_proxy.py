@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import struct
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +37,18 @@ class Request:
     method: str
     path: str
     times: int
+
+
+def third_and_fourth(request: Request) -> Fault:
+    """A third of all requests is refused, in one way or the other; of a fourth the answer is lost in the middle.
+
+    Which ones depends on what is asked, not on when: threads that ask side by side do not change it.
+    """
+    key = re.sub(r"^/[^/?]+", "", request.path)  # without the bucket, whose name is drawn by lot
+    lot = zlib.crc32(f"{request.method} {key} {request.times}".encode()) % 12
+    if lot < 4:
+        return Fault.SLOW_DOWN if lot % 2 else Fault.RESET
+    return Fault.HALF if lot < 7 else Fault.NONE
 
 
 class FaultProxy:

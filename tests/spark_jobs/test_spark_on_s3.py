@@ -32,3 +32,11 @@ def test_a_jar_in_the_image_is_not_downloaded_again(tmp_path: Path) -> None:
     (tmp_path / "org.apache.hadoop_hadoop-aws-3.5.0.jar").touch()
     assert hadoop_aws(tmp_path) == ""
     assert spark_jars.add(tmp_path) == []
+
+
+def test_only_a_cluster_needs_hadoops_client() -> None:
+    cluster = MINIO.model_copy(update={"spark_master": "spark://host:7077"})
+    assert configuration(cluster)["spark.jars.packages"] == hadoop_aws()
+    assert "spark.jars.packages" not in configuration(MINIO), "Spark in this process works on a folder of this machine"
+    brought = MINIO.model_copy(update={"spark_packages": "org.example:jar:1"})
+    assert configuration(brought)["spark.jars.packages"] == "org.example:jar:1"

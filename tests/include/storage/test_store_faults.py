@@ -5,7 +5,6 @@ The bucket is a mock of S3 (moto) behind real HTTP; between it and us stands a p
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +17,11 @@ from botocore.exceptions import ClientError
 from include.errors import ExitCode, LakeError
 from include.storage.lake import Dataset, Lake, Layer
 from include.storage.store import TRIES, S3Store, Store, open_store
-from tests.fault_proxy import Fault, FaultProxy, Request
+from tests.fault_proxy import Fault, FaultProxy, Request, third_and_fourth
 
 Faulty = Callable[[Callable[[Request], Fault]], FaultProxy]
 DAYS = [date(2013, 10, 1) + timedelta(days=number) for number in range(8)]
 FLIGHTS = Dataset(Layer.RAW, "flights")
-BUCKET = 12
-"""Letters of a bucket's name behind `lake-`."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,18 +47,6 @@ def faulty(s3_endpoint: str, bucket: str) -> Iterator[Faulty]:
 
 def store(bucket: str, endpoint: str) -> Store:
     return open_store(f"s3://{bucket}/lake", s3_endpoint=endpoint)
-
-
-def third_and_fourth(request: Request) -> Fault:
-    """A third of all requests is refused, in one way or the other; of a fourth the answer is lost in the middle.
-
-    Which ones depends on what is asked, not on when: threads that ask side by side do not change it.
-    """
-    path = request.path.partition("lake-")[2][BUCKET:]  # without the bucket, whose name is drawn by lot
-    lot = zlib.crc32(f"{request.method} {path} {request.times}".encode()) % 12
-    if lot < 4:
-        return Fault.SLOW_DOWN if lot % 2 else Fault.RESET
-    return Fault.HALF if lot < 7 else Fault.NONE
 
 
 def longest_run(proxy: FaultProxy) -> int:

@@ -19,11 +19,13 @@ from local.stack import Stack, keep_secret
 
 SERVER = "mlflow"
 
-# MLflow makes its tables when first used; two first users at once would collide.
-_INITIALISE = """
+# MLflow makes all its tables when the registry is first used; two first users at once would collide. Its tracking half
+# gets an address that is never asked: with the database's it would put its default experiment into this folder.
+_FIRST_USE = """
 import sys
-from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine_with_retry
-_initialize_tables(create_sqlalchemy_engine_with_retry(sys.stdin.read()))
+from mlflow import MlflowClient
+client = MlflowClient(tracking_uri="http://127.0.0.1", registry_uri=sys.stdin.read())
+client.search_registered_models(max_results=1)
 """
 
 
@@ -64,7 +66,7 @@ class Mlflow:
         self.stack.logs.mkdir(parents=True, exist_ok=True)
         with self._prepare_log.open("wb") as log:
             child = subprocess.Popen(
-                [sys.executable, "-c", _INITIALISE],
+                [sys.executable, "-c", _FIRST_USE],
                 env=self._environment(),
                 cwd=self.stack.root,
                 stdin=subprocess.PIPE,

@@ -45,6 +45,7 @@ class DataDays(CronDataIntervalTimetable):  # type: ignore[misc]
 
     def __init__(self, cron: str, timezone: str, first: date, last: date | None) -> None:
         super().__init__(cron, timezone=timezone)
+        self.cron = cron
         self.zone = ZoneInfo(timezone)
         self.first = first
         self.last = last
@@ -52,15 +53,16 @@ class DataDays(CronDataIntervalTimetable):  # type: ignore[misc]
     @property
     def summary(self) -> str:
         """The schedule as the list of DAGs shows it."""
-        return f"{self._expression}, {self.zone.key}"
+        return f"{self.cron}, {self.zone.key}"
 
     def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
         """The interval of the day that a run by hand names; while that day lasts, of the newest day that is over."""
-        start = self._align_to_next(self._instant(named_day(run_after, self.zone), time.min))
-        end = self._get_next(start)
-        if end > datetime.now(UTC):
+        day = self._instant(named_day(run_after, self.zone), time.min)
+        from_then_on = TimeRestriction(earliest=day, latest=None, catchup=True)
+        named = super().next_dagrun_info(last_automated_data_interval=None, restriction=from_then_on)
+        if named is None or named.data_interval is None or named.data_interval.end > datetime.now(UTC):
             return super().infer_manual_data_interval(run_after=run_after)
-        return DataInterval(start, end)
+        return named.data_interval
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
@@ -85,7 +87,7 @@ class DataDays(CronDataIntervalTimetable):  # type: ignore[misc]
     def serialize(self) -> dict[str, Any]:
         """The timetable as JSON."""
         return {
-            "cron": self._expression,
+            "cron": self.cron,
             "timezone": self.zone.key,
             "first": self.first.isoformat(),
             "last": self.last and self.last.isoformat(),

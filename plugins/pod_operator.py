@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
 BLANK = re.compile(r"--[a-z-]+=")
+NOT_IN_A_NAME = re.compile(r"[^a-z0-9-]+")
 
 
 def chosen_runtime() -> PodRuntime:
@@ -79,7 +80,7 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
             image=pod_spec.image(step),
             cmds=["python"],
             arguments=["-m", step.module, *(f"--{name}={value}" for name, value in chosen.items())],
-            name=f"{use_case.rpartition('.')[2]}-{step.name}".replace("_", "-"),
+            name=NOT_IN_A_NAME.sub("-", f"{use_case.rpartition('.')[2]}-{step.name}".lower()),
             namespace=pod_spec.NAMESPACE,
             labels=pod_spec.labels(step, use_case),
             env_vars=pod_spec.environment(candidate),
@@ -105,6 +106,7 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
             self.operator_extra_links = (DataDocsLink(),)
         self._process: PodProcess | None = None
         self._supervisor = 0
+        self._cancelled = False
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the pod and hand back its result; refuse a run with parameters that its DAG does not have."""
@@ -128,6 +130,7 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
 
     def on_kill(self) -> None:
         """End the process or delete the pod of a task that is cancelled."""
+        self._cancelled = True
         if self._process is not None:
             self._process.stop()
         super().on_kill()
@@ -169,15 +172,14 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
         return Ending.of_pod(self.remote_pod, self.base_container_name)
 
     def _run_as_process(self, context: Context) -> Ending:
-        self.name = self._set_name(self.name)
         pod = self.build_pod_request_obj(context, dry_run=True)
         self._process = PodProcess(pod, self.log.info)
-        if self._killed:
+        if self._cancelled:
             self._process.stop()
         return self._process.run()
 
     def _refused(self, error: ApiException) -> AirflowException:
-        if self._killed:
+        if self._cancelled:
             return AirflowException("the task was cancelled and its pod deleted")
         text = f"Kubernetes answered {error.status} {error.reason}: {pod_spec.api_message(error.body)}"
         return AirflowFailException(text) if error.status in (400, 403, 422) else AirflowException(text)

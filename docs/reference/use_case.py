@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from formats.rollout_plan import Limits, Plan
 from include import use_case
@@ -102,7 +102,7 @@ def described_class(described: type) -> Iterator[str]:
 
 
 def _fields(described: type) -> Iterator[str]:
-    if getattr(described, "_is_protocol", False):
+    if Protocol in described.__bases__:
         for name, kind in described.__annotations__.items():
             yield f"| `{name}` | {_cell(kind)} | |"
         return

@@ -86,7 +86,6 @@ def test_a_retry_attaches_to_the_pod_that_outlived_its_worker(kubernetes_mode: M
     first, cluster = probe(), kubernetes_mode.cluster
     first.render_template_fields(kubernetes_mode.context)
     cluster.script = Script(seconds=1, message='{"rows":{"raw/flights":3}}')
-    first.name = first._set_name(first.name)
     first.get_or_create_pod(first.build_pod_request_obj(kubernetes_mode.context), kubernetes_mode.context)
     # When the task is tried again
     kubernetes_mode.context["ti"].try_number = 2

@@ -36,7 +36,6 @@ def pod(step: StepSpec, context: dict[str, Any]) -> dict[str, Any]:
         task_id=step.name, step=step, use_case="tests.use_cases.ice_cream", date="2013-10-01", candidate="a_candidate"
     )
     task.render_template_fields(context)
-    task.name = task._set_name(task.name)
     return ApiClient().sanitize_for_serialization(task.build_pod_request_obj(context, dry_run=True))
 
 

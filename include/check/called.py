@@ -25,7 +25,7 @@ from include.step import Context
 
 LOOKUP, SOURCES, STREAMS = "lookup.py", "sources.py", "streams.py"
 EVENTS = 200
-"""So many events of a day are held to their stream's schema."""
+"""This many events of a day are checked against their stream's schema."""
 BOUNDS = {"latitude": 90.0, "longitude": 180.0}
 
 

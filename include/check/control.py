@@ -21,7 +21,7 @@ from include.use_case import UseCaseSpec
 SEED = 20130101
 
 Within = Callable[[Sequence[Order]], list[pd.DataFrame]]
-"""Feature rows of the day that is looked at, computed together with the day before."""
+"""The feature rows of the day, for each order."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Control:
 
     def _order(self, views: Sequence[View], topic: str, at: int) -> Order:
         past = partial(another_past, self.sample.world, self.spec, at, [topic], SEED)
-        return Order(past, self.sample.within([view.horizon for view in views]))
+        return Order(past, {view.horizon.name: [self.sample.day] for view in views})
 
     def _moved(self, view: View, since: int, rows: pd.DataFrame) -> set[str]:
         after = view.since(since)

@@ -93,8 +93,7 @@ class _Check:
                 )
                 self._explain(view, columns, max(until, least))
         with self.timer.part("published"):
-            for horizon in self.spec.horizons:
-                self._published(horizon)
+            self._published()
 
     def _views(self) -> list[View]:
         """Each horizon's day, from exactly the partitions that its run has."""
@@ -177,15 +176,21 @@ class _Check:
             )
             self._found.update((view.horizon.name, column) for column in leak.columns)
 
-    def _published(self, horizon: Horizon) -> None:
-        """Compute a published day again from exactly the partitions that its manifest lists, and compare."""
-        found = find_published(self.context, horizon, self.sample.day)
-        if not isinstance(found, PublishedFeatures):
-            self.proof.notes += [f"{horizon.name}: {found}"] if found else []
-            return
-        order = Order(lambda: found.world, {horizon.name: [found.day]}, apart=True)
-        (built,) = self.builder.built([order])
-        for column, count in moved(self.builder.in_order(found.rows), built.rows).items():
+    def _published(self) -> None:
+        """Compute a published day of each horizon again from exactly the partitions in its manifest, and compare."""
+        there: list[tuple[Horizon, PublishedFeatures]] = []
+        for horizon in self.spec.horizons:
+            found = find_published(self.context, horizon, self.sample.day)
+            if isinstance(found, PublishedFeatures):
+                there.append((horizon, found))
+            elif found:
+                self.proof.notes.append(f"{horizon.name}: {found}")
+        orders = [Order(partial(_world_of, found), {horizon.name: [found.day]}, apart=True) for horizon, found in there]
+        for (horizon, found), built in zip(there, self.builder.built(orders), strict=True):
+            self._compare(horizon, found, built.rows)
+
+    def _compare(self, horizon: Horizon, found: PublishedFeatures, rows: pd.DataFrame) -> None:
+        for column, count in moved(self.builder.in_order(found.rows), rows).items():
             self._find(
                 horizon,
                 column,
@@ -200,6 +205,10 @@ class _Check:
         if (horizon.name, column) not in self._found:
             self.proof.findings.append(Mistake(FILE, column, problem))
             self._found.add((horizon.name, column))
+
+
+def _world_of(found: PublishedFeatures) -> World:
+    return found.world
 
 
 def _few(names: Sequence[str]) -> str:

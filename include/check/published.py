@@ -21,7 +21,7 @@ from include.storage.lake import Dataset, Layer, Partition
 from include.use_case import Horizon
 
 LOOKED_AT = 8
-"""So many published days are tried, the newest first, until one is as the present code and raw data make it."""
+"""This many published days are tried, the newest first, until one is as the present code and raw data make it."""
 MOST_ROWS = 100_000
 """More raw rows than these are not computed again: it would take longer than a minute."""
 

@@ -44,7 +44,7 @@ class Search:
     until: float
     """When to stop narrowing down, by the monotonic clock."""
     _told: set[tuple[str, str]] = field(default_factory=set)
-    """Topics and columns of which a leak by value is known: its rows need not be told of too."""
+    """Topics and columns with a leak by value: their rows are not reported too."""
 
     @property
     def spec(self) -> UseCaseSpec:
@@ -79,7 +79,7 @@ class Search:
             parts: list[Group] = []
             for number, group in enumerate(groups):
                 moving = [(half, columns) for half, columns in answers[2 * number : 2 * number + 2] if columns]
-                # What moves something only together with the rest is told of as a whole.
+                # What moves something only together with the rest is reported as a whole.
                 done += [] if moving else [group]
                 parts += [(half, columns) for half, columns in moving if self._news(half, columns)]
             groups = parts
@@ -100,7 +100,7 @@ class Search:
         return [set(moved(self.expected, rows)) & {*self.columns, self.spec.key} for rows in answers]
 
     def _news(self, how: Sequence[Touch], columns: set[str]) -> bool:
-        """Whether one of the columns is not told of yet for one of the topics."""
+        """Whether one of the columns is not yet reported for one of the topics."""
         return any((touch.topic, column) not in self._told for touch in how for column in columns)
 
 

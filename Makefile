@@ -91,6 +91,7 @@ system: $(STAMP) ## draw the whole system
 
 reference: $(STAMP) ## write docs/reference/ from the docstrings
 	@$(PYTHON) docs/reference/use_case.py
+	@$(PYTHON) docs/reference/steps.py
 
 timetable: $(STAMP) ## draw the day as timetable.yaml plans it
 	@$(PYTHON) docs/pictures/timetable.py

@@ -9,11 +9,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from airflow.sdk import DAG, Asset, Param, TriggerRule, chain
+from airflow.sdk import DAG, Param, TriggerRule, chain
 
-from include.step_specs import CHOOSE, EXTRACT, FEATURES, NIGHTLY, REGISTER, SCORE, TRAIN, StepSpec
+from include.step_specs import CHOOSE, NIGHTLY, TRAIN, StepSpec
 from include.use_case import UseCaseSpec
-from plugins.assets import asset
+from plugins.assets import written
 from plugins.data_days import DataDays, data_day
 from plugins.deployment import replay, use_cases
 from plugins.pod_operator import StepPod
@@ -40,17 +40,6 @@ RETRIES: dict[str, Any] = {
     "retry_exponential_backoff": 2,
     "max_retry_delay": timedelta(minutes=5),
 }
-
-
-def outlets(spec: UseCaseSpec, step: StepSpec) -> list[Asset]:
-    """The assets that a step updates."""
-    names = {
-        EXTRACT: [f"raw/{topic.name}" for topic in spec.topics],
-        FEATURES: [f"features/{horizon.name}" for horizon in spec.horizons],
-        REGISTER: ["champion"],
-        SCORE: [f"predictions/{horizon.name}" for horizon in spec.horizons],
-    }
-    return [asset(spec, name) for name in names.get(step, [])]
 
 
 def params(spec: UseCaseSpec) -> dict[str, Param]:
@@ -101,7 +90,7 @@ def task(spec: UseCaseSpec, step: StepSpec) -> Any:
         )
         return mapped.expand(candidate=list(spec.candidates))
     rule = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS if step == CHOOSE else TriggerRule.ALL_SUCCESS
-    return StepPod(**about, options={"force": FORCE}, outlets=outlets(spec, step), trigger_rule=rule, **RETRIES)
+    return StepPod(**about, options={"force": FORCE}, outlets=written(spec, step), trigger_rule=rule, **RETRIES)
 
 
 def nightly_training(spec: UseCaseSpec) -> DAG:

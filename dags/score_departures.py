@@ -15,7 +15,7 @@ from include.ingestion.shift_plan import span_text
 from include.ingestion.timetable import Timetable
 from include.step_specs import INTRADAY_FEATURES, SCORE_INTRADAY
 from include.use_case import UseCaseSpec
-from plugins.assets import asset, table_asset
+from plugins.assets import table_asset, written
 from plugins.deployment import timetables
 from plugins.moment import data_day_at, moment
 from plugins.pod_operator import StepPod
@@ -65,7 +65,7 @@ def score_departures(spec: UseCaseSpec, timetable: Timetable) -> DAG | None:
                     use_case=spec.package,
                     date=f"{{{{ data_day_at({MOMENT}) }}}}",
                     options=options,
-                    outlets=[asset(spec, "predictions/intraday")] if step == SCORE_INTRADAY else [],
+                    outlets=written(spec, step),
                     doc_md=step.summary,
                     retries=2,
                     retry_delay=timedelta(seconds=10),

@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from include.use_case import UseCaseSpec
 
 
 class Image(StrEnum):
@@ -30,6 +34,41 @@ class Pool(StrEnum):
     DEFAULT = "default_pool"
     SPARK = "spark"
     TRAINING = "training"
+
+
+class Data(StrEnum):
+    """What steps read and write: families of datasets, `{…}` stands for each one that the use case has.
+
+    Each has one writer. What is in service is no dataset: deploy, smoke_test and rollback change it.
+    """
+
+    SOURCE = "source/{topic}"
+    RAW = "raw/{topic}"
+    QUARANTINE = "quarantine/{topic}"
+    FEATURES = "features/{horizon}"
+    QUALITY = "quality/{checked}"
+    DATA_DOCS = "data_docs"
+    CANDIDATES = "candidates/{candidate}"
+    DECISIONS = "decisions/champion"
+    CHAMPION = "champion"
+    MODELS = "models"
+    PREDICTIONS = "predictions/{horizon}"
+    MESSAGES = "messages/{stream}"
+    TABLES = "tables/{table}"
+    INTRADAY_FEATURES = "features/intraday"
+    INTRADAY_PREDICTIONS = "predictions/intraday"
+
+    def names(self, spec: UseCaseSpec) -> list[str]:
+        """The datasets of this family, in the order of the spec."""
+        each = {
+            "{topic}": [topic.name for topic in spec.topics],
+            "{horizon}": [horizon.name for horizon in spec.horizons],
+            "{candidate}": list(spec.candidates),
+        }
+        for placeholder, names in each.items():
+            if placeholder in self:
+                return [self.replace(placeholder, name) for name in names]
+        return [str(self)]
 
 
 SECRETS = {
@@ -66,7 +105,7 @@ SPARK = Resources(cpu="1", memory="2Gi", cpu_limit="2", memory_limit="4Gi")
 class StepSpec:
     """One step: `name` is its task id, `module` is what `python -m` runs, `deadline` ends it by force.
 
-    `data_docs` says that it publishes Data Docs, to which its task then links.
+    `reads` and `writes` are what it takes and makes; a step that writes Data Docs has a task that links to them.
     """
 
     name: str
@@ -76,7 +115,8 @@ class StepSpec:
     image: Image = Image.STEP
     resources: Resources = LIGHT
     pool: Pool = Pool.DEFAULT
-    data_docs: bool = False
+    reads: tuple[Data, ...] = ()
+    writes: tuple[Data, ...] = ()
 
     @property
     def timeout(self) -> timedelta:
@@ -90,6 +130,8 @@ EXTRACT = StepSpec(
     "Reads the data day, and whatever is missing of its history, from the source into raw partitions.",
     timedelta(minutes=20),
     resources=HEAVY,
+    reads=(Data.SOURCE,),
+    writes=(Data.RAW, Data.QUARANTINE),
 )
 FEATURES = StepSpec(
     "features",
@@ -99,6 +141,8 @@ FEATURES = StepSpec(
     image=Image.SPARK,
     resources=SPARK,
     pool=Pool.SPARK,
+    reads=(Data.RAW,),
+    writes=(Data.FEATURES,),
 )
 VALIDATE = StepSpec(
     "validate",
@@ -106,7 +150,8 @@ VALIDATE = StepSpec(
     "Holds raw and feature partitions against their contracts. A hard failure stops the run; the champion stays.",
     timedelta(minutes=20),
     resources=HEAVY,
-    data_docs=True,
+    reads=(Data.RAW, Data.FEATURES),
+    writes=(Data.QUALITY, Data.DATA_DOCS),
 )
 TRAIN = StepSpec(
     "train",
@@ -115,6 +160,8 @@ TRAIN = StepSpec(
     timedelta(minutes=30),
     resources=HEAVY,
     pool=Pool.TRAINING,
+    reads=(Data.RAW, Data.FEATURES),
+    writes=(Data.CANDIDATES,),
 )
 CHOOSE = StepSpec(
     "choose",
@@ -122,12 +169,16 @@ CHOOSE = StepSpec(
     "Judges candidates and champion on days that neither was trained on, and decides by the gates.",
     timedelta(minutes=15),
     resources=HEAVY,
+    reads=(Data.CANDIDATES, Data.CHAMPION, Data.RAW, Data.FEATURES),
+    writes=(Data.DECISIONS,),
 )
 REGISTER = StepSpec(
     "register",
     "include.steps.register",
     "Records the decision, its numbers and the model in the registry; moves the champion's alias if it was won.",
     timedelta(minutes=10),
+    reads=(Data.CANDIDATES, Data.DECISIONS),
+    writes=(Data.CHAMPION, Data.MODELS),
 )
 SCORE = StepSpec(
     "score",
@@ -135,18 +186,22 @@ SCORE = StepSpec(
     "Publishes one prediction for each scheduled example, by a version that had not seen its day.",
     timedelta(minutes=15),
     resources=HEAVY,
+    reads=(Data.RAW, Data.FEATURES, Data.DECISIONS, Data.CHAMPION, Data.MODELS),
+    writes=(Data.PREDICTIONS,),
 )
 DEPLOY = StepSpec(
     "deploy",
     "include.steps.deploy",
     "Puts the champion's model file into service. A backfill of old days never replaces what is served.",
     timedelta(minutes=10),
+    reads=(Data.CHAMPION, Data.FEATURES, Data.MODELS),
 )
 SMOKE_TEST = StepSpec(
     "smoke_test",
     "include.steps.smoke_test",
     "Asks the service about rows that were scored. A wrong answer puts the previous model back and fails.",
     timedelta(minutes=10),
+    reads=(Data.FEATURES, Data.PREDICTIONS, Data.MODELS),
 )
 ROLLBACK = StepSpec(
     "rollback",
@@ -162,6 +217,8 @@ WORK = StepSpec(
     "include.steps.work",
     "Consumes a topic into its table until the shift ends; what is left stays in the topic for the next shift.",
     timedelta(hours=1),
+    reads=(Data.MESSAGES,),
+    writes=(Data.TABLES,),
 )
 INTRADAY_FEATURES = StepSpec(
     "intraday_features",
@@ -171,10 +228,14 @@ INTRADAY_FEATURES = StepSpec(
     image=Image.SPARK,
     resources=SPARK,
     pool=Pool.SPARK,
+    reads=(Data.TABLES, Data.RAW),
+    writes=(Data.INTRADAY_FEATURES,),
 )
 SCORE_INTRADAY = StepSpec(
     "score_intraday",
     "include.steps.score_intraday",
     "Publishes a prediction for each of them, by the newest version that had not seen their day.",
     timedelta(minutes=5),
+    reads=(Data.INTRADAY_FEATURES, Data.CHAMPION, Data.MODELS),
+    writes=(Data.INTRADAY_PREDICTIONS,),
 )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from airflow.sdk import Asset
 
+from include.step_specs import Data, StepSpec
 from include.use_case import UseCaseSpec
+
+FOLLOWED = (Data.RAW, Data.FEATURES, Data.CHAMPION, Data.PREDICTIONS, Data.INTRADAY_PREDICTIONS)
+"""What another DAG may wait for; `table_asset` is the asset of a table."""
 
 
 def asset(spec: UseCaseSpec, name: str) -> Asset:
@@ -14,4 +18,9 @@ def asset(spec: UseCaseSpec, name: str) -> Asset:
 
 def table_asset(spec: UseCaseSpec, table: str) -> Asset:
     """A table that a worker writes; it has an event after each of the worker's shifts."""
-    return asset(spec, f"tables/{table}")
+    return asset(spec, Data.TABLES.replace("{table}", table))
+
+
+def written(spec: UseCaseSpec, step: StepSpec) -> list[Asset]:
+    """The assets that a step updates."""
+    return [asset(spec, name) for data in step.writes if data in FOLLOWED for name in data.names(spec)]

@@ -15,7 +15,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.client.models import V1Pod
 from kubernetes.config import ConfigException
 
-from include.step_specs import STARTUP, PodRuntime, StepSpec
+from include.step_specs import STARTUP, Data, PodRuntime, StepSpec
 from include.termination import one_line
 from plugins import pod_spec
 from plugins.data_docs_link import DataDocsLink
@@ -102,7 +102,7 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
             deferrable=False,
             durable=True,
         )
-        if step.data_docs:
+        if Data.DATA_DOCS in step.writes:
             self.operator_extra_links = (DataDocsLink(),)
         self._process: PodProcess | None = None
         self._supervisor = 0

@@ -10,6 +10,7 @@ from urllib.request import urlopen
 import pyarrow.compute as pc
 import pytest
 
+from include.step_specs import NIGHTLY
 from include.storage.lake import Layer
 from include.use_cases.flight_delay.spec import SPEC
 from tests.checkout import Checkout
@@ -53,6 +54,15 @@ def test_two_hours_ahead_is_answered_by_a_version_that_had_not_seen_the_day(chec
     two_hours = set(checkout.table(Layer.PREDICTIONS, "two_hours", "2013-03-01")["model_version"].to_pylist())
     assert len(nightly) == len(two_hours) == 1
     assert nightly != two_hours, "the version trained through 1 March scored 1 March"
+
+
+def test_a_night_writes_what_its_steps_say_and_nothing_else(checkout: Checkout) -> None:
+    lake = checkout.lake()
+    folders = {"/".join(name.split("/")[1:3]) for name in lake.store.names(lake.prefix)}
+    said = {name for step in NIGHTLY for data in step.writes for name in data.names(SPEC)}
+    layers = ("raw", "features", "candidates", "decisions", "predictions")
+    assert {name for name in folders if name.startswith(layers)} == {name for name in said if name.startswith(layers)}
+    assert {name.split("/")[0] for name in folders} - {"runs"} <= {name.split("/")[0] for name in said}
 
 
 def test_the_version_that_won_is_served(checkout: Checkout) -> None:

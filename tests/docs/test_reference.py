@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.reference import use_case
+from docs.reference import steps, use_case
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("include/use_cases/flight_delay", "tests/use_cases/ice_cream")
@@ -17,7 +17,8 @@ NOT_OF_A_USE_CASE = ("include.settings", "include.errors")
 
 
 def test_the_page_in_the_repository_is_of_the_docstrings_in_the_repository() -> None:
-    assert use_case.PAGE.read_text(encoding="utf-8") == use_case.page(), "it is stale: make reference"
+    for made in (use_case, steps):
+        assert made.PAGE.read_text(encoding="utf-8") == made.page(), f"{made.PAGE.name} is stale: make reference"
 
 
 @pytest.mark.parametrize("part", use_case.PARTS, ids=lambda part: part.file)

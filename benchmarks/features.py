@@ -27,9 +27,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.duckdb_features import final_query, prepare
+from include.process import peak_rss_mib
 from include.quality.contract import Column, Contract, Kind
 from include.settings import Settings
-from include.step import peak_rss_mib
 from include.storage.lake import days_between
 from include.use_cases.flight_delay.contracts import RAW
 from include.use_cases.flight_delay.sources import source

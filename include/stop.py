@@ -29,8 +29,7 @@ class Stop:
 
     def __init__(self, last_words: Callable[[str], None]) -> None:
         self.error: StepError | None = None
-        self.last_words = last_words
-        """Reports how the process ended when nothing else can."""
+        self._last_words = last_words  # says how the process ended, where nothing else can say it any more
         self._working = False
 
     def listen(self) -> None:
@@ -70,7 +69,7 @@ class Stop:
 
     def end(self, line: str) -> None:
         """End the process by force, as a fault with this line."""
-        self.last_words(line)
+        self._last_words(line)
         os._exit(ExitCode.FAULT)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from include.step import report_name
+from include.report import report_name
 from include.storage.lake import Lake
 from local.database import session
 

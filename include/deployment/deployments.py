@@ -13,8 +13,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from include.database.tables import Deployment, DeploymentReason, DeploymentState, Tables
+from include.report import RUN
 from include.settings import Settings
-from include.step import RUN
 
 BY_HAND = "by hand"
 

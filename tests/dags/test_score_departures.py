@@ -13,8 +13,8 @@ from airflow.sdk import DAG
 import tests.airflow_home  # noqa: F401 (before anything of Airflow)
 from dags.score_departures import score_departures
 from dags.workers import worker_dags
+from include.command_line import parse
 from include.ingestion.timetable import load_timetable
-from include.step import parse
 from include.steps import score_intraday
 from include.use_cases.flight_delay.spec import SPEC
 

@@ -11,7 +11,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 
-from include.step import StepArguments, parse
+from include.command_line import parse
+from include.step import StepArguments
 from include.step_specs import NIGHTLY, ROLLBACK, StepSpec
 from plugins.data_days import data_day
 from plugins.deployment import use_cases

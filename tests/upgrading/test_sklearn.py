@@ -1,0 +1,31 @@
+"""What this project reads in a fitted model of scikit-learn beyond its public interface."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+
+@pytest.fixture(scope="module")
+def fitted() -> HistGradientBoostingClassifier:
+    """Two small trees, one input with missing values."""
+    matrix = np.linspace(0.0, 1.0, 80).reshape(40, 2)
+    matrix[::7, 1] = np.nan
+    classifier = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=2, early_stopping=False)
+    return classifier.fit(matrix, matrix[:, 0] > 0.5)
+
+
+def test_sklearn_still_keeps_its_trees_under_this_name(fitted: HistGradientBoostingClassifier) -> None:
+    assert [len(trees) for trees in fitted._predictors] == [1, 1]
+
+
+def test_sklearn_still_describes_a_node_by_these_fields(fitted: HistGradientBoostingClassifier) -> None:
+    ((tree,), _) = fitted._predictors
+    read = {"value", "feature_idx", "num_threshold", "missing_go_to_left", "left", "right", "is_leaf"}
+    assert read <= set(tree.nodes.dtype.names)
+    assert not tree.nodes["is_categorical"].any(), "the file's trees split by numbers only"
+
+
+def test_sklearn_still_starts_every_row_from_this_score(fitted: HistGradientBoostingClassifier) -> None:
+    assert fitted._baseline_prediction.size == 1

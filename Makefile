@@ -7,7 +7,7 @@ STAMP := .venv/installed
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help check-date install run up down status rollback backfill airflow check test test-fast lint format lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable system reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check test test-fast coverage lint format lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable system reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -62,8 +62,13 @@ PYTEST := $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-
 test: lint ## lint, types and tests
 	@$(PYTEST)
 
+FAST := -q -m "not (airflow or slow or spark or stack)"
+
 test-fast: $(STAMP) ## the tests that start nothing, within a minute
-	@$(PYTEST) -q -m "not (airflow or slow or spark or stack)"
+	@$(PYTEST) $(FAST)
+
+coverage: $(STAMP) ## what the fast lane covers, held to a floor (pyproject.toml)
+	@$(PYTEST) $(FAST) --cov --cov-report=term
 
 bench: bench-parse $(STAMP) ## features rows/s beside DuckDB, and the parse time of the DAG files
 	@$(PYTHON) -m benchmarks.features

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import zipfile
 from pathlib import Path
 
 import pyspark
 from py4j.java_gateway import GatewayClient, JavaGateway
+from py4j.java_gateway import logger as py4j_logger
 from py4j.protocol import Py4JJavaError
 from pyspark import SparkContext, java_gateway
+from pyspark.errors.exceptions import base
 from pyspark.errors.exceptions.captured import CapturedException
 from pyspark.sql import SparkSession
 
@@ -48,6 +51,11 @@ def test_pyspark_still_keeps_what_java_threw_under_this_name() -> None:
 
 def test_pyspark_still_ends_a_message_before_java_s_own_trace() -> None:
     assert "JVM stacktrace" in inspect.getsource(CapturedException.__str__)
+
+
+def test_pyspark_still_logs_under_these_names() -> None:
+    assert '"DataFrameQueryContextLogger"' in inspect.getsource(base)
+    assert logging.getLogger("py4j") in (py4j_logger, py4j_logger.parent)
 
 
 def test_spark_still_asks_java_for_the_vector_module() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from include.loopback import reach_directly
 from tests import tiers
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # A worker of pytest-xdist is a `python -c`. PySpark takes that for its own doctests and ends the process.
 sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
+# How long an example takes says more of what else runs on this machine than of the code.
+settings.register_profile("side by side", deadline=None)
+settings.load_profile("side by side")
 reach_directly()  # the servers of the tests are on this machine, wherever they are run
 
 

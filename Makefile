@@ -94,9 +94,10 @@ picture: $(STAMP) ## take the pictures of docs/ from a running `make up` (needs 
 system: $(STAMP) ## draw the whole system
 	@$(PYTHON) docs/pictures/system.py
 
-reference: $(STAMP) ## write docs/reference/ from the docstrings
+reference: $(STAMP) ## write docs/reference/ and the README's settings from the docstrings
 	@$(PYTHON) docs/reference/use_case.py
 	@$(PYTHON) docs/reference/steps.py
+	@$(PYTHON) docs/reference/settings.py
 
 timetable: $(STAMP) ## draw the day as timetable.yaml plans it
 	@$(PYTHON) docs/pictures/timetable.py

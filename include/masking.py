@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from urllib.parse import unquote, unquote_plus
 
 from include.log_lines import without_controls
-from include.step_specs import SECRETS
+from include.settings import SECRETS
 
 MASK = "***"
 SHORTEST = 4

@@ -1,6 +1,7 @@
-"""A deployment's settings: read once from the environment, then passed on as a frozen value.
+"""Where a deployment's parts are: read once from the environment, then passed on as a frozen value.
 
-The one list of all `NIGHTSHIFT_*` variables is here.
+All `NIGHTSHIFT_*` variables are fields of the models below. The pods' variables, the check for unknown names and
+docs/reference/settings.md are made from them.
 """
 
 from __future__ import annotations
@@ -8,20 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TypeVar
+from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr
 
+from formats.names import not_a_setting
+from formats.variables import VariableError, VariablesModel, unknown_variable
 from include.errors import SettingsError
 from include.loopback import reach_directly
+from include.step_specs import VERSION, Image, PodRuntime
 from include.use_case import DEFAULT_USE_CASES
 
 PREFIX = "NIGHTSHIFT_"
-
-OF_THE_RUNNER = frozenset({"run", "termination_log", "code_revision"})
-"""Set by the operator for every step and read by the step runner, not settings of a deployment."""
-OF_THE_OPERATOR = frozenset({"pod_runtime", "namespace", "step_image", "spark_image", "secrets_dir"})
-"""What only the pod operator reads."""
 
 
 class Records(StrEnum):
@@ -58,46 +57,73 @@ class KafkaMechanism(StrEnum):
     SCRAM_SHA_512 = "SCRAM-SHA-512"
 
 
-class Settings(BaseModel):
-    """A deployment, as `NIGHTSHIFT_*` environment variables name it.
+class NightshiftVariables(VariablesModel):
+    """Settings that are `NIGHTSHIFT_*` variables."""
 
-    `lake` is a folder (absolute, or relative to the working directory), `file://…` or `s3://…`.
-    """
+    PREFIX: ClassVar[str] = PREFIX
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    @classmethod
+    def load(cls, environment: Mapping[str, str]) -> Self:
+        """The settings of an environment; a wrong value is a `SettingsError` that names the variable."""
+        try:
+            return cls.read(environment)
+        except VariableError as error:
+            raise SettingsError(f"{error.variable}={error.value}: {error.reason}") from None
+
+
+class Settings(NightshiftVariables):
+    """What a step is told of its deployment. Each field is a variable of every pod; secrets are passed by reference."""
 
     lake: str = ".nightshift/lake"
+    """Where the data is: a folder (absolute, or relative to the working directory), `file://…` or
+    `s3://bucket/prefix`."""
     s3_endpoint: str | None = None
-    database_url: SecretStr | None = None
-    tracking_url: SecretStr | None = None
+    """An S3-compatible store, such as MinIO; none: AWS."""
     artifacts: str = ".nightshift/mlflow"
+    """Where MLflow keeps plots and reports: a folder or `s3://…`."""
+    database_url: SecretStr | None = None
+    """PostgreSQL of the tables; none: embedded, on this machine."""
+    tracking_url: SecretStr | None = None
+    """MLflow: a database or a server's address; none: embedded, on this machine."""
+    spark_master: str = "local[*]"
+    """Where Spark runs: `local[*]`, `spark://…` or `k8s://…`."""
+    spark_packages: str = ""
+    """Jars by Maven coordinates, such as those for S3."""
     serving_url: str = "http://127.0.0.1:8890"
+    """The service that `deploy` talks to; `make up` sets the address of its own."""
     serving_token: SecretStr | None = None
+    """Who may deploy; none: made at the first start, on this machine."""
     rollout_share: float | None = Field(None, ge=0, le=1)
     """Share of the requests that a new version answers before it is promoted (0: none); none: the use case's plan."""
     rollout_watch_seconds: float | None = Field(None, ge=0)
-    """How long it is watched meanwhile, if there are requests; none: the use case's plan."""
-    spark_master: str = "local[*]"
-    spark_packages: str = ""
+    """How long it is watched meanwhile, where there are requests; none: the use case's plan."""
     replay: bool = False
-    """The same weekday of 2013 stands in for days after the sample data's end, so that tonight always has data."""
+    """The same weekday of 2013 stands in for a day after the sample's end, so that tonight always has data. For the
+    sample it is on under `make up`, unless it is set."""
     replay_weeks: int | None = Field(None, ge=0)
-    """Move every day of the sample data by this many weeks; none: as many years of 52 weeks as `replay` needs."""
-    broker: str = ".nightshift/landing"
-    """Where topics live: a folder, `file://…` or `s3://…` to land in, or `kafka://host:port,…`."""
-    kafka_security: KafkaSecurity = KafkaSecurity.PLAINTEXT
-    kafka_mechanism: KafkaMechanism = KafkaMechanism.SCRAM_SHA_512
-    kafka_username: str | None = None
-    kafka_password: SecretStr | None = None
-    kafka_ca: str | None = None
-    kafka_certificate: str | None = None
-    kafka_key: str | None = None
-    """Paths of PEM files: the authority that signed the brokers, and the client's own certificate and key."""
-    landing_days: int | None = Field(None, ge=1)
-    """Segments that were landed longer ago than this, and that every group has read, are deleted; none: kept."""
+    """Move every day of the sample by this many weeks; none: as many years of 52 weeks as `replay` needs."""
     records: Records = Records.FILES
+    """Where `extract` reads a data day's records: the use case's `files`, or the `tables` that workers fill."""
     table_days: int | None = Field(None, ge=1)
     """Daily partitions older than this are dropped from the tables; none: they are kept."""
+    broker: str = ".nightshift/landing"
+    """Where topics are: a folder, `file://…` or `s3://…` to land in, or `kafka://host:port,…`."""
+    landing_days: int | None = Field(None, ge=1)
+    """Segments that were landed longer ago than this, and that every group has read, are deleted; none: kept."""
+    kafka_security: KafkaSecurity = KafkaSecurity.PLAINTEXT
+    """How to connect to Kafka: `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`."""
+    kafka_mechanism: KafkaMechanism = KafkaMechanism.SCRAM_SHA_512
+    """How the user is authenticated: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`."""
+    kafka_username: str | None = None
+    """The user, where `sasl_…` asks for one."""
+    kafka_password: SecretStr | None = None
+    """The user's password."""
+    kafka_ca: str | None = None
+    """A PEM file: the authority that signed the brokers' certificates; none: the system's."""
+    kafka_certificate: str | None = None
+    """A PEM file: the client's own certificate."""
+    kafka_key: str | None = None
+    """A PEM file: the key of the client's certificate."""
 
     @property
     def spark_is_local(self) -> bool:
@@ -109,40 +135,77 @@ class Settings(BaseModel):
         value = getattr(self, name)
         if value is None:
             raise SettingsError(
-                f"{PREFIX}{name.upper()} is not set: give it, or start the embedded stack with `make up`"
+                f"{self.variable(name)} is not set: give it, or start the embedded stack with `make up`"
             )
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
-class StackSettings(BaseModel):
-    """The embedded stack of one machine, as `NIGHTSHIFT_*` environment variables name it.
+class StackSettings(NightshiftVariables):
+    """The services that `make up` runs on one machine. A PostgreSQL that is not given is the embedded one."""
 
-    `database_url` (tables), `tracking_url` (MLflow) and `airflow_database_url` name a real PostgreSQL each; those that
-    are not given are in the embedded one.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    host: str = "127.0.0.1"
-    airflow_port: int = Field(8080, ge=1, le=65535)
-    mlflow_port: int = Field(5000, ge=1, le=65535)
-    serving_port: int = Field(8890, ge=1, le=65535)
-    postgres_port: int = Field(5433, ge=1, le=65535)
     use_cases: str = DEFAULT_USE_CASES
+    """Packages of use cases, separated by commas."""
+    host: str = "127.0.0.1"
+    """The address that `make up` listens on."""
+    airflow_port: int = Field(8080, ge=1, le=65535)
+    """Port of the Airflow UI."""
+    mlflow_port: int = Field(5000, ge=1, le=65535)
+    """Port of the MLflow UI."""
+    serving_port: int = Field(8890, ge=1, le=65535)
+    """Port of the serving API."""
+    postgres_port: int = Field(5433, ge=1, le=65535)
+    """Port of the embedded PostgreSQL."""
+    airflow_database_url: SecretStr | None = None
+    """PostgreSQL of Airflow; none: embedded, on this machine."""
+    # Steps need these three too: Settings describes them.
     database_url: SecretStr | None = None
     tracking_url: SecretStr | None = None
-    airflow_database_url: SecretStr | None = None
     serving_token: SecretStr | None = None
 
 
-KNOWN = OF_THE_RUNNER | OF_THE_OPERATOR | set(Settings.model_fields) | set(StackSettings.model_fields)
+class OperatorSettings(NightshiftVariables):
+    """What only the pod operator reads: where steps run, and from which images."""
+
+    pod_runtime: PodRuntime = PodRuntime.KUBERNETES
+    """Where steps run: `process` (this machine, as airflow_settings.yaml says) or `kubernetes`."""
+    namespace: str = "nightshift"
+    """The namespace of the pods."""
+    step_image: str = f"nightshift/{Image.STEP}:{VERSION}"
+    """The image of the steps that need no Spark."""
+    spark_image: str = f"nightshift/{Image.SPARK}:{VERSION}"
+    """The image of the steps that run Spark."""
+    secrets_dir: str = ".nightshift/secrets"
+    """Where the process runtime reads a pod's secrets, as `<secret>/<key>` files."""
+
+
+class RunVariables(NightshiftVariables):
+    """Set for every step by the operator and the image, not by a person."""
+
+    run: str | None = None
+    """The task instance: `<dag>/<run>/<task>`."""
+    termination_log: str | None = None
+    """The file of the result or the error; none: /dev/termination-log."""
+    code_revision: str | None = None
+    """The commit that the image was built from."""
+
+
+MODELS = (Settings, StackSettings, OperatorSettings, RunVariables)
+KNOWN = frozenset(field for model in MODELS for field in model.model_fields)
 """Every name that follows `NIGHTSHIFT_` in a variable that somebody reads."""
+PLAIN = tuple(name for name in Settings.model_fields if name not in Settings.secret_fields())
+"""The settings that each pod is given openly, by the Airflow Variable of the same name."""
+SECRETS: Mapping[str, str] = {Settings.variable(name): name.replace("_", "-") for name in Settings.secret_fields()} | {
+    "AWS_ACCESS_KEY_ID": "aws-access-key-id",
+    "AWS_SECRET_ACCESS_KEY": "aws-secret-access-key",
+    "AWS_SESSION_TOKEN": "aws-session-token",
+    "AWS_DEFAULT_REGION": "aws-default-region",
+}
+"""Environment variable → key of the Secret; each may be absent, a step that needs it says so."""
 
 
 def is_secret(name: str) -> bool:
     """Whether a setting's value is secret."""
-    fields = {**Settings.model_fields, **StackSettings.model_fields}
-    return name in fields and "Secret" in str(fields[name].annotation)
+    return any(name in model.secret_fields() for model in MODELS)
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -154,32 +217,16 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     refuse_unknown_variables(source)
     if environment is None:
         reach_directly(source.get(f"{PREFIX}HOST", ""))
-    return read_variables(Settings, source)
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def read_variables(model: type[M], environment: Mapping[str, str]) -> M:
-    """A model from the variables that are named as its fields; an empty one counts as unset, a wrong one is refused."""
-    given = {name: environment.get(f"{PREFIX}{name.upper()}", "") for name in model.model_fields}
-    try:
-        return model.model_validate({name: value for name, value in given.items() if value})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise SettingsError(f"{PREFIX}{str(first['loc'][0]).upper()}={first['input']}: {first['msg']}") from None
+    return Settings.load(source)
 
 
 def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     """Refuse unknown `NIGHTSHIFT_*` variables, so that a typo cannot go unnoticed."""
-    known = {f"{PREFIX}{name.upper()}" for name in KNOWN}
-    for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in known):
-        raise SettingsError(f"{name} is not a setting{likely(name, known)}")
+    known = [variable for model in MODELS for variable in model.variables()]
+    if name := unknown_variable(environment, PREFIX, known):
+        raise unknown_setting(name, known)
 
 
-def likely(name: str, known: Iterable[str]) -> str:
-    """What to say of a name that is not known: the one that was probably meant."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]}?" if close else "; README.md lists them all"
+def unknown_setting(name: str, known: Iterable[str]) -> SettingsError:
+    """The error that names an unknown setting and the one that was probably meant."""
+    return SettingsError(not_a_setting(name, known, "README.md"))

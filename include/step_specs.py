@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from include.use_case import UseCaseSpec
 
+VERSION = "0.1.0"
+"""The tag of the images."""
+
 
 class Image(StrEnum):
     """The images that steps run in; `docker/<name>` builds each."""
@@ -69,19 +72,6 @@ class Data(StrEnum):
             if placeholder in self:
                 return [self.replace(placeholder, name) for name in names]
         return [str(self)]
-
-
-SECRETS = {
-    "NIGHTSHIFT_DATABASE_URL": "database-url",
-    "NIGHTSHIFT_TRACKING_URL": "tracking-url",
-    "NIGHTSHIFT_SERVING_TOKEN": "serving-token",
-    "NIGHTSHIFT_KAFKA_PASSWORD": "kafka-password",
-    "AWS_ACCESS_KEY_ID": "aws-access-key-id",
-    "AWS_SECRET_ACCESS_KEY": "aws-secret-access-key",
-    "AWS_SESSION_TOKEN": "aws-session-token",
-    "AWS_DEFAULT_REGION": "aws-default-region",
-}
-"""Environment variable → key of the Secret; each may be absent, a step that needs it says so."""
 
 
 @dataclass(frozen=True)

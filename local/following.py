@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 from include.errors import SettingsError
-from include.settings import KNOWN, OF_THE_RUNNER, PREFIX, is_secret
+from include.settings import KNOWN, PREFIX, RunVariables, StackSettings, is_secret
 from include.use_case import first_package
 from local.airflow import DAG_PROCESSOR, SCHEDULER
 from local.airflow import SERVER as AIRFLOW_SERVER
@@ -15,12 +15,10 @@ from local.mlflow import SERVER as MLFLOW_SERVER
 from local.processes import Process
 from local.serving import SERVER as SERVING_SERVER
 
-_EVERYWHERE = frozenset({
-    "host", "use_cases", "database_url", "tracking_url", "airflow_database_url", "serving_token", "lake", "artifacts",
-    "s3_endpoint", "secrets_dir",
-})  # fmt: skip
-_ALL = KNOWN - OF_THE_RUNNER - {"mlflow_port", "serving_port", "postgres_port"}
-BOUND: Mapping[str, frozenset[str]] = {
+_PORTS = {name for name in StackSettings.model_fields if name.endswith("_port")}
+_EVERYWHERE = StackSettings.model_fields.keys() - _PORTS | {"lake", "artifacts", "s3_endpoint", "secrets_dir"}
+_ALL = KNOWN - RunVariables.model_fields.keys() - _PORTS | {"airflow_port"}
+BOUND: Mapping[str, Set[str]] = {
     AIRFLOW_SERVER: _ALL,
     SCHEDULER: _ALL,
     DAG_PROCESSOR: _ALL,

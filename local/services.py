@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.database import migrate
-from include.settings import PREFIX, Settings, is_secret, refuse_unknown_variables
-from include.step_specs import SECRETS
+from include.settings import PREFIX, SECRETS, Settings, is_secret, refuse_unknown_variables
 from local.airflow import DAG_PROCESSOR, SCHEDULER, Airflow
 from local.airflow import SERVER as AIRFLOW_SERVER
 from local.mlflow import Mlflow

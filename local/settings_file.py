@@ -12,13 +12,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.errors import SettingsError
-from include.settings import OF_THE_OPERATOR, PREFIX, Settings, is_secret, likely, load_settings
+from include.settings import PLAIN, PREFIX, OperatorSettings, Settings, load_settings, unknown_setting
 from include.step_specs import PodRuntime
 from local.stack import Stack, load_stack
 
 VARIABLE = PREFIX.lower()
-PLAIN = (OF_THE_OPERATOR - {"secrets_dir"}) | {name for name in Settings.model_fields if not is_secret(name)}
-"""Everything that a variable may say; the rest of the settings are secrets, which no file here holds."""
+SETTABLE = {*PLAIN, *OperatorSettings.model_fields} - {"secrets_dir"}
+"""The settings that a variable may hold; the rest are secrets, which no file here holds."""
 
 
 class _Entry(BaseModel):
@@ -104,7 +104,7 @@ class SettingsFile:
 
     def overrides(self, environment: Mapping[str, str]) -> dict[str, str]:
         """The variables that `NIGHTSHIFT_*` environment variables set or replace, with their values."""
-        given = {f"{VARIABLE}{name}": environment.get(f"{PREFIX}{name.upper()}") for name in sorted(PLAIN)}
+        given = {f"{VARIABLE}{name}": environment.get(f"{PREFIX}{name.upper()}") for name in sorted(SETTABLE)}
         return {name: value for name, value in given.items() if value is not None}
 
     def settings(self, environment: Mapping[str, str]) -> Settings:
@@ -114,7 +114,7 @@ class SettingsFile:
         runtime = values.get(f"{VARIABLE}pod_runtime", "")
         if runtime not in list(PodRuntime):
             raise SettingsError(f"{PREFIX}POD_RUNTIME={runtime}: set {' or '.join(PodRuntime)}")
-        known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+        known = Settings.variables()
         return load_settings({name.upper(): value for name, value in values.items() if name.upper() in known})
 
     def served_by(self, stack: Stack, environment: Mapping[str, str]) -> dict[str, str]:
@@ -129,7 +129,7 @@ class SettingsFile:
         stack = load_stack(environment)
         of_the_operator = {
             name: environment.get(f"{PREFIX}{name.upper()}") or self.variables.get(f"{VARIABLE}{name}")
-            for name in OF_THE_OPERATOR
+            for name in OperatorSettings.model_fields
         }
         return {**of_the_operator, **dict(self.settings(self.served_by(stack, environment))), **dict(stack)}
 
@@ -152,8 +152,8 @@ def read_settings_file(path: Path) -> SettingsFile:
         if not (connection.conn_type or connection.conn_uri):
             raise SettingsError(f"{path.name}: connection {connection.conn_id} needs conn_type or conn_uri")
     variables = {variable.variable_name: variable.variable_value for variable in entries.variables}
-    known = {f"{VARIABLE}{name}" for name in PLAIN}
+    known = {f"{VARIABLE}{name}" for name in SETTABLE}
     for name in variables:
         if name.startswith(VARIABLE) and name not in known:
-            raise SettingsError(f"{path.name}: variable {name} is not a setting{likely(name, known)}")
+            raise SettingsError(f"{path.name}: variable {unknown_setting(name, known)}")
     return SettingsFile(entries.connections, entries.pools, variables)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from include.errors import SettingsError
-from include.settings import StackSettings, read_variables
+from include.settings import StackSettings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -53,7 +53,7 @@ class Stack(StackSettings):
 def load_stack(environment: Mapping[str, str] | None = None) -> Stack:
     """The stack that `NIGHTSHIFT_*` variables describe; a wrong value is refused by name."""
     source = os.environ if environment is None else environment
-    return Stack.model_validate(dict(read_variables(StackSettings, source)))
+    return Stack.model_validate(dict(StackSettings.load(source)))
 
 
 def keep_private(folder: Path) -> None:

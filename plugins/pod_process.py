@@ -27,6 +27,7 @@ from kubernetes.utils.quantity import parse_quantity
 from include.errors import ExitCode
 from include.log_lines import without_controls
 from include.masking import Mask
+from include.settings import OperatorSettings
 from include.termination import RESULT_BYTES, TERMINATION_LOG
 from plugins.pod_ending import Ending, EndingReason
 
@@ -43,7 +44,7 @@ MAPPED_FIELD = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 
 def secrets_folder() -> Path:
     """The folder of secrets as `<secret>/<key>` files: `NIGHTSHIFT_SECRETS_DIR` of Airflow, or the default."""
-    return ROOT / os.environ.get("NIGHTSHIFT_SECRETS_DIR", ".nightshift/secrets")
+    return ROOT / OperatorSettings.load(os.environ).secrets_dir
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:

@@ -24,50 +24,36 @@ from kubernetes.client.models import (
     V1VolumeMount,
 )
 
-from include.step_specs import SECRETS, Resources, StepSpec
+from include.settings import PLAIN, SECRETS, OperatorSettings, RunVariables, Settings
+from include.step_specs import Resources, StepSpec
 from include.termination import one_line
 
-VERSION = "0.1.0"
 USER = 10001  # the images' user
 GRACE = 10  # seconds between being asked to stop and being stopped
 SECRET = "nightshift"  # noqa: S105 (the name of a Kubernetes Secret)
-NAMESPACE = "{{ var.value.get('nightshift_namespace', 'nightshift') }}"
 
-PLAIN = (
-    "NIGHTSHIFT_LAKE",
-    "NIGHTSHIFT_S3_ENDPOINT",
-    "NIGHTSHIFT_ARTIFACTS",
-    "NIGHTSHIFT_SERVING_URL",
-    "NIGHTSHIFT_SPARK_MASTER",
-    "NIGHTSHIFT_SPARK_PACKAGES",
-    "NIGHTSHIFT_REPLAY",
-    "NIGHTSHIFT_REPLAY_WEEKS",
-    "NIGHTSHIFT_RECORDS",
-    "NIGHTSHIFT_TABLE_DAYS",
-    "NIGHTSHIFT_LANDING_DAYS",
-    "NIGHTSHIFT_ROLLOUT_SHARE",
-    "NIGHTSHIFT_ROLLOUT_WATCH_SECONDS",
-    "NIGHTSHIFT_BROKER",
-    "NIGHTSHIFT_KAFKA_SECURITY",
-    "NIGHTSHIFT_KAFKA_MECHANISM",
-    "NIGHTSHIFT_KAFKA_USERNAME",
-    "NIGHTSHIFT_KAFKA_CA",
-    "NIGHTSHIFT_KAFKA_CERTIFICATE",
-    "NIGHTSHIFT_KAFKA_KEY",
-)
-"""Set from the Airflow Variable of the same name in lower case; an empty one counts as unset."""
+_DEFAULTS = {name: str(field.default) for name, field in OperatorSettings.model_fields.items()}
+
+
+def _variable(name: str, default: str = "") -> str:
+    """An Airflow Variable of the deployment, read when the task runs."""
+    return f"{{{{ var.value.get('{name.lower()}', '{default}') }}}}"
+
+
+NAMESPACE = _variable(OperatorSettings.variable("namespace"), _DEFAULTS["namespace"])
 
 
 def image(step: StepSpec) -> str:
     """The step's image: the Airflow Variable `nightshift_<name>_image`, or what `docker/<name>` builds."""
-    return f"{{{{ var.value.get('nightshift_{step.image}_image', 'nightshift/{step.image}:{VERSION}') }}}}"
+    setting = f"{step.image}_image"
+    return _variable(OperatorSettings.variable(setting), _DEFAULTS[setting])
 
 
 def environment(candidate: str | None) -> dict[str, str]:
-    """A step's plain environment: its deployment's settings and its run."""
-    plain = {name: f"{{{{ var.value.get('{name.lower()}', '') }}}}" for name in PLAIN}
+    """A step's plain environment: its deployment's settings (an empty one counts as unset) and its run."""
+    plain = {Settings.variable(name): _variable(Settings.variable(name)) for name in PLAIN}
     run = "{{ ti.dag_id }}/{{ run_id }}/{{ ti.task_id }}" + (f"-{candidate}" if candidate else "")
-    return {**plain, "NIGHTSHIFT_RUN": run}
+    return {**plain, RunVariables.variable("run"): run}
 
 
 @cache

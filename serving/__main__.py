@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import socket
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
+from formats.variables import VariableError
 from serving.errors import KeysError
 from serving.processes import listener
 from serving.processes.workers import BAD_SETTINGS, Parent
@@ -24,10 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Listen where the settings say; a bad setting or a taken port is one line and exit code 78."""
     parsed = _parser().parse_args(arguments)
     try:
-        settings = ServingSettings() if parsed.workers is None else ServingSettings(workers=parsed.workers)
+        settings = ServingSettings.load(os.environ, **({} if parsed.workers is None else {"workers": parsed.workers}))
         complaint = ""
-    except ValidationError as error:
-        complaint = _complaint(error)
+    except VariableError as error:
+        complaint = str(error)
     log = Log(access=not complaint and settings.access_log)
     log.start()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every call to an upstream
@@ -77,12 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, help="processes that share the port; default: SERVING_WORKERS, or 1")
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)  # what a parent gives its workers to listen on
     return parser
-
-
-def _complaint(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = f"SERVING_{str(first['loc'][0]).upper()}: " if first["loc"] else ""
-    return f"{name}{first['msg'].removeprefix('Value error, ')}"
 
 
 def _give_up(line: str) -> int:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from formats.names import not_a_setting
+from formats.variables import VariableError, VariablesModel, unknown_variable
 from serving.access.caller import Algorithm
 from serving.model_file import MODEL_BYTES
 
 
-class ServingSettings(BaseSettings):
-    """Where the server listens, who may deploy to it, and where it keeps its state.
+class ServingSettings(VariablesModel):
+    """Where the server listens, who may deploy to it, and where it keeps its state."""
 
-    `state` is a folder that holds `current.json`; without `token` nobody can deploy.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="SERVING_", env_ignore_empty=True, frozen=True)
+    PREFIX: ClassVar[str] = "SERVING_"
 
     host: str = "127.0.0.1"
+    """The address that the server listens on."""
     port: int = Field(default=8890, ge=0, le=65535)
+    """The port that it listens on; 0: any free one."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that share the port; with more than one, a parent process watches over them."""
     token: SecretStr | None = None
+    """Who may deploy, as a bearer token; none: nobody, unless `keys` or `jwks_url` name someone."""
     state: Path = Path(".nightshift/serving")
+    """The only folder that the server writes to: what is served, and the history of it."""
     s3_endpoint: str | None = None
+    """An S3-compatible store, such as MinIO; none: AWS."""
     model_bytes: int = MODEL_BYTES
+    """The largest model file that is fetched."""
     acknowledge_seconds: float = Field(default=30.0, gt=0)
     """How long every worker may take to load a version, before its deployment is refused."""
 
@@ -41,7 +46,7 @@ class ServingSettings(BaseSettings):
     """What a token's `iss` must be."""
     jwt_audience: str | None = None
     """What a token's `aud` must name."""
-    jwt_algorithms: Annotated[tuple[Algorithm, ...], NoDecode] = (Algorithm.RS256, Algorithm.ES256)
+    jwt_algorithms: tuple[Algorithm, ...] = (Algorithm.RS256, Algorithm.ES256)
     """Signatures that are accepted, separated by commas."""
 
     # Limits, of each worker process
@@ -84,6 +89,7 @@ class ServingSettings(BaseSettings):
     published_days: int = Field(default=7, ge=1, le=400)
     """How many of the newest published days are held in memory (about 2 MB a day of 1,000 flights)."""
     published_poll_seconds: float = Field(default=5.0, gt=0)
+    """How often the lake is read."""
 
     # The chain location → sensor → prediction, and the forecast over it (times in seconds)
 
@@ -126,6 +132,16 @@ class ServingSettings(BaseSettings):
     """An OpenTelemetry collector, such as `http://collector:4318`; none: tracing is off and not even imported."""
     trace_share: float = Field(default=1.0, ge=0, le=1)
     """The share of the traces beginning here that is recorded; a caller's own decision is followed."""
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str], **given: Any) -> Self:
+        """The settings of an environment, under those that are `given`.
+
+        A wrong value and an unknown name raise `VariableError`, whose one line holds no value: it may be a secret.
+        """
+        if name := unknown_variable(environment, cls.PREFIX, cls.variables()):
+            raise VariableError("", None, not_a_setting(name, cls.variables(), "docs/reference/settings.md"))
+        return cls.read(environment, **given)
 
     @property
     def secured(self) -> bool:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import AwareDatetime, Field, field_validator
 
+from formats.names import none_of
 from include.errors import SettingsError
 from include.ingestion.shift_plan import Span
-from include.names import none_of
 from include.step import StepArguments
 from include.storage.lake import Dataset, Layer, Partition
 from include.use_case import Horizon, UseCaseSpec

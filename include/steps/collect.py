@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
+from formats.names import none_of
 from include.errors import SettingsError
 from include.ingestion.breaker import Breaker
 from include.ingestion.brokers.address import open_broker
@@ -18,7 +19,6 @@ from include.ingestion.brokers.broker import Broker, BrokerError, Producer
 from include.ingestion.collector import DAYS_AROUND, Lateness, Release, publish, releases, within
 from include.ingestion.shift import Shift
 from include.ingestion.streams import Stream, instant
-from include.names import none_of
 from include.sources.source import Source
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Lake, to_json

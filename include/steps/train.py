@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+from formats.names import none_of
 from include import identity
 from include.errors import CodeError, SettingsError, SkippedError
 from include.model_registry.experiments import log_run, logbook
@@ -22,7 +23,6 @@ from include.modelling.plots import calibration_plot, importance_plot
 from include.modelling.portable import Origin
 from include.modelling.recipe import Gates, Recipe
 from include.modelling.training import Trained, by_slice, examples_for, plan, train_candidate
-from include.names import none_of
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Layer, Partition, parquet_bytes, to_json
 

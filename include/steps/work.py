@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from pydantic import AwareDatetime
 
+from formats.names import none_of
 from include.database.address import libpq_url
 from include.errors import FaultError, SettingsError, SkippedError
 from include.ingestion.brokers.address import open_broker
@@ -15,7 +16,6 @@ from include.ingestion.shift import Shift
 from include.ingestion.streams import Stream
 from include.ingestion.timetable import load_timetable
 from include.ingestion.workers import Worker, WorkerSpec
-from include.names import none_of
 from include.step import Context, Result, StepArguments, main
 
 

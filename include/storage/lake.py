@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from formats.manifest import MANIFEST, File, Manifest
+from formats.names import none_of
 from include.errors import DataError, LakeError
-from include.names import none_of
 from include.settings import Settings
 from include.storage.store import Store, open_store
 

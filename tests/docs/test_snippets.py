@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from include.settings import KNOWN, OF_THE_RUNNER
+from include.settings import MODELS
 from include.storage.lake import Layer
 from tests.checkout import Checkout
 
@@ -202,23 +202,6 @@ def test_every_setting_is_one_that_the_code_knows(page: Path) -> None:
     assert named - known_settings() == set()
 
 
-def test_the_readme_lists_every_setting() -> None:
-    """`…_B` in a row of the table is short for the first name of the row, with its last words replaced by `_B`."""
-    listed: set[str] = set()
-    for row in re.findall(
-        r"^\| (`NIGHTSHIFT_[^|]*) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
-    ):
-        first, *more = re.findall(r"`([A-Z_…0-9]+)`", row)
-        listed.add(first.removeprefix("NIGHTSHIFT_").lower())
-        for name in more:
-            short = name.removeprefix("…").lower()
-            stems = [
-                first.removeprefix("NIGHTSHIFT").lower().rsplit("_", cut)[0] for cut in range(1, first.count("_") + 1)
-            ]
-            listed |= {f"{stem}{short}".lstrip("_") for stem in stems} & KNOWN
-    assert listed == KNOWN - OF_THE_RUNNER
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_is_named_is_there(page: Path) -> None:
     folders = "include|formats|local|plugins|dags|spark_jobs|serving|tests|infra|docker|benchmarks"
@@ -230,8 +213,7 @@ def known_settings() -> set[str]:
     """The environment variables that a person may set."""
     from serving.settings import ServingSettings
 
-    known = {f"NIGHTSHIFT_{name.upper()}" for name in KNOWN}
-    known |= {f"SERVING_{name.upper()}" for name in ServingSettings.model_fields}
+    known = {variable for model in (*MODELS, ServingSettings) for variable in model.variables()}
     for folder in ("include", "dags", "plugins"):
         for path in (ROOT / folder).rglob("*.py"):
             known |= set(re.findall(r"\b(?:NIGHTSHIFT|AWS)_[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8")))

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from include.step_specs import SECRETS
+from include.settings import SECRETS
 from plugins.pod_spec import SECRET, USER
 from serving.settings import ServingSettings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from include.errors import SettingsError
-from include.step_specs import SECRETS
+from include.settings import SECRETS
 from local.services import open_services
 from local.stack import REPOSITORY, keep_secret, load_stack
 

@@ -10,7 +10,8 @@ import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from include.step_specs import SECRETS, StepSpec
+from include.settings import SECRETS
+from include.step_specs import StepSpec
 from plugins.pod_operator import StepPod
 from plugins.pod_spec import PLAIN
 from tests.plugins.conftest import Mode

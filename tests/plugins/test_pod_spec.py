@@ -12,11 +12,10 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.utils.quantity import parse_quantity
 
 from include import step_specs
-from include.settings import PREFIX, Settings
-from include.step_specs import SECRETS, StepSpec
+from include.settings import PREFIX, SECRETS, Settings
+from include.step_specs import StepSpec
 from plugins.pod_operator import StepPod
 from plugins.pod_process import PodProcess
-from plugins.pod_spec import PLAIN
 from tests.plugins.conftest import SECRETS as CLUSTER_SECRETS
 from tests.plugins.kubernetes_stand_in import given
 
@@ -140,6 +139,16 @@ def test_every_setting_of_a_deployment_is_an_airflow_variable(context: dict[str,
     assert environment["NIGHTSHIFT_SPARK_MASTER"] == "spark://spark:7077"
 
 
-def test_a_pod_is_told_every_setting_of_its_deployment() -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    assert {*PLAIN, *(name for name in SECRETS if name.startswith(PREFIX))} == known
+def test_a_pod_is_told_every_setting_of_its_deployment(container: dict[str, Any]) -> None:
+    given = {variable["name"] for variable in container["env"]}
+    assert given == {*Settings.variables(), *SECRETS, "NIGHTSHIFT_RUN"}
+
+
+def test_each_secret_of_the_settings_is_a_key_of_the_cluster_secret() -> None:
+    keys = {name: key for name, key in SECRETS.items() if name.startswith(PREFIX)}
+    assert keys == {
+        "NIGHTSHIFT_DATABASE_URL": "database-url",
+        "NIGHTSHIFT_TRACKING_URL": "tracking-url",
+        "NIGHTSHIFT_SERVING_TOKEN": "serving-token",
+        "NIGHTSHIFT_KAFKA_PASSWORD": "kafka-password",
+    }

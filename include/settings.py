@@ -72,7 +72,7 @@ class NightshiftVariables(VariablesModel):
 
 
 class Settings(NightshiftVariables):
-    """What a step is told of its deployment. Each field is a variable of every pod; secrets are passed by reference."""
+    """A deployment, as its steps see it: each field is a variable of every pod, and secrets are passed by reference."""
 
     lake: str = ".nightshift/lake"
     """Where the data is: a folder (absolute, or relative to the working directory), `file://…` or

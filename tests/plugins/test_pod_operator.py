@@ -10,17 +10,16 @@ import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from include.settings import SECRETS
+from include.settings import SECRETS, Settings
 from include.step_specs import StepSpec
 from plugins.pod_operator import StepPod
-from plugins.pod_spec import PLAIN
 from tests.plugins.conftest import Mode
 
 PROBE = StepSpec("extract", "tests.plugins.probe", "A step for tests.", timedelta(seconds=30))
 
 
 TOLD = {
-    **dict.fromkeys(PLAIN, ""),
+    **dict.fromkeys(Settings.variables(), ""),
     **dict.fromkeys(SECRETS),  # optional keys that the secret does not have
     "NIGHTSHIFT_LAKE": "s3://lake/prefix",
     "NIGHTSHIFT_REPLAY": "true",

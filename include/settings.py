@@ -189,7 +189,7 @@ class RunVariables(NightshiftVariables):
     """The commit that the image was built from."""
 
 
-MODELS = (Settings, StackSettings, OperatorSettings, RunVariables)
+MODELS: tuple[type[NightshiftVariables], ...] = (Settings, StackSettings, OperatorSettings, RunVariables)
 KNOWN = frozenset(field for model in MODELS for field in model.model_fields)
 """Every name that follows `NIGHTSHIFT_` in a variable that somebody reads."""
 PLAIN = tuple(name for name in Settings.model_fields if name not in Settings.secret_fields())

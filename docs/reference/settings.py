@@ -19,7 +19,7 @@ PAGE = Path(__file__).with_suffix(".md")
 README = PAGE.parents[2] / "README.md"
 BEGIN = "<!-- settings: made by `make reference` from include/settings.py -->"
 END = "<!-- end of settings -->"
-PIPELINE = (Settings, StackSettings, OperatorSettings)
+PIPELINE: tuple[type[VariablesModel], ...] = (Settings, StackSettings, OperatorSettings)
 SERVING = {
     "host": "The server",
     "keys": "Access",

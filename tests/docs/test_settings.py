@@ -8,11 +8,13 @@ from typing import ClassVar
 import pytest
 
 from docs.reference import settings
-from include.settings import MODELS, PREFIX, RunVariables, Settings
+from formats.variables import VariablesModel
+from include.settings import KNOWN, PREFIX, RunVariables, Settings
 from local.settings_file import SETTABLE, read_settings_file
 from local.stack import REPOSITORY
 from serving.settings import ServingSettings
 
+EVERY: tuple[type[VariablesModel], ...] = (*settings.PIPELINE, ServingSettings)
 PAGES = [settings.README, *settings.README.parent.joinpath("docs").rglob("*.md")]
 
 
@@ -23,15 +25,15 @@ def test_the_page_and_the_readme_are_of_the_models_in_the_repository() -> None:
 
 
 def test_every_variable_that_a_person_may_set_is_a_row_with_a_meaning() -> None:
-    documented = {row.variable: row.meaning for row in settings.settings(*settings.PIPELINE, ServingSettings)}
-    known = {variable for model in (*MODELS, ServingSettings) for variable in model.variables()}
+    documented = {row.variable: row.meaning for row in settings.settings(*EVERY)}
+    known = {f"{PREFIX}{name.upper()}" for name in KNOWN} | set(ServingSettings.variables())
     assert documented.keys() == known - set(RunVariables.variables())
     assert [variable for variable, meaning in documented.items() if not meaning] == []
     assert [row for row in documented if f"| `{row}` |" not in settings.page()] == []
 
 
 def test_a_default_is_written_as_the_variable_would_hold_it() -> None:
-    for model in (*settings.PIPELINE, ServingSettings):
+    for model in EVERY:
         for name, row in zip(model.model_fields, settings.settings(model), strict=True):
             assert getattr(model.read({row.variable: row.default}), name) == getattr(model(), name), row.variable
 
@@ -55,7 +57,7 @@ def test_a_new_field_is_a_row_without_further_work() -> None:
 def test_a_default_that_prose_repeats_is_the_models() -> None:
     """As in `SERVING_DRAIN_SECONDS` (10), or (default 0.1)."""
     repeated = re.compile(r"`((?:NIGHTSHIFT|SERVING)_\w+)`(?: \(|[^`(]*\(default )([\d.]+)[);]")
-    defaults = {row.variable: row.default for row in settings.settings(*settings.PIPELINE, ServingSettings)}
+    defaults = {row.variable: row.default for row in settings.settings(*EVERY)}
     said = [found for page in PAGES for found in repeated.findall(page.read_text(encoding="utf-8"))]
     assert len(said) >= 4
     assert [(variable, number) for variable, number in said if defaults[variable] != number] == []

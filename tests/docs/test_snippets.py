@@ -213,7 +213,7 @@ def known_settings() -> set[str]:
     """The environment variables that a person may set."""
     from serving.settings import ServingSettings
 
-    known = {variable for model in (*MODELS, ServingSettings) for variable in model.variables()}
+    known = {variable for model in MODELS for variable in model.variables()} | set(ServingSettings.variables())
     for folder in ("include", "dags", "plugins"):
         for path in (ROOT / folder).rglob("*.py"):
             known |= set(re.findall(r"\b(?:NIGHTSHIFT|AWS)_[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8")))

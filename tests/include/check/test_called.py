@@ -78,7 +78,7 @@ def test_locations_that_no_lookup_can_use_are_found(old: str, new: str, said: st
             {"streams.py": ('"known_at"], record)', '"known_at"], {})')},
             "streams.py: events of a1: no worker would take",
         ),
-        ({"sources.py": ("return NycFlights13(", "return dict(")}, "sources.py: sample: answers a dict witho"),
+        ({"sources.py": ("return NycFlights13(", "return dict(")}, "sources.py: sample: answers a dict"),
     ],
 )
 def test_events_that_no_worker_would_take_are_found(

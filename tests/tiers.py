@@ -54,7 +54,10 @@ def sort(items: list[pytest.Item]) -> None:
 
 
 class Guard:
-    """Refuses to start a program for a test that does not say so; one of them goes for the whole session."""
+    """Refuses to start a program for a test that does not say so; one of them goes for the whole session.
+
+    What is taken down is not looked at: with its last test a session stops the servers of all tests before.
+    """
 
     def __init__(self) -> None:
         self._watched: pytest.Item | None = None
@@ -62,12 +65,17 @@ class Guard:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Watch a test, with its fixtures, from beginning to end."""
+        """Watch a test and the making of its fixtures."""
         self._watched = None if any(mark.name in NEEDS for mark in item.iter_markers()) else item
         try:
             return (yield)
         finally:
             self._watched = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self) -> None:
+        """Let the fixtures go as they like."""
+        self._watched = None
 
     def _hear(self, event: str, details: tuple[Any, ...]) -> None:
         if self._watched is None or event not in ("subprocess.Popen", "os.fork", "os.posix_spawn"):

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -396,8 +397,8 @@ def test_a_really_full_disk_is_one_clear_line_and_shows_nothing_half_made(tmp_pa
         f"print(len(published(Path({str(folder)!r}) / 'lake')))"
     )
     script = (
-        f"mount -t tmpfs -o size=300k none '{folder}' && "
-        f'{" ".join(command(REAL_DAY))} >/dev/null 2>&1; echo code $?; {sys.executable} -c "$LOOK"'
+        f"mount -t tmpfs -o size=300k none {shlex.quote(str(folder))} && "
+        f'{shlex.join(command(REAL_DAY))} >/dev/null 2>&1; echo code $?; {shlex.quote(sys.executable)} -c "$LOOK"'
     )
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", script],

@@ -64,7 +64,7 @@ test: lint ## lint, types and tests
 
 FAST := -q -m "not (airflow or slow or spark or stack)"
 
-test-fast: $(STAMP) ## the tests that start nothing, within a minute
+test-fast: $(STAMP) ## the tests that start nothing, in two minutes
 	@$(PYTEST) $(FAST)
 
 coverage: $(STAMP) ## what the fast lane covers, held to a floor (pyproject.toml)

@@ -100,10 +100,10 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
     The termination message (result or one-line error) goes where Kubernetes looks for it. Exit codes: `ExitCode`.
     `argv` is for a caller that continues; with the process's own arguments this ends the process.
     """
+    report = Report(_name(step))
+    stop = Stop(report.last_words)
     if argv is None:
         mask_output()
-        report = Report(_name(step))
-        stop = Stop(report.last_words)
         stop.listen()
         code = _run(arguments, step, sys.argv[1:], stop, report)
         logging.shutdown()
@@ -112,8 +112,7 @@ def main(arguments: type[A], step: Callable[[Context, A], Result], argv: Sequenc
         # All is written. An orderly exit would take half a second more, to unload MLflow and scikit-learn.
         os._exit(code)
     with redirect_stdout(MaskedStream(sys.stdout, own_mask())), redirect_stderr(MaskedStream(sys.stderr, own_mask())):
-        report = Report(_name(step))
-        code = _run(arguments, step, argv, Stop(report.last_words), report)
+        code = _run(arguments, step, argv, stop, report)
     raise SystemExit(int(code))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,11 +18,8 @@ DAGS = {
 
 def main() -> None:
     """Write the page and say where it is."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--to", type=Path, default=PAGE)
-    path = parser.parse_args().to
-    path.write_text(page(), encoding="utf-8")
-    print(f"{path}: {sum(map(len, DAGS.values()))} steps")
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE}: {sum(map(len, DAGS.values()))} steps")
 
 
 def page() -> str:

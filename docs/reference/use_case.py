@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -65,11 +64,8 @@ METHODS = (UseCaseSpec, Source, DatedRows, RecordRule)
 
 def main() -> None:
     """Write the page and say where it is."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--to", type=Path, default=PAGE)
-    path = parser.parse_args().to
-    path.write_text(page(), encoding="utf-8")
-    print(f"{path}: {sum(len(part.classes) for part in PARTS)} classes")
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE}: {sum(len(part.classes) for part in PARTS)} classes")
 
 
 def page() -> str:

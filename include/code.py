@@ -15,7 +15,7 @@ import sys
 import sysconfig
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -71,6 +71,9 @@ def fingerprint(package: str, *modules: str, without: Collection[str] = (), file
     Modules of the package named in `without` are left out, and without `files` its files that are no modules. Raises
     `ModuleNotFoundError` for a module that is not there.
     """
+    importlib.invalidate_caches()  # files may be new since the last time
+    for cached in (_top, _installed):
+        cached.cache_clear()
     reached = _Reach(package, {f"{package}.{name}" for name in without})
     for module in modules:
         name = f"{package}.{module}"
@@ -272,18 +275,22 @@ class _Place:
 def _find(name: str) -> _Place | None:
     """The place of a module; nothing is imported."""
     top, *rest = name.split(".")
-    importlib.invalidate_caches()
+    place = _top(top)
+    for part in rest:
+        place = place.module(part) if place else None
+    return place
+
+
+@cache
+def _top(name: str) -> _Place | None:
     try:
-        spec = PathFinder.find_spec(top) or find_spec(top)
+        spec = PathFinder.find_spec(name) or find_spec(name)
     except (ImportError, ValueError):
         return None
     if spec is None:
         return None
     source = Path(spec.origin) if spec.has_location and spec.origin else None
-    place: _Place | None = _Place(source, tuple(map(Path, spec.submodule_search_locations or ())))
-    for part in rest:
-        place = place.module(part) if place else None
-    return place
+    return _Place(source, tuple(map(Path, spec.submodule_search_locations or ())))
 
 
 def _load(name: str) -> _Module | None:
@@ -301,6 +308,7 @@ def _folder(package: str) -> Path | None:
     return next((folder for folder in place.folders if folder.is_dir()), None) if place else None
 
 
+@cache
 def _installed(top: str) -> bool:
     """Whether a top-level module is Python's own, or an installed library's: those are known by their versions."""
     if top in sys.stdlib_module_names or top in sys.builtin_module_names:

@@ -68,7 +68,6 @@ class ExampleIndex:
     def __init__(self, keys: pa.ChunkedArray, days: Days, key: str) -> None:
         self._key = key
         self._known = pc.unique(keys)
-        self._days = days
         self._codes = _codes(keys, self._known)
         self._numbers = _numbers(self._codes, days)
 
@@ -80,37 +79,37 @@ class ExampleIndex:
         codes = _codes(labels.keys, self._known)
         if labels.days is None:
             self._refuse_several_days()
-            wanted, given = self._codes, codes
+            self._refuse_doubles(labels, codes, codes)
+            given, wanted = codes, self._codes
         else:
-            wanted, given = self._numbers, _numbers(codes, labels.days)
-        order = np.argsort(given, kind="stable")
-        order = order[codes[order] >= 0]
-        given = given[order]
-        self._refuse_doubles(labels, given, order)
-        values = np.full(len(wanted), np.nan)
-        if not len(given):
-            return np.zeros(len(wanted), dtype=bool), values
-        places = np.minimum(np.searchsorted(given, wanted), len(given) - 1)
-        there = given[places] == wanted
-        values[there] = labels.values[order[places[there]]]
-        return there, values
+            told = _numbers(codes, labels.days)
+            self._refuse_doubles(labels, codes, told)
+            numbers = pa.array(self._numbers)
+            known = pc.unique(numbers)
+            given, wanted = _codes(pa.array(told), known), _codes(numbers, known)
+        values = np.full(len(wanted) + 1, np.nan)
+        values[given] = labels.values  # a label of no example takes the last place, which is no row's
+        found = values[wanted]
+        return ~np.isnan(found), found
 
     def _refuse_several_days(self) -> None:
+        last = np.empty(len(self._known), dtype=np.int64)
+        last[self._codes] = self._numbers
+        if np.array_equal(last[self._codes], self._numbers):
+            return
         numbers = np.unique(self._numbers)
         codes, first, count = np.unique(numbers // _DAYS_PER_KEY, return_index=True, return_counts=True)
         several = np.flatnonzero(count > 1)
-        if several.size:
-            place = int(first[several[0]])
-            one, other = (_day_of(number) for number in numbers[place : place + 2])
-            raise DataError(
-                f"label.py: {self._key} comes on several days ({several.size} of {len(codes)} keys, such as "
-                f"{self._known[int(codes[several[0]])].as_py()} on {one} and {other}) and labels() does not say which; "
-                f"answer the example's day too, as a column {DATE}"
-            )
+        place = int(first[several[0]])
+        one, other = (_day_of(number) for number in numbers[place : place + 2])
+        raise DataError(
+            f"label.py: {self._key} comes on several days ({several.size} of {len(codes)} keys, such as "
+            f"{self._known[int(codes[several[0]])].as_py()} on {one} and {other}) and labels() does not say which; "
+            f"answer the example's day too, as a column {DATE}"
+        )
 
-    def _refuse_doubles(self, labels: Labels, given: Places, order: npt.NDArray[np.intp]) -> None:
-        doubled = np.zeros(len(labels.keys), dtype=bool)
-        doubled[order[1:][given[1:] == given[:-1]]] = True
+    def _refuse_doubles(self, labels: Labels, codes: Places, given: Places) -> None:
+        doubled = pd.Series(given).duplicated().to_numpy() & (codes >= 0)
         what = self._key if labels.days is None else f"{self._key} and {DATE}"
         _refuse(pa.array(doubled), labels.keys, labels.days, f"{what} come twice; answer one row for each example")
 

@@ -104,13 +104,17 @@ timetable: $(STAMP) ## draw the day as timetable.yaml plans it
 
 UV_COMPILE := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
-lock: ## resolve the versions again (needs uv)
+lock: ## resolve the versions again (needs uv); those of a use case's own packages: make lock USE_CASE=…
+ifdef USE_CASE
+	@$(PYTHON) -m local lock --use-case '$(USE_CASE)'
+else
 	$(UV_COMPILE) pyproject.toml --group airflow --group steps --group spark --group serving --group local --group dev \
 		-o requirements.lock
 	$(UV_COMPILE) -c requirements.lock pyproject.toml --group airflow -o requirements.txt
 	$(UV_COMPILE) -c requirements.lock pyproject.toml --group steps -o docker/step/requirements.txt
 	$(UV_COMPILE) -c requirements.lock pyproject.toml --group spark -o docker/spark/requirements.txt
 	$(UV_COMPILE) -c requirements.lock --group serving -o docker/serving/requirements.txt
+endif
 
 clean: ## stop everything, then delete .venv and all state (.nightshift)
 	@if [ -e $(STAMP) ]; then $(PYTHON) -m local down; fi

@@ -84,6 +84,12 @@ def fingerprint(package: str, *modules: str, without: Collection[str] = (), file
     return hashlib.sha256(b"".join(_entry(name, text) for name, text in sorted(content.items()))).hexdigest()
 
 
+def requirements_file(package: str) -> Path | None:
+    """The `requirements.txt` in a package's folder, if there is one; nothing is imported."""
+    path = (_folder(package) or Path("nowhere")) / "requirements.txt"
+    return path if path.is_file() else None
+
+
 @dataclass(frozen=True)
 class _Module:
     """A module's source, read but not run."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from include.code import fingerprint
+from include.code import fingerprint, requirements_file
 from include.use_case import UseCaseSpec
 
 CODE = "code"
@@ -59,7 +60,8 @@ def raw(spec: UseCaseSpec, contract: Any) -> dict[str, str]:
 def features(spec: UseCaseSpec) -> str:
     """What decides features: the use case's code, and Spark's minor version, which may change a value."""
     minor = ".".join(_version("pyspark").split(".")[:2])
-    return f"{fingerprint(spec.package, 'features', 'feature_contract')} spark {minor}"
+    own = "".join(f", {library}" for library in requirements(spec))
+    return f"{fingerprint(spec.package, 'features', 'feature_contract')} spark {minor}{own}"
 
 
 def candidate(spec: UseCaseSpec, recipe: Any, gates: Any) -> dict[str, str]:
@@ -69,7 +71,7 @@ def candidate(spec: UseCaseSpec, recipe: Any, gates: Any) -> dict[str, str]:
         LABEL: _code(spec.package, "label"),
         GATES: digest([gates.slices, gates.min_slice_rows]),
         CODE: fingerprint("include.modelling", "training", "portable", "plots"),
-        LIBRARIES: ", ".join(f"{name} {_version(name)}" for name in FITTING),
+        LIBRARIES: _fitting(spec),
     }
 
 
@@ -79,13 +81,21 @@ def decision(spec: UseCaseSpec, gates: Any) -> dict[str, str]:
         GATES: digest(gates),
         LABEL: _code(spec.package, "label"),
         CODE: fingerprint("include.modelling", "training", "judgement"),
-        LIBRARIES: ", ".join(f"{name} {_version(name)}" for name in FITTING),
+        LIBRARIES: _fitting(spec),
     }
 
 
 def lookup(spec: UseCaseSpec) -> dict[str, str]:
     """What makes a lookup file of predictions."""
     return {LOOKUP: _code(spec.package, "lookup")}
+
+
+def requirements(spec: UseCaseSpec) -> list[str]:
+    """The packages that the use case's own requirements.txt names, each with its version here."""
+    path = requirements_file(spec.package)
+    lines = path.read_text(encoding="utf-8").splitlines() if path else []
+    names = (re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line.strip()) for line in lines)
+    return sorted(f"{name[0]} {_version(name[0])}" for name in names if name)
 
 
 def partitions(inputs: Mapping[str, str]) -> dict[str, str]:
@@ -126,6 +136,10 @@ def _code(package: str, module: str, **options: Any) -> str:
         return fingerprint(package, module, **options)
     except ModuleNotFoundError:
         return "no file"
+
+
+def _fitting(spec: UseCaseSpec) -> str:
+    return ", ".join([*(f"{name} {_version(name)}" for name in FITTING), *requirements(spec)])
 
 
 def _version(library: str) -> str:

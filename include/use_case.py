@@ -29,10 +29,11 @@ from types import ModuleType
 from zoneinfo import ZoneInfo
 
 from include.errors import SettingsError
+from include.packages import find_package
 from include.spec_rules import require_names, require_sound, require_types
 
 DEFAULT_USE_CASES = "include.use_cases.flight_delay"
-"""The default of `NIGHTSHIFT_USE_CASES`: dotted packages, separated by commas."""
+"""The default of `NIGHTSHIFT_USE_CASES`: packages, entry points or folders, separated by commas."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,11 @@ class UseCase:
         """The name in the lake, the registry and the DAG ids."""
         return self.spec.name
 
+    @property
+    def folder(self) -> Path:
+        """The folder of its package."""
+        return Path(str(self.part("spec").__file__)).parent
+
     def part(self, module: str) -> ModuleType:
         """One module of the package, such as `label`."""
         return importlib.import_module(f"{self.spec.package}.{module}")
@@ -165,21 +171,12 @@ class UseCase:
         return importlib.util.find_spec(f"{self.spec.package}.{module}") is not None
 
 
-def packages(named: str) -> list[str]:
-    """The dotted packages in a text that separates them by commas."""
-    return [name.strip() for name in named.split(",") if name.strip()]
-
-
-def first_package(named: str) -> str:
-    """The first of the dotted packages separated by commas, which commands use."""
-    return named.split(",", maxsplit=1)[0].strip()
-
-
-def load_use_case(package: str) -> UseCase:
-    """The use case in a dotted package, such as `include.use_cases.flight_delay`.
+def load_use_case(named: str) -> UseCase:
+    """The use case that is named: a package such as `include.use_cases.flight_delay`, an entry point or a folder.
 
     Raises `SettingsError` that names the package and, where its spec.py is at fault, the line and the field.
     """
+    package = find_package(named)
     try:
         spec = importlib.import_module(f"{package}.spec").SPEC
     except Exception as error:  # a spec.py may raise anything
@@ -196,7 +193,7 @@ def load_use_case(package: str) -> UseCase:
 def _why(error: Exception, package: str) -> str:
     """Where and why a spec.py could not be read, in one line."""
     if isinstance(error, ModuleNotFoundError) and f"{package}.spec".startswith(str(error.name)):
-        return f"{error}; it needs a spec.py with SPEC, and NIGHTSHIFT_USE_CASES lists packages, separated by commas"
+        return f"{error}; NIGHTSHIFT_USE_CASES lists packages with a spec.py, entry points or folders"
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or 'spec.py').name}:{error.lineno}: {error.msg}; correct the line"
     if isinstance(error, AttributeError) and error.name == "SPEC":

@@ -120,7 +120,7 @@ class Airflow:
                 "AIRFLOW_HOME": str(self.home),
                 "NIGHTSHIFT_USE_CASES": self.stack.use_cases,
                 "NIGHTSHIFT_REPLAY": str(replay).lower(),  # DAG files ask no database for a variable
-                "PYTHONPATH": str(self.stack.root),
+                "PYTHONPATH": self.stack.python_path,
                 "PYTHONUNBUFFERED": "1",
             }
         )

@@ -8,8 +8,9 @@ from datetime import time as clock
 from typing import Any
 
 from include.errors import ExitCode, FaultError, SettingsError
+from include.packages import first_package
 from include.storage.lake import days_between
-from include.use_case import UseCaseSpec, first_package, load_use_case
+from include.use_case import UseCaseSpec, load_use_case
 from local.airflow import SCHEDULER, Airflow
 from local.days import data_day
 from local.services import Services

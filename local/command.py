@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from include.errors import ExitCode, StepError
 from include.loopback import reach_directly
 from include.masking import masked
+from include.packages import first_package
 from include.settings import refuse_unknown_variables
-from include.use_case import first_package, load_use_case
+from include.use_case import load_use_case
+from local import requirements
 from local.backfill import backfill
 from local.clearing import Clearing
 from local.following import follow
@@ -32,6 +34,7 @@ USE_CASES = "NIGHTSHIFT_USE_CASES"
 
 def up(services: Services) -> int:
     """Start the local services, and print their addresses and the login."""
+    requirements.install(services.stack.use_cases)
     with services.locked():
         services.require_ports(interfaces=True)
         services.start_databases()
@@ -43,6 +46,13 @@ def up(services: Services) -> int:
     for line in nights(services.stack.use_cases, replay=services.settings.replay, now=datetime.now(UTC)):
         print(f"nightly  {line}")
     print(f"serving  {services.serving.url}/openapi.json  (what is served: {services.serving.url}/v1/model)")
+    return ExitCode.DONE
+
+
+def lock(services: Services, use_case: str) -> int:
+    """Lock the `requirements.txt` of use cases beside the platform's own lock."""
+    for path in requirements.lock(use_case or services.stack.use_cases):
+        print(f"locked {path}")
     return ExitCode.DONE
 
 
@@ -71,7 +81,9 @@ def rollback(services: Services, version: str = "") -> int:
 
 def check(services: Services, use_case: str, argv: list[str]) -> int:
     """Find the mistakes of use cases, on the lake of the running stack; of those it runs where none is named."""
-    command = [sys.executable, "-m", "include.check", "--use-case", use_case or services.stack.use_cases, *argv]
+    named = use_case or services.stack.use_cases
+    requirements.install(named)
+    command = [sys.executable, "-m", "include.check", "--use-case", named, *argv]
     return subprocess.run(command, env=services.step_environment(), cwd=services.stack.root, check=False).returncode
 
 
@@ -108,10 +120,15 @@ def main() -> None:
     past.add_argument("--force", action="store_true", help="run days again that have succeeded")
     past.set_defaults(does=lambda services, given: backfill(services, given.first, given.last, force=given.force))
     look = commands.add_parser("check", help=check.__doc__)
-    look.add_argument("--use-case", default=os.environ.get(USE_CASES, ""), help="dotted packages, separated by commas")
+    look.add_argument(
+        "--use-case", default=os.environ.get(USE_CASES, ""), help="packages or folders, separated by commas"
+    )
     look.add_argument("--static", action="append_const", dest="argv", const="--static", default=[], help="no data")
     look.add_argument("--verbose", action="append_const", dest="argv", const="--verbose", help="times and remarks")
     look.set_defaults(does=lambda services, given: check(services, given.use_case, given.argv))
+    pin = commands.add_parser("lock", help=lock.__doc__)
+    pin.add_argument("--use-case", default="", help="packages or folders, separated by commas")
+    pin.set_defaults(does=lambda services, given: lock(services, given.use_case))
     own = commands.add_parser("airflow", help=airflow.__doc__)
     own.add_argument("argv", nargs=argparse.REMAINDER)
     own.set_defaults(does=lambda services, given: airflow(services, given.argv))

@@ -7,7 +7,8 @@ import sys
 from datetime import date, datetime, timedelta, timezone
 
 from include.errors import SettingsError
-from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, first_package, load_use_case
+from include.packages import first_package
+from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.errors import SettingsError
+from include.packages import first_package
 from include.settings import KNOWN, PREFIX, RunVariables, StackSettings, is_secret
-from include.use_case import first_package
 from local.airflow import DAG_PROCESSOR, SCHEDULER
 from local.airflow import SERVER as AIRFLOW_SERVER
 from local.mlflow import SERVER as MLFLOW_SERVER

@@ -36,7 +36,7 @@ def main() -> None:
     with _alone():
         if STAMP.exists() and STAMP.stat().st_mtime >= LOCK.stat().st_mtime:
             return
-        uv = _uv()
+        uv = find_uv()
         if not _works([str(VENV / "bin" / "python"), "--version"]):
             _run([uv, "venv", "--quiet", "--clear", "--python", _python(), str(VENV)])
         print("installing requirements.lock into .venv (once; a few minutes, 3 GB)", flush=True)
@@ -78,7 +78,8 @@ def _version(python: str) -> tuple[int, int]:
     return (int(major), int(minor)) if done.returncode == 0 else (0, 0)
 
 
-def _uv() -> str:
+def find_uv() -> str:
+    """The uv to install with; one is installed below .nightshift if the machine has none."""
     found = shutil.which("uv")
     if found and _works([found, "--version"]):
         return found

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from datetime import datetime
 
 from include.errors import SettingsError
+from include.packages import packages
 from include.settings import PREFIX
-from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case, packages
+from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case
 
 REPLAY = f"{PREFIX}REPLAY"
 

@@ -11,9 +11,11 @@ from rich.console import Console
 
 from include.deployment.serving_api import ServingApi
 from include.errors import ExitCode
+from include.packages import first_package
 from include.step_specs import NIGHTLY
 from include.storage.lake import Dataset, Lake, Layer
-from include.use_case import UseCaseSpec, first_package, load_use_case
+from include.use_case import UseCaseSpec, load_use_case
+from local import requirements
 from local.days import data_day
 from local.journal import Journal, Task
 from local.night import StartedRun, Tail, TestedNight, begin
@@ -25,6 +27,7 @@ from local.summary import Summary, airflow_share
 def run(services: Services, date: str, use_case: str = "", *, force: bool = False) -> int:
     """Run the nightly DAG of a use case for a data day, show it, and sum it up."""
     package = use_case or first_package(services.stack.use_cases)
+    requirements.install(services.stack.use_cases)
     spec = load_use_case(package).spec
     day = data_day(date, spec, replay=services.settings.replay, now=datetime.now(UTC))
     console = Console(highlight=False)

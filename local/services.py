@@ -121,7 +121,7 @@ class Services:
             if (self.stack.secrets / name).exists()
         }
         rest = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        return rest | plain | hidden | {"PYTHONPATH": str(self.stack.root), "PYTHONUNBUFFERED": "1"}
+        return rest | plain | hidden | {"PYTHONPATH": self.stack.python_path, "PYTHONUNBUFFERED": "1"}
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.errors import FaultError
-from include.use_case import first_package, load_use_case
+from include.packages import first_package
+from include.use_case import load_use_case
 from local.http import ask, is_up
 from local.ports import require_free
 from local.processes import Process, Processes
@@ -52,7 +53,7 @@ class Serving:
                 "SERVING_PORT": str(port),
                 "SERVING_TOKEN": self.token,
                 "SERVING_STATE": str(self.stack.state / "serving"),
-                "PYTHONPATH": str(self.stack.root),
+                "PYTHONPATH": self.stack.python_path,
                 "PYTHONUNBUFFERED": "1",
             }
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from include.errors import SettingsError
+from include.packages import python_path
 from include.settings import StackSettings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -32,6 +33,11 @@ class Stack(StackSettings):
     def secrets(self) -> Path:
         """The folder that stands in for the Kubernetes Secret `nightshift`."""
         return self.state / "secrets" / "nightshift"
+
+    @property
+    def python_path(self) -> str:
+        """Where Python finds the project and its use cases."""
+        return python_path(self.root, self.use_cases)
 
     @property
     def embeds_postgres(self) -> bool:

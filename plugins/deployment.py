@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from include.errors import SettingsError
 from include.ingestion.timetable import Timetable, load_timetable
-from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case, packages
+from include.packages import packages
+from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case
 
 USE_CASES = "NIGHTSHIFT_USE_CASES"
 REPLAY = ("AIRFLOW_VAR_NIGHTSHIFT_REPLAY", "NIGHTSHIFT_REPLAY")

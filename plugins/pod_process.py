@@ -27,6 +27,7 @@ from kubernetes.utils.quantity import parse_quantity
 from include.errors import ExitCode
 from include.log_lines import without_controls
 from include.masking import Mask
+from include.packages import python_path
 from include.settings import OperatorSettings
 from include.termination import RESULT_BYTES, TERMINATION_LOG
 from plugins.pod_ending import Ending, EndingReason
@@ -225,9 +226,10 @@ class PodProcess:
 
 
 def machine_environment() -> dict[str, str]:
-    """What an image's own environment would give: this machine's paths and the project's root, nothing else of ours."""
+    """What an image's own environment would give: this machine's paths and where our code is, nothing else."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return inherited | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    use_cases = os.environ.get("NIGHTSHIFT_USE_CASES", "")
+    return inherited | {"PYTHONPATH": python_path(ROOT, use_cases), "PYTHONUNBUFFERED": "1"}
 
 
 def the_container(pod: V1Pod) -> V1Container:

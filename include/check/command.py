@@ -14,7 +14,8 @@ from include.check.package import check_package
 from include.check.timer import Timer
 from include.check.verdict import CheckVerdict
 from include.errors import DataError, ExitCode, StepError
-from include.use_case import DEFAULT_USE_CASES, packages
+from include.packages import packages
+from include.use_case import DEFAULT_USE_CASES
 
 SPARK_ROWS = 20_000
 """This few rows are done before generated code pays."""

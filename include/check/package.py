@@ -28,13 +28,14 @@ HEAVY = ("pyspark", "mlflow", "sklearn", "great_expectations", "torch", "tensorf
 LIGHT = ("contracts", "feature_contract", "candidates", "gates")
 
 
-def check_package(package: str) -> Iterator[Mistake]:
+def check_package(named: str) -> Iterator[Mistake]:
     """Every mistake of a package that shows without its data; checks that need a broken module are left out."""
     try:
-        use_case = load_use_case(package)
+        use_case = load_use_case(named)
     except SettingsError as error:
         yield Mistake("spec.py", "SPEC", str(error))
         return
+    package = use_case.spec.package
     texts: dict[str, SourceText] = {}
     for module in ("spec", *CALLED, *NAMED, *MAY_LACK):
         try:

@@ -26,3 +26,26 @@ def test_the_files_that_are_copied_to_fetch_spark_jars_are_all_that_it_imports(t
     asked = [sys.executable, "-c", "import include.spark_jars"]
     done = subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.stack
+def test_an_image_of_a_use_case_holds_its_package_and_installs_its_lock(tmp_path: Path) -> None:
+    dockerfile = (ROOT / "docker" / "use_case" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    command = re.findall(r"^RUN (.*)$", dockerfile, re.MULTILINE)[0]
+    context = tmp_path / "use_case"
+    context.mkdir()
+    (context / "spec.py").write_text("SPEC = 1\n")
+    (context / "requirements.lock").write_text("kiosk-prices==1.0\n")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "pip").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    (programs / "pip").chmod(0o755)
+    (programs / "python").symlink_to(sys.executable)
+    command = command.replace("/opt/nightshift", str(tmp_path / "nightshift")).replace("/tmp/use_case", str(context))
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "PACKAGE": "company.kiosks"}
+
+    done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "nightshift" / "company" / "kiosks" / "spec.py").is_file()
+    assert "--require-hashes" in (tmp_path / "asked").read_text()

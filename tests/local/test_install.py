@@ -85,7 +85,7 @@ def test_without_a_python_of_the_lock_uv_is_asked_for_one(tmp_path: Path) -> Non
 def test_without_uv_and_any_pip_it_says_what_to_install(tmp_path: Path) -> None:
     root = machine(tmp_path)
     (tmp_path / "bin" / "uv").unlink()
-    bare = "import sys, local.install as i; i._works = lambda *_: False; i._uv()"
+    bare = "import sys, local.install as i; i._works = lambda *_: False; i.find_uv()"
     done = subprocess.run(
         [sys.executable, "-c", bare], cwd=root, capture_output=True, text=True, check=False, env={"PATH": "/nowhere"}
     )

@@ -1,0 +1,131 @@
+"""A use case's own packages are locked beside the platform's and installed, and a conflict is named."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from include import identity
+from include.errors import FaultError, SettingsError
+from include.use_case import load_use_case
+from local import requirements
+from local.install import LOCK, find_uv
+from tests.use_case_copy import copied
+
+pytestmark = pytest.mark.stack
+
+
+def wheel(folder: Path, version: str) -> None:
+    """Put a package `kiosk_prices` into a folder, as an index would offer it."""
+    info = f"kiosk_prices-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"kiosk_prices-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr("kiosk_prices.py", f"VERSION = {version!r}\n")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: kiosk-prices\nVersion: {version}\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def yours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a use case that needs a package, an index of packages, and a `.venv` to install into."""
+    index = tmp_path / "index"
+    index.mkdir()
+    wheel(index, "1.0")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(index))
+    monkeypatch.setattr(requirements, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(requirements, "STAMP", tmp_path / "venv" / "installed")
+    subprocess.run([find_uv(), "venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv")], check=True)
+    requirements.STAMP.touch()
+    with copied(tmp_path, {"requirements.txt": "kiosk-prices>=1\n"}) as name:
+        yield tmp_path / name
+
+
+def installed() -> str:
+    """The version of the package in the `.venv`, empty if there is none."""
+    argv = [str(requirements.VENV / "bin" / "python"), "-c", "import kiosk_prices as k; print(k.VERSION)"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def test_a_locked_package_is_installed_once(yours: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert requirements.lock(str(yours)) == [yours / "requirements.lock"]
+
+    requirements.install(str(yours))
+    requirements.install(str(yours))
+
+    assert installed() == "1.0"
+    assert capsys.readouterr().out.count("installing") == 1
+
+
+def test_a_new_platform_is_installed_into_again(yours: Path) -> None:
+    requirements.lock(str(yours))
+    requirements.install(str(yours))
+    subprocess.run([find_uv(), "pip", "uninstall", "-q", "-p", requirements.VENV, "kiosk-prices"], check=True)
+    requirements.STAMP.touch()
+
+    requirements.install(str(yours))
+
+    assert installed() == "1.0"
+
+
+def test_another_file_than_the_locked_one_is_not_installed(yours: Path) -> None:
+    (locked,) = requirements.lock(str(yours))
+    locked.write_text(re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", locked.read_text()))
+
+    with pytest.raises(FaultError, match=r"use case 'ice_cream': .*requirements.lock was not installed: .*[Hh]ash"):
+        requirements.install(str(yours))
+
+
+def test_a_version_that_the_platform_has_otherwise_is_named(yours: Path) -> None:
+    (yours / "requirements.txt").write_text("pandas<2\n")
+
+    with pytest.raises(SettingsError, match=r"requirements.txt cannot be locked: .*pandas<2 and pandas==2"):
+        requirements.lock(str(yours))
+
+
+def test_a_package_without_a_lock_stops_the_start(yours: Path) -> None:
+    with pytest.raises(SettingsError, match=r"requirements.txt has no lock; run `make lock USE_CASE=.*copied`"):
+        requirements.install(str(yours))
+
+
+def test_an_edit_after_the_lock_stops_the_start(yours: Path) -> None:
+    requirements.lock(str(yours))
+    (yours / "requirements.txt").write_text("kiosk-prices>=1,<2\n")
+
+    with pytest.raises(SettingsError, match=r"requirements.txt or the platform's lock has changed since"):
+        requirements.install(str(yours))
+
+
+def test_another_platform_stops_the_start(yours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requirements.lock(str(yours))
+    other = tmp_path / "requirements.lock"
+    other.write_text(LOCK.read_text() + "# a later one\n")
+    monkeypatch.setattr(requirements, "LOCK", other)
+
+    with pytest.raises(SettingsError, match=r"requirements.txt or the platform's lock has changed since"):
+        requirements.install(str(yours))
+
+
+def test_a_use_case_without_requirements_needs_nothing() -> None:
+    requirements.install("tests.use_cases.ice_cream")
+
+
+def test_features_and_models_follow_the_versions_of_its_own_packages(
+    yours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load_use_case(str(yours)).spec
+    monkeypatch.setattr(identity, "_version", lambda name: "1.0" if name == "kiosk-prices" else "9")
+    before = identity.features(spec), identity.requirements(spec)
+
+    monkeypatch.setattr(identity, "_version", lambda name: "2.0" if name == "kiosk-prices" else "9")
+
+    assert before[1] == ["kiosk-prices 1.0"]
+    assert identity.features(spec) != before[0]

@@ -44,14 +44,14 @@ def yours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(requirements, "VENV", tmp_path / "venv")
     monkeypatch.setattr(requirements, "STAMP", tmp_path / "venv" / "installed")
     subprocess.run([find_uv(), "venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv")], check=True)
-    requirements.STAMP.touch()
+    (tmp_path / "venv" / "installed").touch()
     with copied(tmp_path, {"requirements.txt": "kiosk-prices>=1\n"}) as name:
         yield tmp_path / name
 
 
-def installed() -> str:
-    """The version of the package in the `.venv`, empty if there is none."""
-    argv = [str(requirements.VENV / "bin" / "python"), "-c", "import kiosk_prices as k; print(k.VERSION)"]
+def installed(venv: Path) -> str:
+    """The version of the package in a `.venv`, empty if there is none."""
+    argv = [str(venv / "bin" / "python"), "-c", "import kiosk_prices as k; print(k.VERSION)"]
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
 
 
@@ -61,19 +61,20 @@ def test_a_locked_package_is_installed_once(yours: Path, capsys: pytest.CaptureF
     requirements.install(str(yours))
     requirements.install(str(yours))
 
-    assert installed() == "1.0"
+    assert installed(yours.parent / "venv") == "1.0"
     assert capsys.readouterr().out.count("installing") == 1
 
 
 def test_a_new_platform_is_installed_into_again(yours: Path) -> None:
+    venv = yours.parent / "venv"
     requirements.lock(str(yours))
     requirements.install(str(yours))
-    subprocess.run([find_uv(), "pip", "uninstall", "-q", "-p", requirements.VENV, "kiosk-prices"], check=True)
-    requirements.STAMP.touch()
+    subprocess.run([find_uv(), "pip", "uninstall", "-q", "-p", venv, "kiosk-prices"], check=True)
+    (venv / "installed").touch()
 
     requirements.install(str(yours))
 
-    assert installed() == "1.0"
+    assert installed(yours.parent / "venv") == "1.0"
 
 
 def test_another_file_than_the_locked_one_is_not_installed(yours: Path) -> None:

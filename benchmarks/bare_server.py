@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 import uvicorn
 
-from formats.model_card import InputKind, ModelInput
-from formats.portable_model import PortableModel
+from formats.portable_model import InputKind, ModelInput, PortableModel
 
 
 class Bare:

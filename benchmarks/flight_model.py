@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from formats.model_card import InputKind
+from formats.portable_model import InputKind
 from include.modelling import portable
 from include.modelling.estimators import Trees, fit
 from include.modelling.inputs import Input, encode

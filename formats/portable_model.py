@@ -1,50 +1,120 @@
-"""The portable model file's only reader: encodes raw feature columns and answers probabilities."""
+"""The portable model file's only reader: encodes raw feature columns and answers probabilities.
+
+This file needs nothing but numpy and ONNX Runtime, and no other file of ours. Serving and the `score` step import it;
+MLflow runs a copy of it, which every registered version carries, wherever that version is loaded.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from formats.errors import AnswerError, ModelError
-from formats.model_card import InputKind, ModelCard, ModelInput
-from formats.request_rows import RowReader
+if TYPE_CHECKING:
+    import onnxruntime
 
 METADATA_KEY = "nightshift"
 FEATURES = "features"
 PROBABILITY = "probability"
+MODEL = "model"
+"""The name of the portable file among an MLflow model's artifacts."""
 
 Column = Sequence[Any] | NDArray[Any]
 
 
+class ServingError(Exception):
+    """One clear line, and the HTTP status it is answered with; `retry_after` seconds go into a header of that name."""
+
+    status = 500
+    retry_after: int | None = None
+
+
+class ModelError(ServingError):
+    """A model file is unusable: wrong hash, truncated, foreign, or it fails its self-test."""
+
+    status = 422
+
+
+class AnswerError(ServingError):
+    """A loaded model gave no probability."""
+
+
+class InputKind(StrEnum):
+    """How an input's raw values become the number the graph takes."""
+
+    NUMBER = "number"
+    CATEGORY = "category"
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """One raw feature column; `categories` lists a category's known values in the order of their codes."""
+
+    name: str
+    kind: InputKind
+    categories: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> ModelInput:
+        """The column as a file's metadata has it; `KeyError` or `ValueError` when it is none."""
+        return cls(body["name"], InputKind(body["kind"]), tuple(body.get("categories", ())))
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a model file says of itself: the metadata of the ONNX file under `nightshift`."""
+
+    use_case: str
+    key: str
+    inputs: tuple[ModelInput, ...]
+    recipe: Any = None
+    trained_through: date | None = None
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelDescription:
+        """The description in a file's metadata; `KeyError`, `ValueError` or `TypeError` when it is none."""
+        body = json.loads(text)
+        through = body.get("trained_through")
+        return cls(
+            use_case=body["use_case"],
+            key=body["key"],
+            inputs=tuple(map(ModelInput.from_dict, body["inputs"])),
+            recipe=body.get("recipe"),
+            trained_through=None if through is None else date.fromisoformat(through),
+        )
+
+
 class PortableModel:
-    """A loaded model file: a pure ONNX graph (`features` float64 [N, F] to `probability` float64 [N]) and its card.
+    """A loaded model file: its description, and a pure ONNX graph from `features` float64 [N, F] to `probability` [N].
 
     Only its ONNX operators are executed. One thread per prediction: a request is small, and many come at once.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, card: ModelCard, sha256: str, name: str) -> None:
-        self.card = card
+    def __init__(
+        self, session: onnxruntime.InferenceSession, description: ModelDescription, sha256: str, name: str
+    ) -> None:
+        self.description = description
         self.sha256 = sha256
         self.name = name
-        self.reader = RowReader(card.inputs)
         self._session = session
         self._codes = {
             column.name: {value: float(code) for code, value in enumerate(column.categories)}
-            for column in card.inputs
+            for column in description.inputs
             if column.kind is InputKind.CATEGORY
         }
 
     @classmethod
-    def load(cls, content: bytes, *, sha256: str | None = None, name: str = "the bytes given") -> PortableModel:
+    def load(cls, content: bytes, *, sha256: str | None = None, name: str = "the bytes given") -> Self:
         """A model from a file's bytes; `ModelError` when they are another file or no file of this kind."""
         found = hashlib.sha256(content).hexdigest()
         if sha256 is not None and not hmac.compare_digest(found, sha256.lower()):
@@ -52,19 +122,19 @@ class PortableModel:
                 f"model file {name}: SHA-256 is {found}, expected {sha256}; it is truncated or another file"
             )
         session = _session(content, name)
-        card = _card(session, name)
-        _check_graph(session, len(card.inputs), name)
-        return cls(session, card, found, name)
+        description = _description(session, name)
+        _check_graph(session, len(description.inputs), name)
+        return cls(session, description, found, name)
 
     @classmethod
-    def open(cls, path: Path | str, *, sha256: str | None = None) -> PortableModel:
+    def open(cls, path: Path | str, *, sha256: str | None = None) -> Self:
         """A model from a file on this machine."""
         return cls.load(Path(path).read_bytes(), sha256=sha256, name=str(path))
 
     @property
     def inputs(self) -> tuple[ModelInput, ...]:
         """The raw feature columns it takes, in the graph's order."""
-        return self.card.inputs
+        return self.description.inputs
 
     def probabilities(self, columns: Mapping[str, Column]) -> NDArray[np.float64]:
         """One probability a row, in [0, 1], from raw feature columns of equal length; other columns are ignored.
@@ -78,16 +148,12 @@ class PortableModel:
         return self._run(np.column_stack(encoded))
 
     def encoded(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """One probability a row, from inputs encoded as the card says: float64 [N, F], NaN where there is no value."""
+        """One probability a row, from inputs that are encoded already: float64 [N, F], NaN where there is no value."""
         return self._run(features)
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         """One probability a row, from rows of raw feature values; a field that is absent is a missing value."""
         return self.probabilities({column.name: [row.get(column.name) for row in rows] for column in self.inputs})
-
-    def answer(self, body: bytes) -> NDArray[np.float64]:
-        """One probability a row, from a request's body; `RowError` names the row and field that is wrong."""
-        return self._run(self.reader.read(body))
 
     def self_test(self) -> None:
         """Ask for a row of nulls and one of zeros and first categories; `ModelError` unless both answers make sense."""
@@ -99,8 +165,8 @@ class PortableModel:
 
     def _encode(self, column: ModelInput, values: Column) -> NDArray[np.float64]:
         if column.kind is InputKind.CATEGORY:
-            codes = self._codes[column.name]
-            return np.array([codes.get(value) for value in values], dtype=np.float64)
+            code = self._codes[column.name].get
+            return np.array([code(value, np.nan) for value in values], dtype=np.float64)
         return np.asarray(values, dtype=np.float64)
 
     def _run(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,6 +183,10 @@ class PortableModel:
 
 
 def _session(content: bytes, name: str) -> onnxruntime.InferenceSession:
+    # ONNX Runtime 1.29 and later sends what it runs to its maker, unless this is set before it is imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -127,18 +197,16 @@ def _session(content: bytes, name: str) -> onnxruntime.InferenceSession:
         raise ModelError(f"model file {name}: not a whole ONNX file ({_first_line(error)})") from None
 
 
-def _card(session: onnxruntime.InferenceSession, name: str) -> ModelCard:
+def _description(session: onnxruntime.InferenceSession, name: str) -> ModelDescription:
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise ModelError(f"model file {name}: an ONNX file, but not one of nightshift's (no {METADATA_KEY!r} metadata)")
     try:
-        return ModelCard.model_validate(json.loads(text))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"model file {name}: metadata {where}: {first['msg']}") from None
-    except ValueError as error:
-        raise ModelError(f"model file {name}: metadata is not JSON ({error})") from None
+        return ModelDescription.from_json(text)
+    except KeyError as error:
+        raise ModelError(f"model file {name}: metadata has no {error}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"model file {name}: metadata is not as expected ({error})") from None
 
 
 def _check_graph(session: onnxruntime.InferenceSession, width: int, name: str) -> None:
@@ -157,3 +225,22 @@ def _probable(answers: NDArray[np.float64]) -> bool:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+
+
+if not __package__:  # outside our packages MLflow runs this file by itself: models from code
+    import mlflow
+    import pandas
+
+    class MlflowModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+        """The portable model as MLflow asks it: a frame of raw feature columns in, a frame of answers out."""
+
+        def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
+            """Open the portable file beside this one."""
+            self.model = PortableModel.open(context.artifacts[MODEL])
+
+        def predict(self, model_input: pandas.DataFrame, params: Mapping[str, Any] | None = None) -> pandas.DataFrame:
+            """One answer a row, in the order and with the index of the rows; other columns are ignored."""
+            columns = {str(name): values.to_numpy() for name, values in model_input.items()}
+            return pandas.DataFrame({PROBABILITY: self.model.probabilities(columns)}, index=model_input.index)
+
+    mlflow.models.set_model(MlflowModel())

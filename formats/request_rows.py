@@ -6,14 +6,14 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from formats.errors import RowError
-from formats.model_card import InputKind, ModelInput
+from formats.portable_model import InputKind, ModelInput, PortableModel, ServingError
 
 MAX_ROWS = 1000
 LARGEST = 1e30
@@ -26,6 +26,12 @@ _NAN = math.nan
 _PLACE = re.compile(r" - at `\$(?:\.(?P<rows>rows))?(?:\[(?P<row>\d+)\])?(?:\.(?P<field>.+))?`$")
 _NO_NUMBER = re.compile(rb"NaN|Infinity")
 _PLAIN = re.compile(r"[\w .:-]{1,64}")
+
+
+class RowError(ServingError):
+    """A row of a prediction request does not fit the model."""
+
+    status = 422
 
 
 class RowReader:
@@ -105,6 +111,19 @@ class RowReader:
         except (ValueError, RecursionError, TypeError, KeyError, AttributeError, StopIteration):
             return ""
         return f"row {place}, field {_named(name)}: not a finite number; send null where the value is not known"
+
+
+class RequestModel(PortableModel):
+    """A portable model that also answers the bodies of prediction requests."""
+
+    @cached_property
+    def reader(self) -> RowReader:
+        """Reads the bodies."""
+        return RowReader(self.inputs)
+
+    def answer(self, body: bytes) -> NDArray[np.float64]:
+        """One probability a row, from a request's body; `RowError` names the row and field that is wrong."""
+        return self.encoded(self.reader.read(body))
 
 
 class _Constant(str):

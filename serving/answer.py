@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from formats.errors import ServingError
+from formats.portable_model import ServingError
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp
 
-from formats.errors import ServingError
+from formats.portable_model import ServingError
 from serving import admin, answer, health, openapi, predict
 from serving.access.access import Access, Credentials
 from serving.access.limits import RequestLimits

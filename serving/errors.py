@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from formats.errors import ServingError
+from formats.portable_model import ServingError
 
 
 class FetchError(ServingError):

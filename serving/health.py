@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from formats.errors import ServingError
+from formats.portable_model import ServingError
 from serving.access.caller import is_known
 from serving.errors import DrainingError, NotReadyError
 from serving.rollout.rollout import InService

@@ -13,7 +13,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from formats.model_card import InputKind, ModelInput
+from formats.portable_model import InputKind, ModelInput
 from formats.request_rows import MAX_ROWS, RowReader
 from serving.access.access import ADMIN, PROBES
 from serving.errors import NotReadyError

@@ -15,7 +15,7 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from formats.portable_model import PortableModel
+from formats.request_rows import RequestModel
 from serving.answer import send_json
 from serving.errors import OverloadError
 from serving.rollout.served import Answers, Served
@@ -72,7 +72,7 @@ class Predict:
             self._telemetry.queue(max(self._large - 1, 0))
 
     def _answer(self, key: str, body: bytes) -> tuple[Served, Answers]:
-        def ask(model: PortableModel) -> Answers:
+        def ask(model: RequestModel) -> Answers:
             return model.answer(body)
 
         return self._service.answer(key, ask, body)

@@ -37,6 +37,10 @@ FORBIDDEN = {
 }  # fmt: skip
 
 
+ALONE = {"formats/portable_model.py": {"mlflow", "pandas"}}
+"""What a file imports only where another program runs it by itself, outside our packages."""
+
+
 def imports(path: Path) -> Iterator[str]:
     """The top-level packages a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -51,7 +55,9 @@ def test_no_part_imports_what_it_must_not_know(part: str) -> None:
     files = sorted((ROOT / part).rglob("*.py"))
     assert files, f"{part}/ has no Python file: this test would assert nothing"
     offences = [
-        f"{path.relative_to(ROOT)} imports {name}" for path in files for name in set(imports(path)) & FORBIDDEN[part]
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files
+        for name in set(imports(path)) & FORBIDDEN[part] - ALONE.get(str(path.relative_to(ROOT)), set())
     ]
     assert not offences, offences
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from formats.model_card import ModelInput
+from formats.portable_model import ModelInput
 from include.errors import StepError
 from include.modelling.scoring import feature_partition, load_model, raw_rows
 from include.step import Context

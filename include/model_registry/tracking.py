@@ -24,12 +24,15 @@ CONNECT_SECONDS = 5
 ANSWER_SECONDS = 120.0
 """Longer than MLflow's own attempts together: a hanging database would block it for ever."""
 
-# MLflow's own defaults try for minutes; the orchestrator retries a step, so a call need not.
-_MLFLOW_LIMITS = {
+# MLflow's own defaults try for minutes; the orchestrator retries a step, so a call need not. It also draws progress
+# bars into logs, and adds the project files of the folder that it happens to run in to a model.
+_MLFLOW_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_UV_AUTO_DETECT": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
@@ -43,7 +46,7 @@ def open_client(settings: Settings) -> MlflowClient:
     if "://" not in url:
         raise SettingsError(f"NIGHTSHIFT_TRACKING_URL {masked(url)!r} is no address; write http://{masked(url)}")
     _wait_for(url)
-    for name, value in _MLFLOW_LIMITS.items():
+    for name, value in _MLFLOW_DEFAULTS.items():
         os.environ.setdefault(name, value)
     if settings.s3_endpoint:
         os.environ["MLFLOW_S3_ENDPOINT_URL"] = settings.s3_endpoint  # else it would take plots to AWS

@@ -51,7 +51,7 @@ class Draft:
     """A version to be registered.
 
     `run_key` names the night, candidate and file, so that a retry meets its own version. `night` is the data day whose
-    run makes it. `artifact` is the model file's name in the MLflow run. `facts` become further tags.
+    run makes it. `artifact` is the MLflow model's name in its run. `facts` become further tags.
     """
 
     run_key: str
@@ -64,7 +64,7 @@ class Draft:
     model_uri: str
     sha256: str
     mlflow_run: str
-    artifact: str = "model.onnx"
+    artifact: str = "model"
     description: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
 

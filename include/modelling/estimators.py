@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from formats.model_card import InputKind
+from formats.portable_model import InputKind
 from include.errors import DataError
 from include.modelling.inputs import Input, Matrix
 from include.modelling.recipe import Estimator, Recipe

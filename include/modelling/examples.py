@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from formats.manifest import Manifest
-from formats.model_card import InputKind
+from formats.portable_model import InputKind
 from include.errors import DataError, SettingsError
 from include.modelling.inputs import Input, Matrix, encode
 from include.modelling.labels import DATE, LABEL, ExampleIndex, Labeller, Labels

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from formats.model_card import InputKind
+from formats.portable_model import InputKind
 from include.errors import DataError
 
 Matrix = npt.NDArray[np.float64]

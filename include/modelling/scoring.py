@@ -12,11 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from formats.errors import AnswerError, ModelError
-from formats.model_card import InputKind, ModelInput
-from formats.portable_model import PortableModel
+from formats.portable_model import AnswerError, InputKind, ModelError, ModelInput, PortableModel
 from include.errors import DataError, LakeError
-from include.modelling.inputs import Input, encode, floats
+from include.modelling.inputs import floats
 from include.storage.lake import Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
 
@@ -48,14 +46,13 @@ def prediction_partition(horizon: Horizon, day: date) -> Partition:
 def probabilities(model: PortableModel, features: pa.Table) -> npt.NDArray[np.float64]:
     """The model's answer to each row of raw features, in order: float64 [rows].
 
-    Encodes column by column in Arrow, as in training. Raises `DataError` when a column is missing or the model fails.
+    Raises `DataError` when a column is missing or the model fails.
     """
-    inputs = [Input(column.name, column.kind, column.categories) for column in model.inputs]
     answers = np.empty(features.num_rows)
     try:
         for start in range(0, features.num_rows, ROWS_AT_ONCE):
             part = features.slice(start, ROWS_AT_ONCE)
-            answers[start : start + part.num_rows] = model.encoded(encode(part, inputs))
+            answers[start : start + part.num_rows] = model.probabilities(raw_columns(part, model.inputs))
     except AnswerError as error:
         raise DataError(f"lake: {error}; restore it, or register its night again") from None
     return answers

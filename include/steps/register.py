@@ -14,8 +14,11 @@ from formats.manifest import Manifest
 from include.errors import DataError
 from include.identity import partitions
 from include.model_registry.experiments import code_revision, digest, log_run, logbook
+from include.model_registry.mlflow_model import log_model
+from include.model_registry.tracking import reported
 from include.model_registry.versions import Alias, Draft, Registry, Role, Version
 from include.modelling.recipe import Recipe
+from include.modelling.scoring import feature_partition
 from include.step import Context, Result, StepArguments, main
 from include.steps.choose import read_decision
 from include.storage.lake import Dataset, Layer, Partition
@@ -58,8 +61,8 @@ def register(context: Context, arguments: RegisterArguments) -> Result:
     night = _night(context, registry, arguments.date)
     with registry.locked():
         first = registry.newest_before(night.day) is None
-        version = registry.register(_draft(context, night, "model.onnx"))
-        backtest = registry.register(_draft(context, night, "backtest.onnx")) if first and version.approved else None
+        version = _registered(context, registry, night, "model")
+        backtest = _registered(context, registry, night, "backtest") if first and version.approved else None
         registry.advance(Alias.CHALLENGER, version)
         if version.approved:
             registry.advance(Alias.CHAMPION, version)
@@ -94,10 +97,17 @@ def _unchanged(context: Context, partition: Partition, decision: Mapping[str, An
     return manifest
 
 
-def _draft(context: Context, night: Registrable, artifact: str) -> Draft:
-    content = night.files[artifact]
+def _registered(context: Context, registry: Registry, night: Registrable, artifact: str) -> Version:
+    content = night.files[f"{artifact}.onnx"]
+    rows = context.lake.read(feature_partition(context.use_case.spec.horizons[0], night.day))
+    with reported(registry.url):
+        log_model(registry.client, night.mlflow_run, artifact, content, rows)
+    return registry.register(_draft(context, night, artifact, content))
+
+
+def _draft(context: Context, night: Registrable, artifact: str, content: bytes) -> Draft:
     sha256 = hashlib.sha256(content).hexdigest()
-    backtest = artifact == "backtest.onnx"
+    backtest = artifact == "backtest"
     window = night.report["window"]
     return Draft(
         run_key=f"{night.day}/{night.recipe.name}/{sha256[:16]}",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Generic, TypeVar
 
-from formats.errors import ServingError
+from formats.portable_model import ServingError
 from serving.errors import NotFoundError, NotYetError
 from serving.telemetry.metrics import CacheLookup, Telemetry, UpstreamOutcome
 

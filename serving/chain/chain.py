@@ -8,7 +8,7 @@ import httpx
 from fastapi import APIRouter, FastAPI
 from pydantic import HttpUrl
 
-from formats.errors import ServingError
+from formats.portable_model import ServingError
 from serving import answer
 from serving.chain import airports, flights, forecast, location, prediction, sensor
 from serving.chain.forecast import Forecasts, Upstreams

@@ -18,9 +18,9 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field
 
-from formats.errors import ServingError
 from formats.lookup import is_lookup
 from formats.manifest import Manifest
+from formats.portable_model import ServingError
 from serving.chain.lake import PublishedLake, open_lake
 from serving.errors import FetchError, NotFoundError, NotYetError
 from serving.settings import ServingSettings

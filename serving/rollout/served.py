@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from formats.portable_model import PortableModel
+from formats.request_rows import RequestModel
 from serving.rollout.rollout import InService
 
 Answers = NDArray[np.float64]
@@ -23,5 +23,5 @@ class Served:
     """
 
     entry: InService
-    model: PortableModel
+    model: RequestModel
     instead: Served | None = None

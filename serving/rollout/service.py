@@ -18,8 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from formats.errors import ModelError, RowError, ServingError
-from formats.portable_model import PortableModel
+from formats.portable_model import ModelError, ServingError
+from formats.request_rows import RequestModel, RowError
 from formats.rollout_plan import Phase, Plan
 from serving.errors import BehindError, EndedError, NotReadyError, OtherUseCaseError, StateError, UnderWayError
 from serving.model_file import fetch
@@ -132,7 +132,7 @@ class Service:
             self._trial.note(served, probabilities, seconds, failed)
 
     def answer(
-        self, key: str | bytes, ask: Callable[[PortableModel], Answers], asked: bytes = b""
+        self, key: str | bytes, ask: Callable[[RequestModel], Answers], asked: bytes = b""
     ) -> tuple[Served, Answers]:
         """The result of `ask` with the model picked for `key`, and that model; observed and timed.
 
@@ -252,7 +252,7 @@ class Service:
                 self._interrupt(active, f"version {before.version} was put into service at once")
                 return before
             model = self._load(entry)
-            entry = entry.model_copy(update={"trained_through": model.card.trained_through})
+            entry = entry.model_copy(update={"trained_through": model.description.trained_through})
             self._interrupt(active, f"version {wish.version} was put into service at once")
             plan = wish.rollout if compares else None
             rollout = self._rollout(entry, before, plan)
@@ -303,7 +303,7 @@ class Service:
             changed=now,
         )
 
-    def _begin(self, rollout: Rollout, model: PortableModel) -> SharedTraffic:
+    def _begin(self, rollout: Rollout, model: RequestModel) -> SharedTraffic:
         """Have every worker load a version; what is served does not change yet."""
         traffic = SharedTraffic(self.folder, self.history, rollout, self.refresh)
         self._prepared = Served(rollout.entry, model)
@@ -426,19 +426,19 @@ class Service:
             self._trial.enter(rollout)
         return ""
 
-    def _model(self, entry: InService) -> PortableModel:
+    def _model(self, entry: InService) -> RequestModel:
         for known in (self._served, self._prepared, self._loaded_late):
             if known is not None and known.entry.same_file(entry):
                 return known.model
         return self._load(entry)
 
-    def _load(self, entry: InService) -> PortableModel:
+    def _load(self, entry: InService) -> RequestModel:
         content = fetch(entry.uri, s3_endpoint=self.settings.s3_endpoint, limit=self.settings.model_bytes)
         # Named by its version: later errors may be shown to callers who must not see its address.
         name = f"of version {entry.version}"
-        model = PortableModel.load(content, sha256=entry.sha256, name=name)
-        if model.card.use_case != entry.use_case:
-            raise ModelError(f"model file {name} is of use case {model.card.use_case!r}, not {entry.use_case!r}")
+        model = RequestModel.load(content, sha256=entry.sha256, name=name)
+        if model.description.use_case != entry.use_case:
+            raise ModelError(f"model file {name} is of use case {model.description.use_case!r}, not {entry.use_case!r}")
         model.self_test()
         return model
 

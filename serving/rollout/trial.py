@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from formats.errors import RowError
-from formats.portable_model import PortableModel
+from formats.request_rows import RequestModel, RowError
 from formats.rollout_plan import Phase
 from serving.rollout.comparison import Pair, PhaseTally
 from serving.rollout.rollout import Rollout
@@ -25,7 +24,7 @@ class Trial:
     `comparable`: whether both take the same inputs, so that a request made for one is one for the other, too.
     """
 
-    def __init__(self, rollout: Rollout, proven: Served, model: PortableModel) -> None:
+    def __init__(self, rollout: Rollout, proven: Served, model: RequestModel) -> None:
         self.served = Served(rollout.entry, model, instead=proven)
         self.proven = proven
         self.rollout = rollout
@@ -78,7 +77,7 @@ class Trial:
         """Let both versions answer sample rows; of a row, each takes the fields it knows."""
         self._compare(lambda model: model.rows(rows))
 
-    def _compare(self, ask: Callable[[PortableModel], Answers]) -> None:
+    def _compare(self, ask: Callable[[RequestModel], Answers]) -> None:
         pair = Pair()
         # The second one finds the caches warm, so they take turns.
         self._turn ^= 1
@@ -106,7 +105,7 @@ def phase_name(rollout: Rollout) -> str:
     return f"{rollout.id}/{rollout.phase}"
 
 
-def comparable(proven: PortableModel, trial: PortableModel) -> bool:
+def comparable(proven: RequestModel, trial: RequestModel) -> bool:
     """Whether a request made for one model is one for the other, too; categories may differ."""
     before, after = ([(column.name, column.kind) for column in model.inputs] for model in (proven, trial))
     return before == after

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formats.errors import ModelError
-from formats.portable_model import PortableModel
+from formats.portable_model import ModelError, PortableModel
 from tests.portable_files import INPUTS, expected, portable_bytes
 
 MODEL = PortableModel.load(portable_bytes())
@@ -77,7 +76,7 @@ def test_a_file_knows_what_it_is() -> None:
     model = PortableModel.load(content, sha256=hashlib.sha256(content).hexdigest())
 
     assert [column.name for column in model.inputs] == ["distance", "hour", "carrier"]
-    assert (model.card.use_case, str(model.card.trained_through)) == ("flight_delay", "2013-09-30")
+    assert (model.description.use_case, str(model.description.trained_through)) == ("flight_delay", "2013-09-30")
     assert model.sha256 == hashlib.sha256(content).hexdigest()
 
 
@@ -105,8 +104,8 @@ def test_a_truncated_file_is_refused_in_one_line(share: float) -> None:
     [
         (b"\x80\x04\x95 a pickle, say", "not a whole ONNX file"),
         (portable_bytes(metadata={}), "no 'nightshift' metadata"),
-        (portable_bytes(metadata={"nightshift": "{"}), "metadata is not JSON"),
-        (portable_bytes(metadata={"nightshift": json.dumps({"use_case": "x"})}), "metadata key: Field required"),
+        (portable_bytes(metadata={"nightshift": "{"}), "metadata is not as expected"),
+        (portable_bytes(metadata={"nightshift": json.dumps({"use_case": "x"})}), "metadata has no 'key'"),
         (
             portable_bytes(
                 metadata={"nightshift": json.dumps({"use_case": "x", "key": "k", "inputs": list(INPUTS[:2])})}

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formats.errors import RowError
-from formats.model_card import ModelInput
-from formats.request_rows import LARGEST, MAX_ROWS, RowReader
+from formats.portable_model import ModelInput
+from formats.request_rows import LARGEST, MAX_ROWS, RowError, RowReader
 from tests.portable_files import INPUTS
 
-READER = RowReader([ModelInput.model_validate(column) for column in INPUTS])
+READER = RowReader([ModelInput.from_dict(column) for column in INPUTS])
 ROW = '{"distance": 1, "hour": 2, "carrier": "B6"}'
 
 numbers = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(-LARGEST, LARGEST)
@@ -80,7 +79,7 @@ def test_a_category_that_the_model_never_saw_is_a_missing_value() -> None:
 
 @pytest.mark.parametrize("name", ["a b", "naïve", "f1", "rows", "class", "x.y"])
 def test_a_feature_may_have_any_name(name: str) -> None:
-    reader = RowReader([ModelInput.model_validate({"name": name, "kind": "number"})])
+    reader = RowReader([ModelInput.from_dict({"name": name, "kind": "number"})])
 
     assert reader.read(json.dumps({"rows": [{name: 3}]}).encode()).tolist() == [[3]]
     with pytest.raises(RowError) as refused:

@@ -1,4 +1,4 @@
-"""Places to keep bytes: a folder, and a bucket behind a real HTTP S3 API; and a real Kafka broker."""
+"""Places to keep bytes: a folder, and a bucket behind a real HTTP S3 API; a real Kafka broker; an empty MLflow."""
 
 from __future__ import annotations
 
@@ -64,3 +64,14 @@ def kafka(killable_kafka: KafkaServer) -> KafkaServer:
     """The broker, up when the test begins."""
     killable_kafka.start()
     return killable_kafka
+
+
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without a version: making one takes seconds, copying it none."""
+    from include.model_registry.versions import Registry
+    from include.settings import Settings
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    Registry.open(Settings(tracking_url=f"sqlite:///{path}"), "flight_delay").versions()
+    return path

@@ -8,8 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from formats.errors import ModelError
-from formats.portable_model import PortableModel
+from formats.portable_model import ModelError, PortableModel
 from serving.app import create_app
 from serving.settings import ServingSettings
 from tests.portable_files import portable_bytes, write

@@ -15,16 +15,15 @@ from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
 
-from formats.errors import RowError
-from formats.model_card import ModelInput
-from formats.request_rows import RowReader
+from formats.portable_model import ModelInput
+from formats.request_rows import RowError, RowReader
 from serving.app import create_app
 from serving.openapi import build, example
 from serving.settings import ServingSettings
 from tests.portable_files import INPUTS, portable_bytes, write
 from tests.serving_process import TOKEN, ServingProcess
 
-READER = RowReader([ModelInput.model_validate(column) for column in INPUTS])
+READER = RowReader([ModelInput.from_dict(column) for column in INPUTS])
 SEED = 4
 
 

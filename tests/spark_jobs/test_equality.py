@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from formats.portable_model import PortableModel
+from formats.request_rows import RequestModel
 from include.modelling import portable
 from include.modelling.estimators import Model, fit
 from include.modelling.examples import Examples, ingredients, load
@@ -48,7 +48,7 @@ class Both:
 
     recipe: Recipe
     fitted: Model
-    served: PortableModel
+    served: RequestModel
     examples: Examples
 
     def expected(self, day: pa.Table) -> npt.NDArray[np.float64]:
@@ -75,7 +75,7 @@ def both(request: pytest.FixtureRequest, context: Context) -> Both:
     known = examples.known[DAY]
     fitted = fit(recipe, examples.inputs, examples.matrix[:known], examples.labels[:known])
     content = portable.write(fitted, examples.inputs, Origin(SPEC.name, SPEC.key, recipe, DAY))
-    return Both(recipe, fitted, PortableModel.load(content), examples)
+    return Both(recipe, fitted, RequestModel.load(content), examples)
 
 
 @pytest.fixture(params=SPEC.horizons, ids=lambda horizon: horizon.name)

@@ -11,7 +11,7 @@ from threading import Event
 import numpy as np
 import pytest
 
-from formats.model_card import InputKind
+from formats.portable_model import InputKind
 from include.errors import DataError
 from include.modelling import portable
 from include.modelling.estimators import Model, Rates, fit, side_by_side

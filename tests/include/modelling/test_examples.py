@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formats.model_card import InputKind
+from formats.portable_model import InputKind
 from include.errors import DataError, SettingsError
 from include.modelling.examples import folds, ingredients, load
 from include.modelling.inputs import Input, encode

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formats.model_card import InputKind
+from formats.portable_model import InputKind
 from include.errors import StepError
 from include.modelling import portable
 from include.modelling.estimators import Rates, fit

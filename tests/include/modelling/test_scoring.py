@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formats.model_card import InputKind
-from formats.portable_model import PortableModel
+from formats.portable_model import InputKind, PortableModel
 from include.errors import DataError, LakeError
 from include.modelling import portable, scoring
 from include.modelling.estimators import fit
@@ -110,7 +109,7 @@ def test_a_real_file_passes_the_servers_self_test(estimator: Estimator) -> None:
     model.self_test()
 
     assert [column.name for column in model.inputs] == list(NAMES)
-    assert model.card.trained_through == date(2013, 9, 30)
+    assert model.description.trained_through == date(2013, 9, 30)
 
 
 def test_a_missing_feature_column_is_named() -> None:
@@ -124,7 +123,7 @@ def test_scoring_names_a_missing_column_too() -> None:
     model = PortableModel.load(fitted(Estimator.HISTORICAL_RATES))
     features = table([{"carrier": "AA", "gate": 1, "distance": 0.5, "hour": 3, "holiday": True}])
 
-    with pytest.raises(DataError, match="features: column hour is missing; compute the features again"):
+    with pytest.raises(DataError, match="features: columns hour are missing; compute the features again"):
         probabilities(model, features.drop_columns(["hour"]))
 
 

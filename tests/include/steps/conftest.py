@@ -13,17 +13,6 @@ if TYPE_CHECKING:
     from tests.serving_process import ServingProcess
 
 
-@pytest.fixture(scope="session")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without a version: making one takes seconds, copying it none."""
-    from include.model_registry.versions import Registry
-    from include.settings import Settings
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    Registry.open(Settings(tracking_url=f"sqlite:///{path}"), "flight_delay").versions()
-    return path
-
-
 @pytest.fixture
 def factory(tmp_path: Path, database_url: str, empty_registry: Path, serving: ServingProcess) -> Factory:
     """Lake, tables, registry and server, all empty."""

@@ -92,8 +92,8 @@ class DeploymentHistory:
 
     # Writing
 
-    def begin(self, target: Target, reason: DeploymentReason) -> Deployment:
-        """Note that a version is about to be put into service; earlier attempts without an end were killed."""
+    def begin(self, target: Target, reason: DeploymentReason, detail: str | None = None) -> Deployment:
+        """Note that a version is about to be put into service, and who said so; attempts without an end were killed."""
         serving = self.current()
         now = datetime.now(UTC)
         with self.tables.session() as session:
@@ -109,6 +109,7 @@ class DeploymentHistory:
                 started_at=now,
                 actor=self.actor,
                 replaces=serving.id if serving else None,
+                detail=detail,
             )
             session.add(deployment)
         return deployment

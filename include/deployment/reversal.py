@@ -44,13 +44,21 @@ def put_into_service(
 
 
 def roll_out(
-    api: ServingApi, history: DeploymentHistory, target: Target, plan: Plan, rows: Sequence[Mapping[str, Any]]
+    api: ServingApi,
+    history: DeploymentHistory,
+    target: Target,
+    plan: Plan,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    detail: str | None = None,
 ) -> RolloutOutcome | None:
     """Roll a version out beside the served one, and note how that ended; None if it served immediately.
 
+    `detail` is what the history says of it from the beginning.
+
     Raises `RejectedError` when it broke a limit, and as `put_into_service` does.
     """
-    deployment = history.begin(target, DeploymentReason.NIGHTLY)
+    deployment = history.begin(target, DeploymentReason.NIGHTLY, detail)
     try:
         outcome = api.roll_out(target, plan, rows, history.actor)
     except (DataError, SettingsError) as error:

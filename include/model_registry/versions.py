@@ -5,7 +5,7 @@ A version's facts are tags on an MLflow model version, so MLflow's own pages sho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from include.database.address import libpq_url
-from include.errors import FaultError
+from include.errors import DataError, FaultError
 from include.masking import masked
 from include.model_registry.tracking import open_client, reported
 from include.modelling.recipe import Recipe
@@ -23,6 +23,10 @@ from include.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+PROMOTED_BY = "promoted_by"
+"""A version's tag: the name of the person who moved `champion` to it, if that person says so."""
+
+_DECIDED = "decided_champion"  # the registered model's tag: where a step last moved, or would have moved, the alias
 _PAGE = 1_000
 _LOCK_SECONDS = 60
 _DESCRIPTION_LIMIT = 5_000
@@ -85,6 +89,8 @@ class Version:
     sha256: str
     rejected: str | None = None
     """The reason of its rejection, if it was taken out of service."""
+    promoted_by: str | None = None
+    """Who moved `champion` to it by hand, if that person wrote a name on it."""
 
     @property
     def age(self) -> tuple[date, int]:
@@ -124,31 +130,32 @@ class Registry:
         return sorted((_version(entry) for entry in found if "run_key" in entry.tags), key=lambda version: version.age)
 
     def newest_before(self, day: date) -> Version | None:
-        """The approved version that has seen the most, but nothing of data day `day` or later."""
-        fit = [version for version in self.versions() if version.approved and version.trained_through < day]
-        return fit[-1] if fit else None
+        """The approved version that has seen the most, but nothing of data day `day` or later.
+
+        A champion that a person chose goes before it, if it has seen nothing of that day either.
+        """
+        return self._in_force([version for version in self.versions() if version.trained_through < day])
 
     def reigning_before(self, night: date) -> Version | None:
         """The champion that the run of data day `night` finds: `newest_before`, without what that run made."""
-        fit = [v for v in self.versions() if v.approved and v.trained_through < night and v.night != night]
-        return fit[-1] if fit else None
+        return self._in_force([v for v in self.versions() if v.trained_through < night and v.night != night])
 
     def champion(self) -> Version | None:
-        """The version in force."""
+        """The version in force; `DataError` when the alias names one that no night has registered."""
         return self._named(Alias.CHAMPION)
+
+    def hand_picked(self) -> Version | None:
+        """The champion, if a person has moved the alias in MLflow to it; it stays until a person moves it again.
+
+        The nights take over again when the alias names their own choice, or is deleted.
+        """
+        aliases, tags = self._model()
+        decided = tags.get(_DECIDED)
+        return None if decided is None or aliases.get(Alias.CHAMPION) in (None, decided) else self.champion()
 
     def aliases(self) -> dict[str, str]:
         """Which version each alias names."""
-        from mlflow.exceptions import MlflowException
-
-        with reported(self.url):
-            try:
-                named = self.client.get_registered_model(self.name).aliases
-            except MlflowException as error:
-                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                    return {}
-                raise
-        return {alias: str(number) for alias, number in named.items()}
+        return self._model()[0]
 
     # Writing
 
@@ -185,21 +192,31 @@ class Registry:
         return replace(version, approved=draft.approved)
 
     def withdraw(self, version: Version) -> None:
-        """If the champion is no longer approved, make the newest approved version champion."""
+        """If the champion is no longer approved, make the newest approved version champion; a person's choice stays."""
         present, others = self.champion(), [one for one in self.versions() if one.approved]
-        if present is not None and present.version == version.version and others:
+        if present is not None and present.version == version.version and others and self.hand_picked() is None:
             self.set_alias(Alias.CHAMPION, others[-1])
 
     def advance(self, alias: Alias, version: Version) -> None:
-        """Let an alias name the version, unless it was rejected or the alias names one that has seen later days."""
+        """Let an alias name the version, unless it was rejected or the alias names one that has seen later days.
+
+        A champion that a person chose stays; this version is noted as what the night would have.
+        """
+        if version.rejected is not None:
+            return
+        if alias is Alias.CHAMPION and self.hand_picked() is not None:
+            self._note(version)
+            return
         present = self._named(alias)
-        if version.rejected is None and (present is None or present.trained_through <= version.trained_through):
+        if present is None or present.trained_through <= version.trained_through:
             self.set_alias(alias, version)
 
     def set_alias(self, alias: Alias, version: Version) -> None:
         """Let an alias name a version."""
         with reported(self.url):
             self.client.set_registered_model_alias(self.name, str(alias), version.version)
+        if alias is Alias.CHAMPION:
+            self._note(version)
 
     def reject(self, version: Version, reason: str) -> None:
         """Reject a version for good: it is no longer approved and holds the reason. Aliases stay."""
@@ -241,9 +258,36 @@ class Registry:
                 f"PostgreSQL at {masked(url)}: {reason}; is it up (`make up`), or another run stuck?"
             ) from error
 
+    def _in_force(self, able: Sequence[Version]) -> Version | None:
+        chosen = self.hand_picked()
+        return chosen if chosen in able else next((one for one in reversed(able) if one.approved), None)
+
     def _named(self, alias: Alias) -> Version | None:
         number = self.aliases().get(alias)
-        return next((version for version in self.versions() if version.version == number), None)
+        found = next((version for version in self.versions() if version.version == number), None)
+        if number is not None and found is None:
+            raise DataError(
+                f"MLflow's alias {alias} of {self.name} names version {number}, which no night has registered; "
+                "move it to one that has the tag run_key"
+            )
+        return found
+
+    def _model(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The aliases and tags of the registered model."""
+        from mlflow.exceptions import MlflowException
+
+        with reported(self.url):
+            try:
+                found = self.client.get_registered_model(self.name)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return {}, {}
+                raise
+        return {alias: str(number) for alias, number in found.aliases.items()}, dict(found.tags)
+
+    def _note(self, version: Version) -> None:
+        with reported(self.url):
+            self.client.set_registered_model_tag(self.name, _DECIDED, version.version)
 
     def _with_key(self, run_key: str) -> list[Version]:
         same = [version for version in self.versions() if version.run_key == run_key]
@@ -299,4 +343,5 @@ def _version(entry: Any) -> Version:
         model_uri=tags["model_uri"],
         sha256=tags["sha256"],
         rejected=tags.get("rejected"),
+        promoted_by=tags.get(PROMOTED_BY),
     )

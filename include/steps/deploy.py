@@ -15,7 +15,7 @@ from include.deployment.reversal import RejectedError, roll_out, tell_registry
 from include.deployment.sampled_rows import sampled_rows
 from include.deployment.serving_api import ServedModel, ServingApi
 from include.errors import DataError
-from include.model_registry.versions import Registry
+from include.model_registry.versions import Registry, Version
 from include.settings import Settings
 from include.step import Context, Result, StepArguments, main
 
@@ -30,7 +30,8 @@ def deploy(context: Context, arguments: DeployArguments) -> Result:
     """Roll the champion out if it is not in service yet, wait for the end, and note it in the history.
 
     What is served stays when there is no champion, when it serves already, when it was rolled back, rejected or failed
-    its smoke test, or when the run's day is older than what the served model has seen. Raises `DataError` when the
+    its smoke test, or when the run's day is older than what the served model has seen. A champion that a person chose
+    in MLflow is tried even so: the history and the result say who. Raises `DataError` when the
     server refuses the model file, `RejectedError` when it breaks a limit of the rollout, `FaultError` when
     server, registry or tables do not answer.
     """
@@ -46,20 +47,24 @@ def _deploy(context: Context, api: ServingApi, history: DeploymentHistory, day: 
     served = api.served()
     if served and served.trained_through and day < served.trained_through:
         return _stays(api, served, f"the run of {day} is a backfill; what is served has seen later days")
-    version = Registry.open(settings, history.use_case).champion()
+    registry = Registry.open(settings, history.use_case)
+    version, chosen = registry.champion(), registry.hand_picked()
     if version is None:
         return _stays(api, served, "no version was promoted yet")
+    if chosen is not None:
+        registry.readmit(chosen)
     champion = Target(version.version, version.model_uri, version.sha256, version.trained_through)
-    if state := _taken_out(settings, history, champion):
+    if chosen is None and (state := _taken_out(settings, history, champion)):
         return _stays(api, served, f"champion version {champion.version} was taken out of service ({state})")
     if served is not None and (served.version, served.sha256) == (champion.version, champion.sha256):
         _note_unnoted(api, history, champion)
         return _stays(api, served, "the champion serves already")
+    told = _by_hand(chosen)
     stays = f"version {served.version} stays in service" if served else "nothing is in service"
     plan = _plan(context)
     rows = sampled_rows(context, [champion.sha256, served.sha256], day, plan.shadow_rows) if served else []
     try:
-        outcome = roll_out(api, history, champion, plan, rows)
+        outcome = roll_out(api, history, champion, plan, rows, detail=told)
     except RejectedError as error:
         told = _tell(settings, history, champion, str(error))
         raise RejectedError(
@@ -68,12 +73,18 @@ def _deploy(context: Context, api: ServingApi, history: DeploymentHistory, day: 
         ) from None
     except DataError as error:
         raise DataError(f"version {champion.version} is not deployed, {stays}: {error}") from None
-    log.info("deploy: version %s is in service at %s", champion.version, api.url)
+    log.info("deploy: version %s is in service at %s%s", champion.version, api.url, f", {told}" if told else "")
     return Result(
         uris={"serving": api.url, "model": champion.model_uri},
         facts={"deployed": True, "version": champion.version, "before": served.version if served else None}
+        | ({"why": told} if told else {})
         | ({"rollout": outcome.metrics, "remark": outcome.reason} if outcome else {}),
     )
+
+
+def _by_hand(chosen: Version | None) -> str | None:
+    """Who made a version champion, if a person did: MLflow notes no name, so a person may write it on the version."""
+    return None if chosen is None else f"champion by hand in MLflow ({chosen.promoted_by or 'no name in promoted_by'})"
 
 
 def _plan(context: Context) -> Plan:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from include.errors import DataError
 from include.model_registry.versions import Alias, Draft, Registry, Role
 from include.modelling.recipe import Estimator, Recipe
 from include.settings import Settings
@@ -115,3 +116,49 @@ def test_more_versions_than_fit_a_page_are_all_found(registry: Registry, monkeyp
         registry.register(draft(registry, day))
 
     assert [version.trained_through for version in registry.versions()] == days
+
+
+def test_an_alias_that_a_person_moved_stays_until_it_is_handed_back(registry: Registry) -> None:
+    # Given two nights, and a person who moves the alias to the older version in MLflow
+    first = registry.register(draft(registry, date(2013, 9, 1), sha256="a"))
+    registry.advance(Alias.CHAMPION, first)
+    second = registry.register(draft(registry, date(2013, 9, 2), sha256="b"))
+    registry.advance(Alias.CHAMPION, second)
+    assert registry.hand_picked() is None
+    registry.client.set_registered_model_alias("flight_delay", "champion", first.version)
+
+    # When the next night promotes its own
+    third = registry.register(draft(registry, date(2013, 9, 3), sha256="c"))
+    registry.advance(Alias.CHAMPION, third)
+
+    # Then the person's word holds, for predictions and for the judgement too
+    assert registry.champion() == registry.hand_picked() == first
+    assert registry.newest_before(date(2013, 9, 4)) == registry.reigning_before(date(2013, 9, 4)) == first
+    assert registry.newest_before(date(2013, 9, 1)) is None
+
+    # And when the alias names the night's own choice again, the nights decide again
+    registry.client.set_registered_model_alias("flight_delay", "champion", third.version)
+    fourth = registry.register(draft(registry, date(2013, 9, 4), sha256="d"))
+    registry.advance(Alias.CHAMPION, fourth)
+    assert (registry.champion(), registry.hand_picked()) == (fourth, None)
+
+
+def test_a_deleted_alias_leaves_the_choice_to_the_next_night(registry: Registry) -> None:
+    version = registry.register(draft(registry, date(2013, 9, 1)))
+    registry.advance(Alias.CHAMPION, version)
+    registry.client.delete_registered_model_alias("flight_delay", "champion")
+    assert registry.champion() is None
+
+    registry.advance(Alias.CHAMPION, version)
+
+    assert registry.champion() == version
+
+
+def test_a_version_of_a_persons_own_is_refused_by_name(registry: Registry) -> None:
+    version = registry.register(draft(registry, date(2013, 9, 1)))
+    registry.advance(Alias.CHAMPION, version)
+    own = registry.client.create_model_version("flight_delay", "file:///somewhere").version
+    registry.client.set_registered_model_alias("flight_delay", "champion", own)
+
+    with pytest.raises(DataError, match=rf"alias champion of flight_delay names version {own}, which no night has"):
+        registry.champion()

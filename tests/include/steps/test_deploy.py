@@ -94,6 +94,30 @@ def test_the_next_champion_proves_itself_first_and_the_history_tells_how(factory
     assert len(result.to_json()) < 4096
 
 
+def test_a_champion_that_a_person_chose_in_mlflow_serves_and_the_history_says_who(factory: Factory) -> None:
+    # Given two nights, the first of whose versions was rejected since
+    older = factory.version(DAY)
+    run(factory)
+    newer = factory.version(DAY + timedelta(days=1))
+    run(factory, DAY + timedelta(days=1))
+    factory.registry.reject(older, "answers are off")
+
+    # When a person moves the alias back to it, and writes a name on it
+    client = factory.registry.client
+    client.set_registered_model_alias("flight_delay", "champion", older.version)
+    client.set_model_version_tag("flight_delay", older.version, "promoted_by", "Ada")
+    result = run(factory, DAY + timedelta(days=1))
+
+    # Then the next deploy serves it, and says who
+    assert factory.served() == older.version
+    assert (result.facts["before"], result.facts["why"]) == (newer.version, "champion by hand in MLflow (Ada)")
+    current = factory.history.current()
+    assert current is not None
+    assert (current.version, current.detail) == (older.version, "champion by hand in MLflow (Ada)")
+    [readmitted] = [version for version in factory.registry.versions() if version.version == older.version]
+    assert (readmitted.approved, readmitted.rejected) == (True, None)
+
+
 def test_a_champion_that_answers_otherwise_is_rolled_back_and_stays_out(factory: Factory) -> None:
     # Given a version in service, and a champion that answers every row alike
     factory.day()

@@ -71,9 +71,7 @@ def fingerprint(package: str, *modules: str, without: Collection[str] = (), file
     Modules of the package named in `without` are left out, and without `files` its files that are no modules. Raises
     `ModuleNotFoundError` for a module that is not there.
     """
-    importlib.invalidate_caches()  # files may be new since the last time
-    for cached in (_top, _installed):
-        cached.cache_clear()
+    _look_again()
     reached = _Reach(package, {f"{package}.{name}" for name in without})
     for module in modules:
         name = f"{package}.{module}"
@@ -86,6 +84,7 @@ def fingerprint(package: str, *modules: str, without: Collection[str] = (), file
 
 def requirements_file(package: str) -> Path | None:
     """The `requirements.txt` in a package's folder, if there is one; nothing is imported."""
+    _look_again()
     path = (_folder(package) or Path("nowhere")) / "requirements.txt"
     return path if path.is_file() else None
 
@@ -276,6 +275,13 @@ class _Place:
                 if (folder / f"{name}{suffix}").is_file():
                     return _Place(folder / f"{name}{suffix}")
         return _Place(None, spaces) if spaces else None
+
+
+def _look_again() -> None:
+    """Forget where modules are: files may be new since the last time."""
+    importlib.invalidate_caches()
+    for cached in (_top, _installed):
+        cached.cache_clear()
 
 
 def _find(name: str) -> _Place | None:

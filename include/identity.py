@@ -24,6 +24,7 @@ LABEL = "label"
 LIBRARIES = "libraries"
 LOOKUP = "lookup"
 RECIPE = "recipe"
+SETTING = "setting"
 SOURCE = "source"
 
 JUDGING = (
@@ -43,8 +44,8 @@ FITTING = ("numpy", "onnx", "scikit-learn", "scipy")
 _PARTITION = "/date="
 
 
-def raw(spec: UseCaseSpec, contract: Any) -> dict[str, str]:
-    """What decides how a topic's records are sorted: its contract, and the code that reads the source.
+def raw(spec: UseCaseSpec, contract: Any, configured: str = "") -> dict[str, str]:
+    """What decides a topic's raw rows: its contract, and the code and the settings (if any) that read the source.
 
     The records themselves do not count, nor does any version: an upgrade must not reread years of data.
     """
@@ -54,6 +55,7 @@ def raw(spec: UseCaseSpec, contract: Any) -> dict[str, str]:
             # Contracts are compared one by one, and of spec.py only what cuts records into days.
             [_code(spec.package, "sources", without=("contracts", "spec"), files=False), spec.timezone, spec.day_starts]
         ),
+        **({SETTING: configured} if configured else {}),
     }
 
 

@@ -19,7 +19,7 @@ from include.ingestion.timetable import NightlyTraining, PlannedWorker, Scoring,
 from include.modelling.recipe import Estimator, Gates, Recipe
 from include.predictions.lookup import Lookup
 from include.quality.contract import Column, Contract, Freshness, Kind, Reference
-from include.sources.source import DatedRows, Extensible, Source
+from include.sources.source import Configured, DatedRows, Extensible, Source
 from include.sources.tabular import Files, TabularSource
 from include.use_case import Horizon, Topic, UseCaseSpec
 
@@ -37,7 +37,11 @@ class Part:
 
 PARTS = (
     Part("spec.py", "`SPEC`, which DAG files read.", (UseCaseSpec, Topic, Horizon)),
-    Part("sources.py", "`source(settings)` returns a `Source`.", (TabularSource, Files, Source, DatedRows, Extensible)),
+    Part(
+        "sources.py",
+        "`source(settings)` returns a `Source`.",
+        (TabularSource, Files, Source, DatedRows, Configured, Extensible),
+    ),
     Part(
         "contracts.py, feature_contract.py",
         "`RAW` maps a topic's name to its contract; `FEATURES` is the contract of a feature row.",

@@ -1,4 +1,4 @@
-"""Raw partitions that another contract, or other code of the source, has sorted."""
+"""Raw partitions that another contract, or other code or settings of the source, have sorted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import date, timedelta
 
 from include import identity
 from include.quality.contract import Contract
+from include.sources.source import Configured, Source
 from include.storage.lake import Dataset, Lake, Layer, Partition
 from include.use_case import UseCaseSpec
 
@@ -76,12 +77,13 @@ def tell_kept(kept: Iterable[tuple[Partition, str]]) -> None:
     if found:
         (first, reason), (last, _) = found[0], found[-1]
         log.warning(
-            "extract: %d raw partitions (%s … %s) stay as another contract or source code sorted them, as the source "
-            "has them no more: %s",
+            "extract: %d raw partitions (%s … %s) stay as another contract, source code or setting sorted them, as the "
+            "source has them no more; each run asks it again: %s",
             *(len(found), first, last, reason),
         )
 
 
-def sorted_by(spec: UseCaseSpec, contracts: Mapping[str, Contract]) -> dict[str, dict[str, str]]:
+def sorted_by(spec: UseCaseSpec, contracts: Mapping[str, Contract], source: Source) -> dict[str, dict[str, str]]:
     """What sorts each topic's records now."""
-    return {topic.name: identity.raw(spec, contracts[topic.name]) for topic in spec.topics}
+    configured = source.configured if isinstance(source, Configured) else ""
+    return {topic.name: identity.raw(spec, contracts[topic.name], configured) for topic in spec.topics}

@@ -46,6 +46,14 @@ class DatedRows(Protocol):
 
 
 @runtime_checkable
+class Configured(Protocol):
+    """A source whose rows depend on a setting."""
+
+    configured: str
+    """The settings that decide rows, and their values; empty if they are the default. Another one outdates raw data."""
+
+
+@runtime_checkable
 class Extensible(Protocol):
     """A source that can be extended to later days."""
 

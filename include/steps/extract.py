@@ -60,7 +60,7 @@ class ExtractPlan:
 def extract(context: Context, arguments: ExtractArguments) -> Result:
     """Publish every raw partition that the run of `date` needs and that is not there yet, or out of date.
 
-    One is out of date if another contract or other source code sorted it; it stays if the source no longer has it.
+    One is out of date if another contract, source code or setting sorted it; it stays if the source no longer has it.
     Rows that break a row rule go to `quarantine/<topic>`, those that name no day to its day `NO_DAY`. With `force` the
     run's own days are read and published again.
     Raises `SettingsError` for a day the source does not have, `DataError` when a day's data break their contract.
@@ -71,7 +71,7 @@ def extract(context: Context, arguments: ExtractArguments) -> Result:
     context.lake.store.sweep(context.lake.prefix)
     contracts: dict[str, Contract] = context.use_case.part("contracts").RAW
     check_references(contracts)
-    identities = sorted_by(spec, contracts)
+    identities = sorted_by(spec, contracts, source)
     plan = _plan(context.lake, spec, source, identities, arguments)
     wanted = plan.wanted
     own = {Dataset(Layer.RAW, topic.name).on(_own_day(topic, arguments.date)) for topic in spec.topics}

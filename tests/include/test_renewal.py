@@ -116,7 +116,8 @@ def renewed(before: dict[str, object], context: Context) -> set[str]:
     """Which steps find their results out of date."""
     spec, lake = context.use_case.spec, context.lake
     now = identities(context)
-    outdated = Outdated.among(lake, spec, sorted_by(spec, context.use_case.part("contracts").RAW), DAY)
+    source = context.use_case.part("sources").source(context.settings)
+    outdated = Outdated.among(lake, spec, sorted_by(spec, context.use_case.part("contracts").RAW, source), DAY)
     subjects = list(_subjects(context.use_case, lake, DAY))
     found = {
         "extract": bool(outdated.differences),

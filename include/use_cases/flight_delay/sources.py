@@ -110,6 +110,7 @@ class NycFlights13:
         self.last_day = date.max if replay and weeks is None else SPEC.last_day + moved
         ways = [] if weeks is None else ["unset NIGHTSHIFT_REPLAY_WEEKS"]
         self.later_days = " and ".join(ways if replay else [*ways, "set NIGHTSHIFT_REPLAY=true"])
+        self.configured = f"replay_weeks {weeks}" if weeks else ""
         self._replay = replay
         self._weeks = weeks
         self._folder = folder

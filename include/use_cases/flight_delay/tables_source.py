@@ -33,6 +33,8 @@ class TablesSource:
     the newest of which the next day's schedule is there too. `read` may be called from several threads.
     """
 
+    configured = "records tables"
+
     def __init__(self, url: str) -> None:
         self._lock = Lock()
         try:

@@ -102,6 +102,28 @@ def test_other_source_code_reads_every_topic_again(tmp_path: Path, monkeypatch: 
     assert run(small_context(tmp_path)).facts["partitions_read"] == 13
 
 
+class Moved(Tables):
+    """A source whose rows a setting decides."""
+
+    def __init__(self, configured: str) -> None:
+        super().__init__()
+        self.configured = configured
+
+
+def test_another_setting_of_the_source_reads_every_topic_again_there_and_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run(small_context(tmp_path))
+
+    assert run(small_context(tmp_path, Moved(""))).facts["partitions_read"] == 0
+    assert run(small_context(tmp_path, Moved("weeks 52"))).facts["partitions_read"] == 13
+    assert "extract: 13 raw partitions are out of date (another setting: 13) and read again" in caplog.messages
+    assert run(small_context(tmp_path, Moved("weeks 52"))).facts["partitions_read"] == 0
+    assert run(small_context(tmp_path, Moved("weeks 104"))).facts["partitions_read"] == 13
+    assert run(small_context(tmp_path)).facts["partitions_read"] == 13
+
+
 class Purged(Tables):
     """A source that has lost days, in one of the ways that sources have."""
 

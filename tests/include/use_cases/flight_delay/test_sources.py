@@ -228,3 +228,12 @@ def test_a_damaged_file_of_the_package_is_one_clear_line(tmp_path: Path, content
 )
 def test_the_way_to_later_days_is_one_that_is_not_taken_yet(replay: bool, weeks: int | None, way: str) -> None:
     assert NycFlights13(replay=replay, weeks=weeks).later_days == way
+
+
+def test_a_setting_that_changes_the_rows_of_a_day_is_named() -> None:
+    day = date(2014, 1, 2)
+    replayed, moved, further = NycFlights13(replay=True), NycFlights13(weeks=52), NycFlights13(weeks=50)
+    assert moved.read("schedule", day) != further.read("schedule", day)
+    assert len({replayed.configured, moved.configured, further.configured}) == 3
+    # Those that only allow further days change none
+    assert NycFlights13().configured == NycFlights13(weeks=0).configured == replayed.configured == ""

@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from tests.waiting import PATIENCE
+
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "server", "date", "keep-alive"}
 
 
@@ -102,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reset()
         if fault is Fault.SLOW_DOWN:
             return self._answer(503, [], b"<Error><Code>SlowDown</Code><Message>Reduce your rate.</Message></Error>")
-        connection = http.client.HTTPConnection(self.upstream.netloc, timeout=30)
+        connection = http.client.HTTPConnection(self.upstream.netloc, timeout=PATIENCE)
         connection.request(self.command, self.path, body, dict(self.headers))
         answer = connection.getresponse()
         content = answer.read()

@@ -15,6 +15,7 @@ import pytest
 
 from tests.certificates import Authority
 from tests.postgres_server import free_port
+from tests.waiting import PATIENCE
 
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 CLASSPATH = Path(__file__).resolve().parents[1] / ".nightshift" / "kafka.classpath"
@@ -95,7 +96,7 @@ class KafkaServer:
         self._settings.write_text(self._properties())
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings), "--standalone").wait(
-            60
+            PATIENCE
         )
 
     def start(self) -> None:
@@ -103,7 +104,7 @@ class KafkaServer:
         if self._process is not None and self._process.poll() is None:
             return
         self._process = self._java("kafka.Kafka", str(self._settings))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not self._answers():
             assert self._process.poll() is None, f"the broker ended: see {self.folder / 'kafka.log'}"
             assert time.monotonic() < deadline, f"the broker does not answer: see {self.folder / 'kafka.log'}"

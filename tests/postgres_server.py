@@ -18,6 +18,7 @@ from include.errors import FaultError
 from local.postgres import Postgres
 from local.processes import Processes
 from local.roles import TABLES
+from tests.waiting import PATIENCE
 
 TEMPLATE = "nightshift"
 QUICK = "fsync = off\nshared_buffers = 32MB\nmax_wal_size = 256MB\n"
@@ -41,7 +42,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, or start it again after a crash: it recovers by itself."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.postgres.start()

@@ -14,6 +14,7 @@ from include.step_specs import NIGHTLY
 from include.storage.lake import Layer
 from include.use_cases.flight_delay.spec import SPEC
 from tests.checkout import Checkout
+from tests.waiting import PATIENCE
 
 FIRST, SECOND, OLDER = "2013-03-01", "2013-03-02", "2013-02-27"
 COLUMNS = (SPEC.key, *SPEC.carried, "as_of", "probability", "model_version")
@@ -35,7 +36,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 def served(checkout: Checkout) -> dict[str, str]:
     """What the service says of its model."""
     port = checkout.environment["NIGHTSHIFT_SERVING_PORT"]
-    with urlopen(f"http://127.0.0.1:{port}/v1/model", timeout=10) as answer:
+    with urlopen(f"http://127.0.0.1:{port}/v1/model", timeout=PATIENCE) as answer:
         body: dict[str, str] = json.load(answer)
         return body
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import httpx
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("location", "sensor", "prediction")
 HOURS = 3600.0
@@ -123,14 +125,16 @@ class UpstreamProcess:
         return {f"SERVING_{name.upper()}_URL": f"{self.url}/{name}" for name in NAMES}
 
     def behave(self, name: str, *, delay: float = 0.0, mode: Mode = Mode.ANSWER) -> None:
-        httpx.put(f"{self.url}/behaviour/{name}", json={"delay": delay, "mode": mode}, timeout=10).raise_for_status()
+        httpx.put(
+            f"{self.url}/behaviour/{name}", json={"delay": delay, "mode": mode}, timeout=PATIENCE
+        ).raise_for_status()
 
     def behave_all(self, *, delay: float = 0.0, mode: Mode = Mode.ANSWER) -> None:
         for name in NAMES:
             self.behave(name, delay=delay, mode=mode)
 
     def counts(self) -> Counter[str]:
-        return Counter(httpx.get(f"{self.url}/counts", timeout=10).json())
+        return Counter(httpx.get(f"{self.url}/counts", timeout=PATIENCE).json())
 
     def stop(self) -> None:
         self.process.kill()

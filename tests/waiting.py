@@ -6,12 +6,15 @@ import socket
 import time
 from collections.abc import Callable
 
+PATIENCE = 120.0
+"""Seconds to wait for what does happen: longer than the busiest machine takes, as only a failure waits so long."""
 
-def until(true: Callable[[], object], seconds: float = 20) -> None:
+
+def until(true: Callable[[], object]) -> None:
     """Wait until a function says so."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not true():
-        assert time.monotonic() < deadline, f"it did not happen in {seconds:g} s"
+        assert time.monotonic() < deadline, f"it did not happen in {PATIENCE:g} s"
         time.sleep(0.02)
 
 

@@ -22,6 +22,7 @@ from include.step import Result, main, open_context
 from include.termination import one_line
 from plugins.pod_spec import GRACE
 from tests.echo_step import INJECTED, Arguments, echo
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 GOOD = ["--use-case", "include.use_cases.flight_delay", "--date", "2013-10-01"]
@@ -205,7 +206,7 @@ def test_sigterm_ends_a_step_with_its_line_report_and_the_code_for_a_fault(place
     # When it is told to stop, as a pod is
     child.send_signal(signal.SIGTERM)
     # Then it ends at once and says so
-    assert child.wait(timeout=10) == ExitCode.FAULT
+    assert child.wait(timeout=PATIENCE) == ExitCode.FAULT
     assert message(place) == "stopped by signal 15; nothing half-made was published"
     assert report(place)["state"] == "failed"
     child.stdout.close()
@@ -218,7 +219,7 @@ def test_no_password_is_in_the_log_the_traceback_the_message_or_the_report(
 ) -> None:
     monkeypatch.setenv("NIGHTSHIFT_TRACKING_URL", "http://someone:sec?ret#pw@127.0.0.1:22060/x")
     child = started(place, act, stderr=subprocess.STDOUT)
-    out, _ = child.communicate(timeout=30)
+    out, _ = child.communicate(timeout=PATIENCE)
     assert child.returncode == code
     told = [out, message(place), json.dumps(report(place))]
     assert "http://someone:***@127.0.0.1:22060/x" in message(place)
@@ -237,7 +238,7 @@ def test_a_stop_that_a_library_swallows_ends_the_step_by_force(place: Path) -> N
     child.send_signal(signal.SIGTERM)
     told = time.monotonic()
     # Then it is over before a pod would be killed, and says why
-    assert child.wait(timeout=30) == ExitCode.FAULT
+    assert child.wait(timeout=PATIENCE) == ExitCode.FAULT
     assert time.monotonic() - told < GRACE
     assert message(place).startswith("stopped by signal 15, and by force as it went on")
     assert message(place) in child.stdout.read()
@@ -247,7 +248,7 @@ def test_a_stop_that_a_library_swallows_ends_the_step_by_force(place: Path) -> N
 @pytest.mark.stack
 def test_a_killed_step_leaves_a_report_that_it_was_running(place: Path) -> None:
     child = started(place, "suicide")
-    child.communicate(timeout=30)
+    child.communicate(timeout=PATIENCE)
     assert child.returncode == -signal.SIGKILL
     assert report(place)["state"] == "running"
 

@@ -16,7 +16,7 @@ import pytest
 
 from include.errors import FaultError
 from local.processes import Process, Processes
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,7 +48,7 @@ def start(processes: Processes, argv: list[str], name: str = "worker") -> Proces
 
 
 def said(process: Process) -> str:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not (text := Path(process.log).read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
     return text
@@ -107,7 +107,7 @@ def test_the_children_of_a_process_are_stopped_with_it(processes: Processes) -> 
 def test_a_process_that_was_killed_by_hand_counts_as_gone(processes: Processes) -> None:
     process = start(processes, SLEEP)
     os.kill(process.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while process.alive and time.monotonic() < deadline:
         time.sleep(0.02)
     assert processes.all() == []

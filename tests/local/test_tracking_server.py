@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import pytest
 
 from local.tracking_server import USER, within
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "made for the test"
@@ -44,7 +44,7 @@ class Tracking:
         content = None if body is None else json.dumps(body).encode()
         try:
             with urllib.request.urlopen(
-                urllib.request.Request(self.url + path, content, headers), timeout=30
+                urllib.request.Request(self.url + path, content, headers), timeout=PATIENCE
             ) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
@@ -79,7 +79,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracking]:
     with (folder / "log").open("wb") as log, subprocess.Popen(argv, env=environment, stdout=log, stderr=log) as server:
         found = Tracking(f"http://127.0.0.1:{port}", artifacts, private)
         try:
-            until(lambda: _healthy(found), seconds=90)
+            until(lambda: _healthy(found))
             yield found
         finally:
             server.terminate()

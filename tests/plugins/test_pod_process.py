@@ -22,6 +22,7 @@ from kubernetes.client import models as k8s
 
 from plugins.pod_ending import Ending
 from plugins.pod_process import INHERITED, ROOT, PodProcess, expand, machine_environment
+from tests.waiting import until
 
 TERMINATION_LOG = "$NIGHTSHIFT_TERMINATION_LOG"
 
@@ -60,20 +61,10 @@ def alive(pid: int) -> bool:
         return False
 
 
-def eventually(true: Callable[[], bool], seconds: float = 30) -> bool:
-    """Whether something becomes true in time."""
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def signal_once(pids: Callable[[], list[int]], signum: signal.Signals) -> None:
     """Signal this process once a step's processes are there."""
-    if eventually(lambda: bool(pids())):
-        os.kill(os.getpid(), signum)
+    until(pids)
+    os.kill(os.getpid(), signum)
 
 
 # What it is given
@@ -261,7 +252,7 @@ def test_cancelling_leaves_no_process_behind(tmp_path: Path) -> None:
     endings: list[Ending] = []
     thread = threading.Thread(target=lambda: endings.append(process.run()))
     thread.start()
-    assert eventually(lambda: bool(pids()))
+    until(pids)
     process.stop()
     thread.join(10)
     assert endings[0].exit_code == 128 + signal.SIGTERM
@@ -320,11 +311,11 @@ def test_a_worker_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> Non
         ],
         cwd=ROOT,
     )
-    assert eventually(path.exists)
+    until(path.exists)
     pids = json.loads(path.read_text())
     assert all(alive(pid) for pid in pids)
     # When nothing warns it
     worker.kill()
     worker.wait()
     # Then all of it is gone
-    assert eventually(lambda: not [pid for pid in pids if alive(pid)])
+    until(lambda: not [pid for pid in pids if alive(pid)])

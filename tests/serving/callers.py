@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from tests.waiting import PATIENCE
+
 Row = dict[str, Any]
 
 
@@ -56,7 +58,7 @@ class Callers:
             return {caller: set(side) for caller, side in self.sides.items()}, dict(self.versions)
 
     def _ask(self, url: str, number: int) -> None:
-        with httpx.Client(timeout=20) as client:
+        with httpx.Client(timeout=PATIENCE) as client:
             turn = 0
             while not self._over.is_set():
                 turn += 1

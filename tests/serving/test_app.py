@@ -14,7 +14,7 @@ import pytest
 from formats.portable_model import PortableModel
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ROOT, TOKEN, ServingProcess
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 ROWS: list[dict[str, Any]] = [
     {"distance": 1.5, "hour": 2, "carrier": "B6"},
@@ -232,7 +232,7 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
             env={"SERVING_PORT": str(port), "SERVING_STATE": str(tmp_path)},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -249,7 +249,7 @@ def test_a_setting_that_is_wrong_is_named() -> None:
         env={"SERVING_PORT": "eighty"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
 

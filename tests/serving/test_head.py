@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.serving_process import ServingProcess
+from tests.waiting import PATIENCE
 
 MORE = ("/metrics", "/openapi.json", "/no/such/path", "/v1/deployments?limit=0", "/v1/location?code=JFK")
 
@@ -21,7 +22,7 @@ def documented(server: ServingProcess) -> dict[str, Any]:
 def heads(server: ServingProcess, path: str) -> list[bytes]:
     """What the server sends for HEAD, and for another request on the same connection: each up to its end."""
     request = f" {path} HTTP/1.1\r\nhost: x\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
         connection.sendall(f"HEAD{request}\r\nHEAD{request}connection: close\r\n\r\n".encode())
         found = b""
         while more := connection.recv(65_536):
@@ -35,7 +36,7 @@ def test_head_has_status_and_headers_of_get_and_no_body(ready: ServingProcess) -
     changing = {"x-request-id", "date", "connection"}
 
     for path in [*paths, *MORE]:
-        got, asked = (httpx.request(method, f"{ready.url}{path}", timeout=10) for method in ("GET", "HEAD"))
+        got, asked = (httpx.request(method, f"{ready.url}{path}", timeout=PATIENCE) for method in ("GET", "HEAD"))
         assert asked.status_code == got.status_code, path
         said, wanted = (
             {name: value for name, value in one.headers.items() if name not in changing} for one in (asked, got)
@@ -63,7 +64,7 @@ def test_head_has_status_and_headers_of_get_and_no_body(ready: ServingProcess) -
 def test_a_method_that_a_path_does_not_have_is_told_those_it_has(
     ready: ServingProcess, method: str, path: str, allowed: str
 ) -> None:
-    answer = httpx.request(method, f"{ready.url}{path}", timeout=10)
+    answer = httpx.request(method, f"{ready.url}{path}", timeout=PATIENCE)
 
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     if method != "HEAD":

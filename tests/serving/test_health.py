@@ -13,7 +13,7 @@ from serving.app import create_app
 from serving.settings import ServingSettings
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import TOKEN, ServingProcess
-from tests.waiting import received
+from tests.waiting import PATIENCE, received
 
 
 def test_a_server_is_ready_only_while_its_version_answers_a_self_test(
@@ -55,8 +55,8 @@ def test_a_server_that_is_being_stopped_is_not_ready_but_answers(tmp_path: Path)
     server = ServingProcess(tmp_path / "state", SERVING_BODY_SECONDS="5").start()
     server.deploy(*write(tmp_path, portable_bytes()), "7").raise_for_status()
     with (
-        socket.create_connection(("127.0.0.1", server.port), timeout=10) as busy,
-        socket.create_connection(("127.0.0.1", server.port), timeout=10) as probe,
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as busy,
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as probe,
     ):
         busy.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
         time.sleep(0.2)
@@ -72,4 +72,4 @@ def test_a_server_that_is_being_stopped_is_not_ready_but_answers(tmp_path: Path)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"connection: close" in answer
         assert b"this server is being stopped" in answer
-    server.process.wait(timeout=20)
+    server.process.wait(timeout=PATIENCE)

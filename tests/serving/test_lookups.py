@@ -14,6 +14,7 @@ import pytest
 from tests.factory import flight_id
 from tests.published_lake import DAY, PublishedLake
 from tests.serving_process import ServingProcess
+from tests.waiting import PATIENCE
 
 ONE = datetime(2013, 10, 1, 5, tzinfo=UTC)
 LATER = ONE + timedelta(hours=4)
@@ -42,7 +43,7 @@ def server(lake: PublishedLake, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def eventually(server: ServingProcess, path: str, status: int) -> Any:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while (answer := server.get(path)).status_code != status and time.monotonic() < deadline:
         time.sleep(0.05)
     assert answer.status_code == status, answer.text

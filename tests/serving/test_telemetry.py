@@ -23,7 +23,7 @@ from serving.processes import roster
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ServingProcess
 from tests.span_collector import SpanCollector
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 ROW = {"distance": 1.0, "hour": 2, "carrier": "B6"}
 SECRET = "a-secret-value"
@@ -101,7 +101,7 @@ def test_the_version_in_service_is_on_the_page(server: ServingProcess) -> None:
 def test_what_was_asked_is_in_the_lake_once_the_server_has_ended(server: ServingProcess, tmp_path: Path) -> None:
     ask(server, 10, rows=2)
     answer = httpx.post(
-        f"{server.url}/v1/predict", json={"rows": [ROW]}, headers={"x-request-id": "order-17"}, timeout=10
+        f"{server.url}/v1/predict", json={"rows": [ROW]}, headers={"x-request-id": "order-17"}, timeout=PATIENCE
     )
 
     assert server.stop() == 0
@@ -133,12 +133,12 @@ def test_a_lake_that_cannot_be_written_fails_no_request_and_holds_up_no_end(
 
 
 def test_every_line_of_the_log_is_json_and_none_holds_what_was_sent(server: ServingProcess) -> None:
-    httpx.post(f"{server.url}/v1/predict?key={SECRET}", json={"rows": [ROW | {"carrier": SECRET}]}, timeout=10)
-    httpx.post(f"{server.url}/v1/predict", json={"rows": [{SECRET: SECRET}]}, timeout=10)
-    httpx.post(f"{server.url}/v1/predict", content=b'{"rows": "' + SECRET.encode(), timeout=10)
+    httpx.post(f"{server.url}/v1/predict?key={SECRET}", json={"rows": [ROW | {"carrier": SECRET}]}, timeout=PATIENCE)
+    httpx.post(f"{server.url}/v1/predict", json={"rows": [{SECRET: SECRET}]}, timeout=PATIENCE)
+    httpx.post(f"{server.url}/v1/predict", content=b'{"rows": "' + SECRET.encode(), timeout=PATIENCE)
     server.get(f"/v1/flights/{SECRET}/delay")
     server.get(f"/{SECRET}")
-    httpx.delete(f"{server.url}/admin/deployments", headers={"Authorization": f"Bearer {SECRET}"}, timeout=10)
+    httpx.delete(f"{server.url}/admin/deployments", headers={"Authorization": f"Bearer {SECRET}"}, timeout=PATIENCE)
 
     server.stop()
 
@@ -163,7 +163,7 @@ def test_a_request_can_be_followed_from_its_caller_to_the_model(tmp_path: Path) 
         large = {"rows": [ROW] * 1000}  # answered by a thread
 
         for body in ({"rows": [ROW]}, large):
-            httpx.post(f"{server.url}/v1/predict", json=body, headers={"traceparent": caller}, timeout=10)
+            httpx.post(f"{server.url}/v1/predict", json=body, headers={"traceparent": caller}, timeout=PATIENCE)
         server.stop()
 
     mine = [span for span in collector.spans if span.trace_id.hex() == "4bf92f3577b34da6a3ce929d0e0e4736"]

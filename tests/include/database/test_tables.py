@@ -20,6 +20,7 @@ from include.deployment.deployments import DeploymentHistory, Target
 from include.errors import CodeError, FaultError
 from include.ingestion import records
 from include.settings import Settings
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.stack
@@ -351,6 +352,6 @@ def test_one_at_a_time_changes_what_is_served(history: DeploymentHistory) -> Non
         other.start()
         time.sleep(0.3)
         order.append("first")
-    other.join(timeout=10)
+    other.join(timeout=PATIENCE)
 
     assert order == ["first", "second"]

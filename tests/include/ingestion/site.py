@@ -23,6 +23,7 @@ from include.ingestion.shift import Shift
 from include.ingestion.streams import EVENT_TIME, SCHEMA, PoisonError, Record, Stream, instant
 from include.ingestion.workers import ShiftTally, Worker, WorkerSpec
 from include.use_cases.flight_delay.streams import STREAMS
+from tests.waiting import PATIENCE
 
 FORK = multiprocessing.get_context("fork")
 GATE = 6447
@@ -99,7 +100,7 @@ class Site:
 
     def wait_until_writing(self, *workers: str) -> dict[str, int]:
         """Wait until these workers are mid-write (held); their server processes."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         wanted = {f"nightshift {consumer(worker)}": worker for worker in workers}
         with psycopg.connect(self.url, autocommit=True) as session:
             while time.monotonic() < deadline:
@@ -288,7 +289,7 @@ class HeldCommits(Wrapped):
 
         def held(positions: Mapping[int, int]) -> None:
             self.reached.set()
-            assert self.released.wait(60)
+            assert self.released.wait(PATIENCE)
             commit(positions)
 
         consumer.commit = held  # type: ignore[method-assign]

@@ -19,6 +19,7 @@ from include.ingestion.partitions import DailyPartitions
 from include.ingestion.shift import Shift
 from tests.include.ingestion.site import HeldCommits, Site, WatchedPolls, consumer
 from tests.postgres_server import PostgresServer
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.stack
 Messages = dict[str, list[Message]]
@@ -102,7 +103,7 @@ def test_a_worker_killed_between_the_ledgers_commit_and_the_brokers_doubles_noth
     # Given a worker whose ledger has committed a batch, and whose broker has not been told
     held = HeldCommits(busy.broker)
     worker = busy.start("worker_2", broker=held)
-    assert held.reached.wait(20)
+    assert held.reached.wait(PATIENCE)
     done = busy.offsets("a2")
     assert sum(done.values()) == 100
     # When it is killed there
@@ -120,7 +121,7 @@ def test_a_database_killed_between_its_commit_and_the_brokers_doubles_nothing(
     # Given a worker whose ledger has committed a batch, and whose broker has not been told
     held = HeldCommits(busy.broker)
     worker = busy.start("worker_2", broker=held)
-    assert held.reached.wait(20)
+    assert held.reached.wait(PATIENCE)
     # When the database is killed there, and the worker goes on
     server.restart()
     held.released.set()
@@ -162,7 +163,7 @@ def test_a_worker_that_was_stopped_and_wakes_up_late_is_fenced_off(busy: Site) -
     # Given a worker mid-batch that is frozen, as by a long pause of its machine
     held = HeldCommits(busy.broker)
     frozen = busy.start("worker_2", broker=held, batch=40)
-    assert held.reached.wait(20)
+    assert held.reached.wait(PATIENCE)
     assert frozen.process.pid is not None
     os.kill(frozen.process.pid, signal.SIGSTOP)
     # When another one does all the work meanwhile, and it wakes up
@@ -274,7 +275,7 @@ def test_a_landing_folder_that_is_away_for_a_while_costs_nothing(
     held = HeldCommits(busy.broker)
     watched = WatchedPolls(held)
     worker = busy.start("worker_2", batch=20, broker=watched, drain=drain, seconds=30 if drain else 6)
-    assert held.reached.wait(20)
+    assert held.reached.wait(PATIENCE)
     # When the landing folder is away, as a mount may be, until the worker has met that
     folder = tmp_path / "landing"
     aside = folder.rename(tmp_path / "aside")
@@ -285,7 +286,7 @@ def test_a_landing_folder_that_is_away_for_a_while_costs_nothing(
         with pytest.raises(BrokerError):
             busy.publish("a2", busy.published["a2"][:5])
     held.released.set()
-    assert watched.failed.wait(20)
+    assert watched.failed.wait(PATIENCE)
     # And is back
     if instead != "nothing":
         folder.rmdir() if folder.is_dir() else folder.unlink()

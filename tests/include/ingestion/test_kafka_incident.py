@@ -19,6 +19,7 @@ from include.settings import Settings
 from tests.include.ingestion.site import HeldCommits, Site, Wrapped
 from tests.kafka_server import KafkaServer
 from tests.postgres_server import PostgresServer
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.stack
 
@@ -70,7 +71,7 @@ def test_a_worker_killed_between_the_ledgers_commit_and_kafkas_doubles_nothing(b
     # Given a worker whose ledger has committed a batch, and whose broker has not been told
     held = HeldCommits(busy.broker)
     worker = busy.start("worker_2", broker=held)
-    assert held.reached.wait(30)
+    assert held.reached.wait(PATIENCE)
     done = sum(busy.offsets("a2").values())
     assert done > 0
     # When it is killed there
@@ -215,7 +216,7 @@ class Admin:
 
     def delete(self, topic: str) -> None:
         self.client.delete_topics([topic])[topic].result()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while topic in self.client.list_topics(timeout=5).topics:
             assert time.monotonic() < deadline, "the topic does not go"
             time.sleep(0.05)
@@ -231,14 +232,14 @@ def admin(kafka: KafkaServer) -> Admin:
 
 
 def _read(site: Site, messages: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while sum(site.offsets("a2").values()) < messages:
         assert time.monotonic() < deadline, "the worker does not read"
         time.sleep(0.05)
 
 
 def _begun(site: Site) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not any(site.offsets("a2").values()):
         assert time.monotonic() < deadline, "the worker did not begin"
         time.sleep(0.05)

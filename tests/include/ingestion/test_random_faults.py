@@ -17,6 +17,7 @@ import pytest
 from include.ingestion.brokers.broker import Message
 from tests.include.ingestion.site import WORKERS, AtWork, Site
 from tests.postgres_server import PostgresServer, children
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.stack
 STEPS = 90
@@ -190,7 +191,7 @@ def _went_back(url: str) -> list[object]:
 
 def _when_it_answers(look: Callable[[], None]) -> None:
     """Look at the database; a server of which a process was killed answers for a moment more, and then recovers."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             look()

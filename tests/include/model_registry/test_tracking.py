@@ -19,6 +19,7 @@ import pytest
 from include.errors import ExitCode, SettingsError
 from include.model_registry.tracking import open_client
 from include.settings import Settings
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.slow
@@ -127,7 +128,7 @@ def test_a_step_that_waits_in_such_a_database_ends_when_it_is_told_to(hanging: s
     child.send_signal(signal.SIGTERM)
     told = time.monotonic()
     # Then it ends, and says so
-    assert child.wait(timeout=30) == ExitCode.FAULT
+    assert child.wait(timeout=PATIENCE) == ExitCode.FAULT
     assert time.monotonic() - told < 8
     assert (tmp_path / "message").read_text().startswith("stopped by signal 15")
     child.stdout.close()

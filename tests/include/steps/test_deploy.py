@@ -28,6 +28,7 @@ from include.steps.deploy import DeployArguments, deploy
 from tests.factory import DAY, ROWS, USE_CASE, Factory
 from tests.portable_files import portable_bytes
 from tests.serving_process import free_port
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.stack
@@ -226,7 +227,7 @@ def test_a_server_that_dies_in_mid_rollout_is_a_fault_that_a_retry_heals(
     monkeypatch.setattr(ServingApi, "_ended", ended)
     with ThreadPoolExecutor(1) as pool:
         deploying = pool.submit(run, factory)
-        assert begun.wait(30)
+        assert begun.wait(PATIENCE)
 
         # When the server is killed, and started again
         factory.server.stop(signal.SIGKILL)
@@ -234,7 +235,7 @@ def test_a_server_that_dies_in_mid_rollout_is_a_fault_that_a_retry_heals(
 
         # Then the task fails in a way that is tried again, the old version serves, and the retry succeeds
         with pytest.raises(FaultError, match="the rollout of version 2 was cut short: its worker ended in mid-rollout"):
-            deploying.result(timeout=60)
+            deploying.result(timeout=PATIENCE)
     monkeypatch.undo()
     assert factory.served() == "1"
     assert run(factory).facts["version"] == "2"
@@ -345,7 +346,7 @@ def test_a_deploy_killed_under_way_is_finished_by_its_retry(factory: Factory) ->
 
     # When it is tried again
     retry = command(factory)
-    out, _ = retry.communicate(timeout=60)
+    out, _ = retry.communicate(timeout=PATIENCE)
 
     # Then the champion serves, and the history has one deployment in service
     assert retry.returncode == 0, out

@@ -27,6 +27,7 @@ from include.steps.extract import ExtractArguments, check_day, extract
 from include.storage.lake import Dataset, Lake, Layer, days_between
 from include.storage.store import open_store
 from tests.small_case import DAY, FIRST, SPEC, Tables, changed, sales, small_context
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 SALES = Dataset(Layer.RAW, "sales")
@@ -335,7 +336,7 @@ def test_a_run_killed_at_a_random_moment_leaves_whole_partitions_and_its_retry_t
 
 
 def wait_until(there: Callable[[], bool], child: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not there():
         assert child.poll() is None, "it ended before it could be disturbed"
         assert time.monotonic() < deadline
@@ -362,7 +363,7 @@ def test_sigterm_ends_a_run_with_one_line_and_the_code_for_a_fault(tmp_path: Pat
     child = subprocess.Popen(command(date(2013, 3, 1)), cwd=ROOT, env=environment(folder), stdout=subprocess.DEVNULL)
     wait_until((folder / "flight_delay" / "raw").exists, child)
     child.send_signal(signal.SIGTERM)
-    assert child.wait(timeout=20) == ExitCode.FAULT
+    assert child.wait(timeout=PATIENCE) == ExitCode.FAULT
     assert (tmp_path / "lake.message").read_text() == "stopped by signal 15; nothing half-made was published"
 
 

@@ -12,7 +12,7 @@ from serving.access.keys import KeyFile
 from tests.portable_files import portable_bytes, write
 from tests.serving.issuer import AUDIENCE, ISSUER, Issuer
 from tests.serving_process import TOKEN, ServingProcess
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 ROWS = {"rows": [{"distance": 1, "hour": 2, "carrier": "B6"}]}
 REFUSED = {"detail": "wrong or missing bearer token or API key"}
@@ -39,7 +39,7 @@ class Guarded:
 
     def ask(self, method: str, path: str, credential: str | None = None, **more: Any) -> httpx.Response:
         headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}
-        return httpx.request(method, f"{self.server.url}{path}", headers=headers, timeout=10, **more)
+        return httpx.request(method, f"{self.server.url}{path}", headers=headers, timeout=PATIENCE, **more)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from serving.access.keys import KeyFile
 from serving.rollout.rollout import without_addresses
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import TOKEN, ServingProcess
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 ROWS = {"rows": [{"distance": 1, "hour": 2, "carrier": "B6"}]}
 PLAN = {"shadow_rows": 5, "watch_seconds": 0.5, "idle_seconds": 0.2, "share": 0.5}
@@ -36,7 +36,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServingPr
 def told(server: ServingProcess, *, known: bool = False) -> str:
     """All that is answered to somebody, on every path."""
     headers = {"Authorization": f"Bearer {TOKEN}"} if known else {}
-    with httpx.Client(base_url=server.url, headers=headers, timeout=10) as client:
+    with httpx.Client(base_url=server.url, headers=headers, timeout=PATIENCE) as client:
         document = client.get("/openapi.json")
         paths = ["/healthz", "/readyz", "/metrics", "/v1/model", "/v1/deployments", "/v1/deployments/current"]
         answers = [document, *(client.get(path) for path in paths), client.post("/v1/predict", json=ROWS)]

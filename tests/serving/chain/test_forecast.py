@@ -23,6 +23,7 @@ from tests.factory import flight_id
 from tests.published_lake import DAY, PublishedLake
 from tests.serving_process import ServingProcess
 from tests.upstreams import NAMES, Mode, UpstreamProcess
+from tests.waiting import PATIENCE
 
 ASKED = 2.0
 """Seconds in which the app must have an answer, as issue 4 has it."""
@@ -70,7 +71,7 @@ class Asked:
 
     def __init__(self, server: ServingProcess, flight: str = FLIGHT) -> None:
         clock = time.monotonic()
-        self.answer = CLIENT.get(f"{server.url}/v1/forecast", params={"flight_id": flight}, timeout=30)
+        self.answer = CLIENT.get(f"{server.url}/v1/forecast", params={"flight_id": flight}, timeout=PATIENCE)
         self.seconds = time.monotonic() - clock
 
     @property
@@ -84,7 +85,7 @@ class Asked:
 
 def until(server: ServingProcess, wanted: Callable[[Asked], bool], flight: str = FLIGHT) -> Asked:
     """The first answer that is as wanted."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         asked = Asked(server, flight)
         if wanted(asked):
@@ -178,7 +179,7 @@ def test_published_predictions_are_answered_at_once_and_newer_ones_when_they_com
     for name, delay in zip(NAMES, (0.5, 1.0, 2.0), strict=True):
         upstreams.behave(name, delay=delay)
     server = start(SERVING_LAKE=lake.uri)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while server.get(f"/v1/flights/{flight}/delay").status_code != 200 and time.monotonic() < deadline:
         time.sleep(0.05)
 

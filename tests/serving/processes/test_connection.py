@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ServingProcess
-from tests.waiting import received, until
+from tests.waiting import PATIENCE, received, until
 
 ROW = b'{"rows":[{"distance":1,"hour":2,"carrier":"B6"}]}'
 HEAD = b"POST /v1/predict HTTP/1.1\r\nhost: x\r\n"
@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]
 
 @pytest.fixture
 def connection(server: ServingProcess) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as found:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as found:
         yield found
 
 
@@ -136,7 +136,7 @@ def test_slow_clients_do_not_slow_the_others(server: ServingProcess) -> None:
         times = []
         for _ in range(20):
             began = time.monotonic()
-            answer = httpx.post(f"{server.url}/v1/predict", content=ROW, timeout=10)
+            answer = httpx.post(f"{server.url}/v1/predict", content=ROW, timeout=PATIENCE)
             times.append(time.monotonic() - began)
             assert answer.status_code == 200
         assert sorted(times)[10] < 1
@@ -204,14 +204,14 @@ def test_a_body_of_100_mb_is_refused_and_held_nowhere(
 
 
 def test_an_ordinary_client_gets_to_read_why_its_100_mb_are_refused(server: ServingProcess) -> None:
-    answer = httpx.post(f"{server.url}/v1/predict", content=b"x" * HUNDRED_MB, timeout=30)
+    answer = httpx.post(f"{server.url}/v1/predict", content=b"x" * HUNDRED_MB, timeout=PATIENCE)
 
     assert answer.status_code == 413
 
 
 def hold_one_more(server: ServingProcess, held: list[socket.socket]) -> int:
     """Hold one more connection if there is room, which those of earlier tests may still take; how many are held."""
-    held.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+    held.append(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE))
     if not ask(held[-1]).startswith(b"HTTP/1.1 200"):
         held.pop().close()
     return len(held)
@@ -221,10 +221,10 @@ def test_a_connection_too_many_is_told_to_come_again(server: ServingProcess) -> 
     held: list[socket.socket] = []
     try:
         until(lambda: hold_one_more(server, held) == 20)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as further:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as further:
             further.sendall(PREDICT)
             answer = everything(further)
-        health = httpx.get(f"{server.url}/healthz", timeout=10)
+        health = httpx.get(f"{server.url}/healthz", timeout=PATIENCE)
     finally:
         for one in held:
             one.close()
@@ -319,7 +319,7 @@ def test_however_requests_come_each_is_answered_once_and_in_order(
 ) -> None:
     sent = b"".join(kind % number for number, kind in enumerate(kinds))
     places = sorted({0, len(sent), *(cut for cut in cuts if cut < len(sent))})
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for begin, end in pairwise(places):
             connection.sendall(sent[begin:end])

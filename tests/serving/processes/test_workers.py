@@ -17,7 +17,7 @@ import pytest
 from serving.processes import roster
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import TOKEN, ServingProcess
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 ROW = b'{"rows":[{"distance":1,"hour":2,"carrier":"B6"}]}'
 PREDICT = b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(ROW), ROW)
@@ -38,7 +38,7 @@ class Client:
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             try:
-                connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+                connection = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
             except OSError:
                 time.sleep(0.05)
                 continue
@@ -83,7 +83,7 @@ def load(port: int, clients: int) -> Iterator[list[Client]]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(timeout=15)
+            thread.join(timeout=PATIENCE)
 
 
 def _replaced(server: ServingProcess, victim: int) -> bool:
@@ -164,7 +164,7 @@ def test_a_server_told_to_stop_under_load_fails_no_request(tmp_path: Path, worke
 def test_a_request_under_way_is_answered_before_the_server_ends(tmp_path: Path) -> None:
     server = ServingProcess(tmp_path / "state").start()
     deploy(server, tmp_path)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
         connection.sendall(PREDICT[:-10])
         time.sleep(0.3)
         assert server.process is not None
@@ -175,13 +175,13 @@ def test_a_request_under_way_is_answered_before_the_server_ends(tmp_path: Path) 
 
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in answer
-    assert server.process.wait(timeout=20) in (0, -signal.SIGTERM)
+    assert server.process.wait(timeout=PATIENCE) in (0, -signal.SIGTERM)
 
 
 @pytest.mark.stack
 def test_a_request_that_never_ends_does_not_keep_the_server_from_ending(tmp_path: Path) -> None:
     server = ServingProcess(tmp_path / "state", SERVING_DRAIN_SECONDS="1", SERVING_BODY_SECONDS="60").start()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
         connection.sendall(PREDICT[:-10])
         time.sleep(0.3)
         began = time.monotonic()

@@ -15,6 +15,7 @@ from serving.processes import roster
 from tests.portable_files import portable_bytes, write
 from tests.serving.callers import Callers
 from tests.serving_process import TOKEN, ServingProcess
+from tests.waiting import PATIENCE, until
 
 ROWS: list[dict[str, Any]] = [
     {"distance": number / 10 - 2.5, "hour": number % 24, "carrier": ("AA", "B6", "UA")[number % 3]}
@@ -33,14 +34,6 @@ def models(tmp_path: Path) -> Callable[..., tuple[str, str]]:
 
 
 Models = Callable[..., tuple[str, str]]
-
-
-def until(seen: Callable[[], bool], seconds: float = 20) -> None:
-    """Return when something is so."""
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def events(server: ServingProcess) -> list[tuple[str, str]]:
@@ -387,7 +380,7 @@ def test_a_version_that_one_worker_cannot_load_serves_nowhere(
     assert second.process is not None
     os.kill(second.process.pid, signal.SIGSTOP)
     try:
-        with httpx.Client(timeout=30) as client:
+        with httpx.Client(timeout=PATIENCE) as client:
             body = {"model_uri": uri, "sha256": sha256, "version": "8", "use_case": "flight_delay"}
             headers = {"Authorization": f"Bearer {TOKEN}"}
             said: list[httpx.Response] = []

@@ -15,6 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from serving.telemetry import sampling
 from serving.telemetry.sampling import FolderBin, Rotation, S3Bin, Sampler, open_bin
+from tests.waiting import PATIENCE
 
 BODY = b'{"rows":[{"distance":1.5,"carrier":"B6"},{"distance":null,"carrier":null}]}'
 MANY = 1e9
@@ -27,7 +28,7 @@ class Hanging:
         self.let_go = threading.Event()
 
     def put(self, name: str, content: bytes) -> None:
-        self.let_go.wait(30)
+        self.let_go.wait(PATIENCE)
 
 
 def offer(sampler: Sampler, times: int = 1) -> None:
@@ -44,7 +45,7 @@ def lines(lake: Path) -> list[dict[str, Any]]:
 
 
 def soon(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.02)

@@ -19,6 +19,7 @@ from include.ingestion.brokers.kafka import KafkaBroker, KafkaConsumer, connecti
 from include.settings import KafkaMechanism, KafkaSecurity, Settings
 from tests.certificates import Authority
 from tests.kafka_server import PASSWORD, USER, KafkaServer
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.stack
 
@@ -134,7 +135,7 @@ def place(message: Received) -> tuple[int, int]:
 def test_members_of_a_group_share_the_partitions(broker: Broker, topic: str) -> None:
     send(broker, topic, messages(10))
     both = [broker.consumer(topic, "sharing") for _ in range(2)]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         for member in both:
             member.poll(10, 0.2)

@@ -153,6 +153,8 @@ def _parts(spec: UseCaseSpec) -> Iterator[tuple[str, str]]:
         if getattr(spec, field) not in topics:
             yield field, f"is none of the topics; name one of {', '.join(topics)}"
     examples, outcomes = topics.get(spec.examples), topics.get(spec.outcomes)
+    if spec.examples == spec.outcomes and outcomes:
+        yield "outcomes", "is the topic of the examples too; name the outcome's columns in its topic's outcomes"
     if outcomes and outcomes.day_offset:
         yield "outcomes", "is published ahead (day_offset), before anything came of it; give its topic no day_offset"
     ahead = next((horizon for horizon in spec.horizons if examples and horizon.day_offset > examples.day_offset), None)

@@ -22,15 +22,21 @@ import importlib
 import importlib.util
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from include.errors import SettingsError
 from include.packages import find_package
 from include.spec_rules import require_names, require_sound, require_types
+
+if TYPE_CHECKING:
+    from include.quality.contract import Contract
+    from include.settings import Settings
+    from include.sources.source import Source
 
 DEFAULT_USE_CASES = "include.use_cases.flight_delay"
 """The default of `NIGHTSHIFT_USE_CASES`: packages, entry points or folders, separated by commas."""
@@ -44,16 +50,35 @@ class Topic:
     that column. `late` names columns that become known later than the rest of their record, at the instant in another
     column (`{"arr_delay": "arrived_at"}`; null: not yet); the record itself is known by the first of them at the
     latest. Features do not use this: `make check` does, to change what a feature cannot know.
+
+    Where a row of the source's table holds plan and outcome, `outcomes` names the columns of the outcome. The topic is
+    then without them, so that no feature sees them with the plan, and a second topic `<name>_outcomes` has the whole
+    rows of a day that is over. `of` is the table that such a topic is made from.
     """
 
     name: str
     day_offset: int = 0
     known_at: str | None = None
     late: Mapping[str, str] = field(default_factory=dict, hash=False)
+    outcomes: tuple[str, ...] = ()
+    of: str | None = None
 
     def __post_init__(self) -> None:
         require_types(self, "topic: ")
         require_names(self, "topic")
+
+    @property
+    def table(self) -> str:
+        """What the source calls it."""
+        return self.of or self.name
+
+    @property
+    def parts(self) -> tuple[Topic, ...]:
+        """The topic itself, and the one of its outcomes if its rows hold them."""
+        if not self.outcomes:
+            return (self,)
+        late = {column: instant for column, instant in self.late.items() if column not in self.outcomes}
+        return replace(self, late=late), Topic(f"{self.name}_outcomes", late=self.late, of=self.name)
 
 
 @dataclass(frozen=True)
@@ -78,7 +103,7 @@ class UseCaseSpec:
     - `cron`: when the run is due, on these clocks.
     - `first_day`, `last_day`: the days for which there are records.
     - `topics`: its kinds of raw record. `examples` names the topic whose rows are predicted, one prediction a row;
-      `outcomes` the topic that says how they ended.
+      `outcomes` the topic that says how they ended, which may be the same (`Topic.outcomes`).
     - `horizons`: the moments at which predictions are made.
     - `key`: the text column that identifies an example within its day and horizon.
     - `candidates`: the names of the recipes that compete.
@@ -111,6 +136,12 @@ class UseCaseSpec:
 
     def __post_init__(self) -> None:
         require_types(self)
+        named = {topic.name for topic in self.topics}
+        parts = [(topic, part) for topic in self.topics for part in topic.parts]
+        topics = tuple(part for topic, part in parts if part.name == topic.name or part.name not in named)
+        object.__setattr__(self, "topics", topics)
+        outcomes = next((topic.name for topic in topics if topic.of == self.outcomes), self.outcomes)
+        object.__setattr__(self, "outcomes", outcomes)
         require_sound(self)
 
     @property
@@ -158,9 +189,19 @@ class UseCase:
         return self.spec.name
 
     @property
-    def folder(self) -> Path:
-        """The folder of its package."""
-        return Path(str(self.part("spec").__file__)).parent
+    def contracts(self) -> Mapping[str, Contract]:
+        """The contract of each topic, by its name."""
+        from include.quality.plan_and_outcome import contracts  # only now: DAG files load no pyarrow
+
+        return contracts(self.spec, self.part("contracts").RAW)
+
+    def source(self, settings: Settings) -> Source:
+        """Where its raw records come from, by topic."""
+        from include.sources.split import SplitSource  # only now: DAG files load no pyarrow
+
+        source: Source = self.part("sources").source(settings)
+        tables = {topic.name: topic.of for topic in self.spec.topics if topic.of}
+        return SplitSource(source, tables) if tables else source
 
     def part(self, module: str) -> ModuleType:
         """One module of the package, such as `label`."""

@@ -222,8 +222,7 @@ def _compute(context: Context, work: FeatureWork) -> dict[str, float]:
 
 
 def _raw(context: Context) -> Iterable[tuple[str, Contract]]:
-    contracts: Mapping[str, Contract] = context.use_case.part("contracts").RAW
-    return contracts.items()
+    return context.use_case.contracts.items()
 
 
 def _plain(contract: Contract) -> pa.Schema:

@@ -6,7 +6,7 @@ The use case's own feature code makes them, so they are exactly the columns that
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
@@ -95,8 +95,8 @@ def _due(features: pa.Table, arguments: IntradayFeaturesArguments) -> pa.Table:
 
 def _records(context: Context, days: Sequence[date], made_from: dict[str, str]) -> dict[str, dict[date, pa.Table]]:
     """Each topic's records by day, from the lake and, as it is now, the source (let go before Spark starts)."""
-    contracts: Mapping[str, Contract] = context.use_case.part("contracts").RAW
-    source: Source = context.use_case.part("sources").source(context.settings)
+    contracts = context.use_case.contracts
+    source = context.use_case.source(context.settings)
     topics = [topic.name for topic in context.use_case.spec.topics]
     return {topic: _read(context.lake, source, contracts[topic], days, made_from) for topic in topics}
 

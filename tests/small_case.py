@@ -16,7 +16,7 @@ from include.settings import Settings
 from include.sources.source import Source
 from include.step import Context
 from include.storage.lake import Dataset, Lake, Layer
-from include.use_case import Horizon, Topic, UseCaseSpec
+from include.use_case import Horizon, Topic, UseCase, UseCaseSpec
 
 DAY = date(2026, 5, 20)
 FIRST = date(2026, 5, 1)
@@ -109,17 +109,15 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class SmallCase:
+class SmallCase(UseCase):
     """The use case; stands in for a package."""
 
-    source: Source
+    given: Source
     raw: Mapping[str, Contract]
-    spec: UseCaseSpec = SPEC
-    name: str = SPEC.name
 
     def part(self, module: str) -> Any:
         return {
-            "sources": SimpleNamespace(source=lambda settings: self.source),
+            "sources": SimpleNamespace(source=lambda settings: self.given),
             "contracts": SimpleNamespace(RAW=self.raw),
             "feature_contract": SimpleNamespace(FEATURES=FEATURES),
         }[module]
@@ -128,8 +126,8 @@ class SmallCase:
 def small_context(folder: Path, source: Source | None = None, **contract: Any) -> Context:
     """A context over an empty lake in a folder; keyword arguments change the sales contract."""
     settings = Settings(lake=str(folder / "lake"))
-    case = SmallCase(source or Tables(), {"sales": replace(SALES, **contract), "plans": PLANS})
-    return Context(settings, case, Lake.open(settings, "small"))  # type: ignore[arg-type]
+    case = SmallCase(SPEC, source or Tables(), {"sales": replace(SALES, **contract), "plans": PLANS})
+    return Context(settings, case, Lake.open(settings, "small"))
 
 
 def publish_features(lake: Lake, day: date, ages: list[int] | None = None) -> None:

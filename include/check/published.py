@@ -48,7 +48,7 @@ def find_published(context: Context, horizon: Horizon, near: date) -> PublishedF
     """
     dataset = Dataset(Layer.FEATURES, horizon.name)
     days = sorted(context.lake.days(dataset), key=lambda day: (day != near, -day.toordinal()))
-    code, contracts = identity.features(context.use_case.spec), context.use_case.part("contracts").RAW
+    code, contracts = identity.features(context.use_case.spec), context.use_case.contracts
     for day in days[:LOOKED_AT]:
         manifest = context.lake.require(dataset.on(day))
         raw = _raw(context, manifest) if manifest.inputs.get(identity.CODE) == code else None

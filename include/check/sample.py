@@ -16,7 +16,6 @@ from include.errors import DataError, FaultError
 from include.quality.breaches import describe
 from include.quality.conform import conform
 from include.quality.contract import Contract
-from include.sources.source import Source
 from include.step import Context
 from include.storage.lake import Dataset, Layer, days_between
 from include.use_case import Horizon, Topic, UseCaseSpec
@@ -54,7 +53,7 @@ def read_sample(context: Context) -> CheckSample:
 
     Raises `DataError` for data that break their contract, and any error of the source's own code.
     """
-    contracts: Mapping[str, Contract] = context.use_case.part("contracts").RAW
+    contracts = context.use_case.contracts
     sample = _published(context, contracts)
     if sample is not None:
         return sample
@@ -82,7 +81,7 @@ def _published(context: Context, contracts: Mapping[str, Contract]) -> CheckSamp
 
 def _delivered(context: Context, contracts: Mapping[str, Contract]) -> CheckSample | None:
     spec = context.use_case.spec
-    source: Source = context.use_case.part("sources").source(context.settings)
+    source = context.use_case.source(context.settings)
     yesterday = datetime.now(spec.zone).date() - DAY
     first, last = max(spec.first_day, source.first_day), min(spec.last_day, source.last_day, yesterday)
     if last - DAY < first:

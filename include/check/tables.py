@@ -8,6 +8,7 @@ from include.check.finding import Mistake
 from include.check.parts import Parts
 from include.errors import DataError
 from include.quality.contract import Column, Contract, Kind, check_references
+from include.quality.plan_and_outcome import contracts as split
 from include.use_case import Topic, UseCase, UseCaseSpec
 
 CONTRACTS, FEATURES = "contracts.py", "feature_contract.py"
@@ -33,11 +34,16 @@ def _raw(spec: UseCaseSpec, raw: Mapping[str, Contract]) -> Iterator[Mistake]:
     if odd := next((name for name, contract in raw.items() if not isinstance(contract, Contract)), None):
         yield Mistake(CONTRACTS, f"RAW[{odd!r}]", f"is a {type(raw[odd]).__name__}; make it a Contract")
         return
+    try:
+        contracts = split(spec, raw)
+    except DataError as error:
+        yield Mistake("spec.py", "topics", str(error))
+        return
     for topic in spec.topics:
-        if topic.name not in raw:
+        if topic.name in contracts:
+            yield from _times(topic, _columns(contracts[topic.name]))
+        elif topic.of is None:
             yield Mistake(CONTRACTS, "RAW", f"has no contract of topic {topic.name}; it has {_list(raw)}; add it")
-        else:
-            yield from _times(topic, _columns(raw[topic.name]))
     for name, contract in raw.items():
         if contract.name != name:
             yield Mistake(CONTRACTS, f"RAW[{name!r}]", f"is a contract named {contract.name!r}; name both alike")
@@ -46,10 +52,10 @@ def _raw(spec: UseCaseSpec, raw: Mapping[str, Contract]) -> Iterator[Mistake]:
     except DataError as error:
         yield Mistake(CONTRACTS, "RAW", str(error))
     for name in dict.fromkeys((spec.examples, spec.outcomes)):
-        if name in raw:
-            yield from _key(spec, raw[name], CONTRACTS, f"RAW[{name!r}]")
-    if spec.examples in raw:
-        yield from _carried(spec, _columns(raw[spec.examples]))
+        if name in contracts:
+            yield from _key(spec, contracts[name], CONTRACTS, f"RAW[{spec.topic(name).table!r}]")
+    if spec.examples in contracts:
+        yield from _carried(spec, _columns(contracts[spec.examples]))
 
 
 def _times(topic: Topic, columns: Mapping[str, Column]) -> Iterator[Mistake]:

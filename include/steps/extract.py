@@ -66,10 +66,10 @@ def extract(context: Context, arguments: ExtractArguments) -> Result:
     Raises `SettingsError` for a day the source does not have, `DataError` when a day's data break their contract.
     """
     spec = context.use_case.spec
-    source: Source = context.use_case.part("sources").source(context.settings)
+    source = context.use_case.source(context.settings)
     check_day(spec, source, arguments.date, datetime.now(UTC))
     context.lake.store.sweep(context.lake.prefix)
-    contracts: dict[str, Contract] = context.use_case.part("contracts").RAW
+    contracts = context.use_case.contracts
     check_references(contracts)
     identities = sorted_by(spec, contracts, source)
     plan = _plan(context.lake, spec, source, identities, arguments)
@@ -139,7 +139,7 @@ def _plan(
 def _extract_all(
     context: Context,
     source: Source,
-    contracts: dict[str, Contract],
+    contracts: Mapping[str, Contract],
     identities: Mapping[str, Mapping[str, str]],
     plan: ExtractPlan,
 ) -> list[Extracted]:

@@ -135,7 +135,7 @@ def _subjects(use_case: UseCase, lake: Lake, day: date) -> Iterator[Subject]:
     """Raw topics, then features of each horizon, with what the lake has of the run's range."""
     spec = use_case.spec
     first = day - timedelta(days=spec.history_days + spec.lookback_days)
-    raw: Mapping[str, Contract] = use_case.part("contracts").RAW
+    raw = use_case.contracts
     features: Contract = use_case.part("feature_contract").FEATURES
     check_references(raw)
     for topic in spec.topics:

@@ -49,7 +49,7 @@ def test_a_cron_that_is_taken_is_one_that_airflow_takes_and_runs_once_a_day_at_m
         ("topics", (), "is empty"),
         ("topics", [Topic("plans", 1), Topic("sales")], "is a list; write a tuple"),
         ("topics", (Topic("plans", 1), Topic("sales"), Topic("sales")), "sales is there twice"),
-        ("outcomes", "plans", "is published ahead"),
+        ("outcomes", "plans", "is the topic of the examples too; name the outcome's columns"),
         ("candidates", (), "is empty; name at least one"),
         ("candidates", ("a", "a"), "a is there twice"),
         ("candidates", ("a b",), "is no name for a task"),
@@ -64,6 +64,11 @@ def test_a_value_that_cannot_be_is_refused_by_its_field(field: str, value: Any, 
         replace(SPEC, **{field: value})
     assert str(caught.value).startswith(f"{field}=") and said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_outcomes_that_are_published_ahead_are_refused() -> None:
+    with pytest.raises(SettingsError, match="outcomes='sales': is published ahead"):
+        replace(SPEC, topics=(Topic("plans", 1), Topic("sales", 1)))
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,13 @@
-"""The file beside a partition's predictions that serving looks up; the pipeline writes it, serving reads it.
+"""A partition's predictions as serving looks them up; the pipeline writes it, serving reads it.
 
-serving reads no Parquet. The file is one JSON object of columns, under the partition's manifest.
+serving reads no Parquet. `lookups/<horizon>` has a partition for each of `predictions/<horizon>`, whose one file is a
+JSON object of columns.
 """
 
 from __future__ import annotations
 
+FOLDER = "lookups"
+"""The layer of the lake that holds them."""
 FILE = "lookup.json"
 LOCATION = ("code", "name", "latitude", "longitude", "time_zone")
 """The columns of a location: text, text, degrees, degrees, IANA name."""
-
-
-def is_lookup(name: str) -> bool:
-    """Whether a published file is one: the lake puts a piece of the content's hash into its name."""
-    return name.startswith("lookup-") and name.endswith(".json") and "/" not in name

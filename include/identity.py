@@ -14,6 +14,7 @@ from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from formats.partition import dataset_of, day_of
 from include.code import fingerprint, requirements_file
 from include.use_case import UseCaseSpec
 
@@ -40,8 +41,6 @@ JUDGING = (
 """Fields of a contract and its columns that judge a day and change no row of it."""
 FITTING = ("numpy", "onnx", "scikit-learn", "scipy")
 """The libraries whose versions decide a model file's bytes."""
-
-_PARTITION = "/date="
 
 
 def raw(spec: UseCaseSpec, contract: Any, configured: str = "") -> dict[str, str]:
@@ -102,14 +101,14 @@ def requirements(spec: UseCaseSpec) -> list[str]:
 
 def partitions(inputs: Mapping[str, str]) -> dict[str, str]:
     """Those of a manifest's inputs that are partitions."""
-    return {name: sha256 for name, sha256 in inputs.items() if _PARTITION in name}
+    return {name: sha256 for name, sha256 in inputs.items() if day_of(name)}
 
 
 def differences(published: Mapping[str, str], present: Mapping[str, str]) -> str:
     """The ingredients that differ, in words; empty if none does. Many days of a dataset are one word."""
     names = sorted(published.keys() | present.keys())
     found = [name for name in names if published.get(name) != present.get(name)]
-    return ", ".join(dict.fromkeys(name.partition(_PARTITION)[0] for name in found))
+    return ", ".join(dict.fromkeys(dataset_of(name) for name in found))
 
 
 def digest(value: Any, *, without: tuple[str, ...] = ()) -> str:

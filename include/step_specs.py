@@ -56,10 +56,12 @@ class Data(StrEnum):
     CHAMPION = "champion"
     MODELS = "models"
     PREDICTIONS = "predictions/{horizon}"
+    LOOKUPS = "lookups/{horizon}"
     MESSAGES = "messages/{stream}"
     TABLES = "tables/{table}"
     INTRADAY_FEATURES = "features/intraday"
     INTRADAY_PREDICTIONS = "predictions/intraday"
+    INTRADAY_LOOKUPS = "lookups/intraday"
 
     def names(self, spec: UseCaseSpec) -> list[str]:
         """The datasets of this family, in the order of the spec."""
@@ -177,7 +179,7 @@ SCORE = StepSpec(
     timedelta(minutes=15),
     resources=HEAVY,
     reads=(Data.RAW, Data.FEATURES, Data.DECISIONS, Data.CHAMPION, Data.MODELS),
-    writes=(Data.PREDICTIONS,),
+    writes=(Data.PREDICTIONS, Data.LOOKUPS),
 )
 DEPLOY = StepSpec(
     "deploy",
@@ -227,5 +229,5 @@ SCORE_INTRADAY = StepSpec(
     "Publishes a prediction for each of them, by the newest version that had not seen their day.",
     timedelta(minutes=5),
     reads=(Data.INTRADAY_FEATURES, Data.CHAMPION, Data.MODELS),
-    writes=(Data.INTRADAY_PREDICTIONS,),
+    writes=(Data.INTRADAY_PREDICTIONS, Data.INTRADAY_LOOKUPS),
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperatorLink
 
+from formats.partition import DATA_DAY
 from include.use_case import load_use_case
 
 if TYPE_CHECKING:
@@ -24,4 +25,4 @@ class DataDocsLink(BaseOperatorLink):  # type: ignore[misc]
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
         """The address under Airflow's own."""
         base = conf.get("api", "base_url", fallback="").rstrip("/")
-        return f"{base}{PREFIX}/{load_use_case(operator.use_case).name}/date={operator.date}/index.html"
+        return f"{base}{PREFIX}/{load_use_case(operator.use_case).name}/{DATA_DAY}={operator.date}/index.html"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from formats.lookup import FILE
 from include.settings import Settings
 from include.storage.lake import Dataset, Lake, Layer, Partition
 from include.use_cases.flight_delay.lookup import LOOKUP
@@ -26,7 +27,7 @@ class PublishedLake:
     def publish(
         self, dataset: str, day: date = DAY, *, probability: float, as_of: datetime, rows: int = 6, version: str = "7"
     ) -> Partition:
-        """Publish a dataset's day, over what was there."""
+        """Publish a horizon's day, over what was there; its lookup's partition."""
         made_from = features(day, rows).sort_by("flight_id")
         instants = pa.array([as_of] * rows, UTC_US)
         made_from = made_from.set_column(1, "as_of", instants)
@@ -38,15 +39,12 @@ class PublishedLake:
             .append_column("probability", pa.array([probability] * rows))
             .append_column("model_version", pa.array([version] * rows))
         )
-        partition = Dataset(Layer.PREDICTIONS, dataset).on(day)
-        files = {
-            "predictions.parquet": predictions,
-            "lookup.json": LOOKUP.to_json(predictions, made_from, "flight_id"),
-        }
-        self.lake.publish(partition, files, force=True)
+        predicted, partition = Dataset(Layer.PREDICTIONS, dataset).on(day), Dataset(Layer.LOOKUPS, dataset).on(day)
+        self.lake.publish(predicted, {"predictions.parquet": predictions}, force=True)
+        self.lake.publish(partition, {FILE: LOOKUP.to_json(predictions, made_from, "flight_id")}, force=True)
         return partition
 
     def lookup_file(self, partition: Partition) -> Path:
         """Where a partition's lookup lies, in a lake that is a folder."""
-        (name,) = [file.name for file in self.lake.require(partition).files if file.name.startswith("lookup-")]
-        return Path(self.uri) / "flight_delay" / str(partition) / name
+        (file,) = self.lake.require(partition).files
+        return Path(self.uri) / "flight_delay" / str(partition) / file.name

@@ -66,8 +66,7 @@ def _raw(context: Context, manifest: Manifest) -> dict[Partition, Manifest] | No
     """The raw partitions that a manifest lists; None where one is gone, or another by now."""
     found = {}
     for name, sha256 in identity.partitions(manifest.inputs).items():
-        dataset, _, day = name.rpartition("/date=")
-        partition = Dataset(Layer.RAW, dataset.rpartition("/")[2]).on(date.fromisoformat(day))
+        partition = Partition.named(name)
         raw = context.lake.manifest(partition)
         if raw is None or raw.sha256 != sha256:
             return None

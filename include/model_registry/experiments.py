@@ -18,6 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from formats.partition import dataset_of, day_of
 from include.model_registry.tracking import reported
 from include.modelling.recipe import Recipe
 from include.settings import PREFIX, Settings
@@ -196,9 +197,9 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
 
 def _datasets(context: Context, hashes: Mapping[str, str]) -> Iterator[DatasetUsed]:
     lake = context.lake
-    for dataset, names in groupby(sorted(hashes), key=lambda name: name.partition("/date=")[0]):
+    for dataset, names in groupby(sorted(hashes), key=dataset_of):
         used = {name: hashes[name] for name in names}
-        days = [name.partition("/date=")[2] for name in used]
+        days = [str(day_of(name)) for name in used]
         yield DatasetUsed(
             dataset, lake.store.uri(f"{lake.prefix}/{dataset}"), len(days), days[0], days[-1], digest(used)
         )

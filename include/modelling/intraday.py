@@ -40,7 +40,7 @@ class IntradayArguments(StepArguments):
 
     def dataset(self, layer: Layer) -> Dataset:
         """The features or predictions made at this moment; each moment is a dataset of its own."""
-        return Dataset(layer, f"intraday/{self.horizon}/at={self.moment:%Y%m%dT%H%MZ}")
+        return Dataset(layer, f"intraday/{self.horizon}/moment={self.moment:%Y%m%dT%H%MZ}")
 
     def partition(self, layer: Layer) -> Partition:
         """The partition of the features or predictions made at this moment."""

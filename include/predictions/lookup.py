@@ -10,8 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from formats.lookup import LOCATION
+from formats.lookup import FILE, LOCATION
+from include import identity
 from include.errors import DataError
+from include.step import Context
+from include.storage.lake import Dataset, Layer, Partition
 
 AS_OF = "as_of"
 SENSOR_AT = "sensor_at"
@@ -64,6 +67,28 @@ class Lookup:
         # One thread: with several, the first of equal rows would be random.
         grouped = shown.group_by(names, use_threads=False).aggregate([(name, "first") for name in self.sensor])
         return grouped.rename_columns([*names, *self.sensor]).sort_by([(name, "ascending") for name in names])
+
+
+def publish_lookup(context: Context, predictions: Partition, features: Partition, *, force: bool = False) -> None:
+    """Publish the lookup of published predictions; nothing where the use case has no such part.
+
+    What is published stays unless forced, or made from other predictions, features or code.
+    """
+    lake, use_case = context.lake, context.use_case
+    if not use_case.has_part("lookup"):
+        return
+    manifests = {one: manifest for one in (predictions, features) if (manifest := lake.manifest(one))}
+    inputs = {str(one): manifest.sha256 for one, manifest in manifests.items()} | identity.lookup(use_case.spec)
+    target = Dataset(Layer.LOOKUPS, predictions.dataset.name).on(predictions.day)
+    published = lake.manifest(target)
+    if published and not force and inputs.items() <= published.inputs.items():
+        return
+    key = use_case.spec.key
+    predicted = lake.read_as(manifests[predictions], predictions)
+    made_from = lake.read_as(manifests.get(features) or lake.require(features), features)
+    made_from = made_from.take(pc.index_in(predicted[key], value_set=made_from[key].combine_chunks()))
+    content = use_case.part("lookup").LOOKUP.to_json(predicted, made_from, key)
+    lake.publish(target, {FILE: content}, inputs=inputs, force=force or published is not None)
 
 
 def _known_at(as_of: pa.ChunkedArray, age: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from formats.partition import day_folder
 from include.excerpt import excerpt
 from include.quality.data_docs import front_page, offline
 from include.quality.findings import Check, Finding, QualityReport, Severity
@@ -74,7 +75,7 @@ class Inspection:
             path.relative_to(self._folder).as_posix(): offline(path.read_text("utf-8")).encode()
             for path in sorted(self._folder.rglob("*.html"))
         }
-        target = f"data_docs/date={self._day.isoformat()}"
+        target = f"data_docs/{day_folder(self._day)}"
         # Pages of an earlier attempt that passed are not made again, but still linked.
         there = lake.store.names(f"{lake.prefix}/{target}/validations")
         named = [name.removeprefix(f"{lake.prefix}/{target}/") for name in there]

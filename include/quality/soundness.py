@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, cast
 
+from formats.partition import DATA_DAY
 from include.quality import pattern
 from include.quality.kind import Kind
 
@@ -37,6 +38,8 @@ def of_contract(contract: Contract) -> str | None:
 def _column_faults(column: Column) -> Iterator[str]:
     if not isinstance(column.name, str) or not column.name:
         yield "a column needs a name"
+    if column.name == DATA_DAY:
+        yield "engines make a column of this name from a partition's folder; give it another, such as date"
     if not isinstance(column.kind, Kind):
         yield f"kind {column.kind!r} is none; give one of {', '.join(f'Kind.{kind.name}' for kind in Kind)}"
         return

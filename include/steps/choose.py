@@ -45,7 +45,7 @@ class Opponent:
 
 
 def choose(context: Context, arguments: ChooseArguments) -> Result:
-    """Publish `decisions/champion/date=D`: the winner, whether it is promoted, and the numbers.
+    """Publish `decisions/champion/data_day=D`: the winner, whether it is promoted, and the numbers.
 
     A decision from the same candidates, gates, label, code and libraries stays as it is, because it is history. Raises
     `DataError` when no candidate is published for D, or when none passes the gates and there is no champion to keep.

@@ -10,16 +10,16 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from formats.lookup import FILE as LOOKUP
 from formats.manifest import Manifest
 from include import identity
 from include.errors import DataError
 from include.model_registry.versions import Registry, Version
 from include.modelling.decisions import DECISIONS
 from include.modelling.scoring import feature_partition, load_model, prediction_partition, probabilities
+from include.predictions.lookup import publish_lookup
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Lake, Layer, Partition
-from include.use_case import Horizon, UseCase
+from include.use_case import Horizon
 
 AS_OF = "as_of"
 PROBABILITY = "probability"
@@ -47,10 +47,10 @@ class Scored:
 def score(context: Context, arguments: ScoreArguments) -> Result:
     """Publish each horizon's predictions of the run's own day; what is published stays unless forced or out of date.
 
-    It is out of date if it came from other features, examples, lookup code or another decision of the run. A newer
-    version of another run is no reason: existing predictions are history. Partition P is predicted by the newest
-    approved version trained through a day before P. Raises `DataError` when features and scheduled examples are not the
-    same rows, or the model file is damaged.
+    It is out of date if it came from other features, examples or another decision of the run. A newer version of
+    another run is no reason: existing predictions are history. Partition P is predicted by the newest approved version
+    trained through a day before P; its lookup comes after it. Raises `DataError` when features and scheduled examples
+    are not the same rows, or the model file is damaged.
     """
     found = {
         horizon.name: _score(context, horizon, arguments.date, force=arguments.force)
@@ -60,12 +60,14 @@ def score(context: Context, arguments: ScoreArguments) -> Result:
     unscored = [name for name, one in found.items() if one is None]
     for name in unscored:
         log.warning("score: %s: no approved version has seen only earlier days; nothing is predicted", name)
+    partitions = {one.horizon.name: prediction_partition(one.horizon, one.day) for one in scored}
     for one in scored:
+        features = feature_partition(one.horizon, one.day)
+        publish_lookup(context, partitions[one.horizon.name], features, force=arguments.force)
         state = "published" if one.made_now else "was published before"
         log.info(
             "score: %s %s: %d rows by version %s, %s", one.horizon.name, one.day, one.manifest.rows, one.version, state
         )
-    partitions = {one.horizon.name: prediction_partition(one.horizon, one.day) for one in scored}
     return Result(
         rows={str(partitions[one.horizon.name].dataset): one.manifest.rows for one in scored},
         uris={str(partition.dataset): context.lake.uri(partition) for partition in partitions.values()},
@@ -75,12 +77,11 @@ def score(context: Context, arguments: ScoreArguments) -> Result:
 
 
 def _score(context: Context, horizon: Horizon, data_day: date, *, force: bool) -> Scored | None:
-    lake, use_case = context.lake, context.use_case
+    lake = context.lake
     day = data_day + timedelta(days=horizon.day_offset)
     partition = prediction_partition(horizon, day)
     made_from = _made_from(context, horizon, data_day, day)
     inputs = {str(one): manifest.sha256 for one, manifest in made_from.items()}
-    inputs |= identity.lookup(use_case.spec) if use_case.has_part("lookup") else {}
     published = lake.manifest(partition)
     if published and not force:
         # What an older release did not note is no reason to predict again.
@@ -89,12 +90,12 @@ def _score(context: Context, horizon: Horizon, data_day: date, *, force: bool) -
         if not changed:
             return Scored(horizon, day, published, published_version(lake, horizon, day), made_now=False)
         log.info("score: %s is out of date (another %s) and made again", partition, changed)
-    version = Registry.open(context.settings, use_case.name).newest_before(day)
+    version = Registry.open(context.settings, context.use_case.name).newest_before(day)
     if version is None:
         return None
-    files = _predict(context, made_from, version, horizon, day)
+    predictions = _predict(context, made_from, version, horizon, day)
     inputs[f"models/{version.sha256}.onnx"] = version.sha256
-    manifest = lake.publish(partition, files, inputs=inputs, force=force or published is not None)
+    manifest = lake.publish(partition, {FILE: predictions}, inputs=inputs, force=force or published is not None)
     # Of two runs at once one publishes: the other reports what the winner published.
     return Scored(horizon, day, manifest, published_version(lake, horizon, day), made_now=True)
 
@@ -108,9 +109,9 @@ def _made_from(context: Context, horizon: Horizon, data_day: date, day: date) ->
 
 def _predict(
     context: Context, made_from: Mapping[Partition, Manifest], version: Version, horizon: Horizon, day: date
-) -> dict[str, pa.Table | bytes]:
+) -> pa.Table:
     """One row for each scheduled example, in its order: key, carried columns, as_of, probability, model_version."""
-    lake, use_case, spec = context.lake, context.use_case, context.use_case.spec
+    lake, spec = context.lake, context.use_case.spec
 
     def read(partition: Partition, columns: list[str] | None = None) -> pa.Table:
         return lake.read_as(made_from.get(partition) or lake.require(partition), partition, columns)
@@ -118,19 +119,11 @@ def _predict(
     examples = read(Dataset(Layer.RAW, spec.examples).on(day), list(dict.fromkeys([spec.key, *spec.carried])))
     features = _aligned(read(feature_partition(horizon, day)), examples[spec.key], spec.key, horizon, day)
     answers = probabilities(load_model(lake, version.sha256), features)
-    predictions = (
+    return (
         examples.append_column(AS_OF, features[AS_OF])
         .append_column(PROBABILITY, pa.array(answers, pa.float64()))
         .append_column(MODEL_VERSION, pa.array([version.version] * examples.num_rows, pa.string()))
     )
-    return {FILE: predictions} | lookup_file(use_case, predictions, features)
-
-
-def lookup_file(use_case: UseCase, predictions: pa.Table, features: pa.Table) -> dict[str, pa.Table | bytes]:
-    """The lookup file of these predictions, by its name; nothing if the use case has no such part."""
-    if not use_case.has_part("lookup"):
-        return {}
-    return {LOOKUP: use_case.part("lookup").LOOKUP.to_json(predictions, features, use_case.spec.key)}
 
 
 def _aligned(features: pa.Table, keys: pa.ChunkedArray, key: str, horizon: Horizon, day: date) -> pa.Table:

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from formats.manifest import Manifest
-from include import identity
 from include.errors import SkippedError
 from include.model_registry.versions import Registry
 from include.modelling.intraday import IntradayArguments
 from include.modelling.scoring import load_model, probabilities
+from include.predictions.lookup import publish_lookup
 from include.step import Context, Result, main
-from include.steps.score import AS_OF, FILE, MODEL_VERSION, PROBABILITY, lookup_file
+from include.steps.score import AS_OF, FILE, MODEL_VERSION, PROBABILITY
 from include.storage.lake import Layer
 
 log = logging.getLogger("nightshift")
@@ -27,7 +27,7 @@ class ScoreIntradayArguments(IntradayArguments):
 def score_intraday(context: Context, arguments: ScoreIntradayArguments) -> Result:
     """Publish a prediction for each row of the moment's features, by the newest version that had not seen their day.
 
-    A published prediction stays unless forced, or made from other features or lookup code. Raises
+    A published prediction stays unless forced, or made from other features. Their lookup comes after them. Raises
     `SkippedError` while no such version is approved, `DataError` when the features are not there.
     """
     spec, lake = context.use_case.spec, context.lake
@@ -47,24 +47,22 @@ def score_intraday(context: Context, arguments: ScoreIntradayArguments) -> Resul
             .append_column(MODEL_VERSION, pa.array([version.version] * features.num_rows, pa.string()))
         )
         inputs = {str(made_from): manifest.sha256, f"models/{version.sha256}.onnx": version.sha256}
-        inputs |= identity.lookup(spec) if context.use_case.has_part("lookup") else {}
-        files = {FILE: predictions} | lookup_file(context.use_case, predictions, features)
-        published = lake.publish(target, files, inputs=inputs, force=arguments.force or published is not None)
+        force = arguments.force or published is not None
+        published = lake.publish(target, {FILE: predictions}, inputs=inputs, force=force)
         log.info("score_intraday: %d rows by version %s", features.num_rows, version.version)
+    publish_lookup(context, target, made_from, force=arguments.force)
     name = str(arguments.dataset(Layer.PREDICTIONS))
     return Result(rows={name: published.rows}, uris={name: lake.uri(target)}, facts={"moment": arguments.moment})
 
 
 def _outdated(context: Context, published: Manifest, arguments: ScoreIntradayArguments) -> bool:
-    """Whether features or lookup code differ from those that the predictions note; what they do not note is ignored."""
+    """Whether the features differ from those that the predictions note; what is not noted or gone is ignored."""
     made_from = arguments.partition(Layer.FEATURES)
-    features = context.lake.manifest(made_from)
-    present = identity.lookup(context.use_case.spec) | ({str(made_from): features.sha256} if features else {})
-    noted = {name: published.inputs[name] for name in present if name in published.inputs}
-    changed = identity.differences(noted, {name: present[name] for name in noted})
-    if changed:
-        log.info("score_intraday: %s is out of date (another %s) and made again", published.partition, changed)
-    return bool(changed)
+    features, noted = context.lake.manifest(made_from), published.inputs.get(str(made_from))
+    if not features or noted in (None, features.sha256):
+        return False
+    log.info("score_intraday: %s is out of date (other features) and made again", published.partition)
+    return True
 
 
 if __name__ == "__main__":

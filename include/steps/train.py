@@ -37,7 +37,7 @@ class TrainArguments(StepArguments):
 
 
 def train(context: Context, arguments: TrainArguments) -> Result:
-    """Publish `candidates/<candidate>/date=D` and its MLflow run.
+    """Publish `candidates/<candidate>/data_day=D` and its MLflow run.
 
     A candidate from the same partitions, recipe, label, slices, code and libraries stays as it is. Raises
     `SkippedError` for a candidate that was not asked for, `DataError` when there is too little to learn from,

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from formats.manifest import Manifest
+from formats.partition import day_folder
 from include import identity
 from include.errors import DataError
 from include.quality.breaches import Breach, examples, judge, of_another_day
@@ -87,14 +88,14 @@ class Subject:
 def validate(context: Context, arguments: ValidateArguments) -> Result:
     """Check this run's raw and feature partitions, and history that no run has checked, against their contracts.
 
-    Findings are published as `quality/<layer>-<name>/date=…/report.json` and as Data Docs. Raises `DataError` with
+    Findings are published as `quality/<layer>-<name>/data_day=…/report.json` and as Data Docs. Raises `DataError` with
     rule, column, row count and examples if one of them is hard; soft ones are in the result's `warnings`.
     """
     lake = context.lake
     subjects = list(_subjects(context.use_case, lake, arguments.date))
     reports = {} if arguments.force else _passed_before(lake, subjects)
     waiting = [subject for subject in subjects if subject.name not in reports]
-    docs = f"data_docs/date={arguments.date.isoformat()}/index.html"
+    docs = f"data_docs/{day_folder(arguments.date)}/index.html"
     if waiting:
         log.info("validate: %d datasets; loading Great Expectations", len(waiting))
         from include.quality.inspection import Inspection

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,14 +16,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from formats.lookup import FOLDER
 from formats.manifest import MANIFEST, File, Manifest
 from formats.names import none_of
+from formats.partition import dataset_of, day_folder, day_of
 from include.errors import DataError, LakeError
 from include.settings import Settings
 from include.storage.store import Store, open_store
 
 READERS = 4
 """Threads that read many small objects in parallel; more threads than cores only slow down decoding."""
+
+
+OLD_DAY = "date="
+"""How releases before 0.2 began the name of a day's folder."""
 
 
 class Layer(StrEnum):
@@ -36,6 +42,7 @@ class Layer(StrEnum):
     CANDIDATES = "candidates"
     DECISIONS = "decisions"
     PREDICTIONS = "predictions"
+    LOOKUPS = FOLDER
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,16 @@ class Partition:
     dataset: Dataset
     day: date
 
+    @classmethod
+    def named(cls, name: str) -> Partition:
+        """The partition that a manifest calls so; `ValueError` for a name of anything else."""
+        if (day := day_of(name)) is None:
+            raise ValueError(f"{name!r} is no partition's name")
+        layer, _, dataset = dataset_of(name).partition("/")
+        return cls(Dataset(Layer(layer), dataset), day)
+
     def __str__(self) -> str:
-        return f"{self.dataset}/date={self.day.isoformat()}"
+        return f"{self.dataset}/{day_folder(self.day)}"
 
 
 class Lake:
@@ -115,6 +130,7 @@ class Lake:
         dataset, layer = partition.dataset, partition.dataset.layer
         start = len(f"{self.prefix}/{layer}/")
         names = {name[start:].partition("/")[0] for name in self.store.names(f"{self.prefix}/{layer}")}
+        self.days(dataset)  # which refuses the lake of an older release
         if names and dataset.name not in names:
             return f"lake: {partition} is not published: {dataset.name!r} {none_of(dataset.name, sorted(names))}"
         return f"lake: {partition} is not published; run the step that makes {dataset} first"
@@ -127,13 +143,18 @@ class Lake:
             return {day: manifest for day, manifest in found if manifest}
 
     def days(self, dataset: Dataset) -> list[date]:
-        """The days of which the dataset has a published partition, in order."""
-        found = []
-        for name in self.store.names(f"{self.prefix}/{dataset}"):
-            path = PurePosixPath(name)
-            if path.name == MANIFEST and path.parent.name.startswith("date="):
-                found.append(date.fromisoformat(path.parent.name.removeprefix("date=")))
-        return sorted(found)
+        """The days of which the dataset has a published partition, in order; `LakeError` for a lake from before 0.2."""
+        folders = [name.removesuffix(f"/{MANIFEST}") for name in self._manifests(dataset)]
+        if old := next((folder for folder in folders if PurePosixPath(folder).name.startswith(OLD_DAY)), None):
+            raise LakeError(
+                f"lake: {self.store.uri(old)} is of an older release, which named a day {OLD_DAY}…; "
+                "move this lake away or name another NIGHTSHIFT_LAKE, and the next run fills it again"
+            )
+        return sorted(day for folder in folders if (day := day_of(folder)))
+
+    def _manifests(self, dataset: Dataset) -> Iterator[str]:
+        names = self.store.names(f"{self.prefix}/{dataset}")
+        return (name for name in names if name.endswith(f"/{MANIFEST}"))
 
     def missing(self, dataset: Dataset, first: date, last: date) -> list[date]:
         """The days from first to last, both included, that are not published."""

@@ -18,14 +18,14 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field
 
-from formats.lookup import is_lookup
+from formats.lookup import FOLDER
 from formats.manifest import Manifest
+from formats.partition import day_folder, day_of
 from formats.portable_model import ServingError
 from serving.chain.lake import PublishedLake, open_lake
 from serving.errors import FetchError, NotFoundError, NotYetError
 from serving.settings import ServingSettings
 
-PREDICTIONS = "predictions"
 INTRADAY = "intraday"
 MANIFEST_BYTES = 2**20
 LOOKUP_BYTES = 64 * 2**20
@@ -218,10 +218,10 @@ class Published:
         self._trouble = trouble
 
     def _manifests(self, lake: PublishedLake) -> dict[str, str]:
-        top = f"{self._settings.use_case}/{PREDICTIONS}"
-        after = f"date={self._since}" if self._since else ""
+        top = f"{self._settings.use_case}/{FOLDER}"
+        after = day_folder(self._since) if self._since else ""
         # A moment's name is UTC, its day local: one day more is looked at.
-        after_moment = f"at={self._since - timedelta(days=1):%Y%m%d}" if self._since else ""
+        after_moment = f"moment={self._since - timedelta(days=1):%Y%m%d}" if self._since else ""
         found: dict[str, str] = {}
         for name in lake.folders(top):
             if name != INTRADAY:
@@ -253,9 +253,7 @@ def _read(lake: PublishedLake, name: str, tag: str) -> _Part:
     """A partition's lookup; `FetchError` if it does not match its manifest."""
     try:
         manifest = msgspec.json.decode(lake.read(name, MANIFEST_BYTES), type=Manifest)
-        file = next((file for file in manifest.files if is_lookup(file.name)), None)
-        if file is None:
-            return _Part(tag)
+        (file,) = manifest.files
         content = lake.read(f"{PurePosixPath(name).parent}/{file.name}", min(file.size, LOOKUP_BYTES))
         if hashlib.sha256(content).hexdigest() != file.sha256:
             raise FetchError(f"{file.name} is damaged (hash differs); publish it again with --force")
@@ -289,16 +287,12 @@ def _readings(lookup: _Lookup) -> list[Reading]:
 
 
 def _day(name: str) -> date | None:
-    folder = PurePosixPath(name).parent.name
-    try:
-        return date.fromisoformat(folder.removeprefix("date=")) if folder.startswith("date=") else None
-    except ValueError:
-        return None
+    return day_of(name.rpartition("/")[0])
 
 
 def _horizon(name: str) -> str:
     parts = PurePosixPath(name).parts
-    return sys.intern(parts[parts.index(PREDICTIONS) + (2 if INTRADAY in parts else 1)])
+    return sys.intern(parts[parts.index(FOLDER) + (2 if INTRADAY in parts else 1)])
 
 
 def _snapshot(parts: Mapping[str, _Part]) -> Snapshot:

@@ -35,7 +35,7 @@ BEGINS = "lesson: "
 LESSONS = sorted((ROOT / "docs" / "learn").glob("[0-9]*.md"))
 OF_ICE_CREAM = {
     "flight_delay": "yours",
-    "predictions/nightly/date=2013-10-02": "predictions/morning/date=2026-06-16",
+    "predictions/nightly/data_day=2013-10-02": "predictions/morning/data_day=2026-06-16",
     '"nightly").on(date(2013, 10, 2))': '"morning").on(date(2026, 6, 16))',
     "features/nightly": "features/morning",
     "2013-10-01": "2026-06-15",

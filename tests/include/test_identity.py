@@ -74,7 +74,7 @@ def test_a_patch_of_spark_computes_nothing_again(monkeypatch: pytest.MonkeyPatch
 
 
 def test_differences_are_told_by_dataset() -> None:
-    before = {"raw/sales/date=2026-05-01": "a", "raw/sales/date=2026-05-02": "b", "code": "c", "gates": "d"}
-    after = {"raw/sales/date=2026-05-01": "x", "raw/sales/date=2026-05-03": "b", "code": "c", "label": "e"}
+    before = {"raw/sales/data_day=2026-05-01": "a", "raw/sales/data_day=2026-05-02": "b", "code": "c", "gates": "d"}
+    after = {"raw/sales/data_day=2026-05-01": "x", "raw/sales/data_day=2026-05-03": "b", "code": "c", "label": "e"}
     assert identity.differences(before, after) == "gates, label, raw/sales"
     assert identity.differences(before, before) == ""

@@ -101,7 +101,7 @@ def test_tokens_and_keys_are_masked_by_their_form(text: str, shown: str) -> None
         '{"uris":{"serving":"http://127.0.0.1:8890","model":"s3://lake/a"},"by":"me@host"}',
         "http://[::1]:8890/v1/model asked by me@host",
         "models:/flight_delay@champion, run_key=2013-10-01/hgb, max_tokens=5, the Bearer token",
-        "file:///lake/features/nightly/date=2013-10-01/part-1.parquet",
+        "file:///lake/features/nightly/data_day=2013-10-01/part-1.parquet",
     ],
 )
 def test_a_line_without_a_secret_stays_as_it_is(text: str) -> None:

@@ -27,10 +27,10 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
     for name in BESIDE:
         (tmp_path / name).symlink_to(REPOSITORY / name)
     for partition in (
-        "plans/date=2026-06-01",
-        "plans/date=2026-06-02",
-        "sales/date=2026-06-01",
-        "sales/date=2026-06-02",
+        "plans/data_day=2026-06-01",
+        "plans/data_day=2026-06-02",
+        "sales/data_day=2026-06-01",
+        "sales/data_day=2026-06-02",
     ):
         folder = tmp_path / "lake" / "ice_cream" / "raw" / partition
         folder.mkdir(parents=True)
@@ -55,7 +55,8 @@ def test_the_running_stacks_lake_is_looked_at_for_the_use_case_that_is_named(che
     done = check(checkout, "--use-case", ICE_CREAM)
     assert "as the running stack was started: NIGHTSHIFT_LAKE" in done.stdout
     assert (
-        done.returncode != 0 and "lake: manifest of raw/plans/date=2026-06-01 is damaged" in done.stdout + done.stderr
+        done.returncode != 0
+        and "lake: manifest of raw/plans/data_day=2026-06-01 is damaged" in done.stdout + done.stderr
     )
 
 

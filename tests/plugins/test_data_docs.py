@@ -16,7 +16,7 @@ from plugins.data_docs import app, lake
 from plugins.data_docs_link import PREFIX
 from plugins.pod_operator import StepPod
 
-DAY = "ice_cream/date=2013-10-01"
+DAY = "ice_cream/data_day=2013-10-01"
 
 
 @pytest.fixture
@@ -52,14 +52,14 @@ def test_who_is_logged_in_sees_them(someone: TestClient) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/ice_cream/date=2013-10-02/index.html",
+        "/ice_cream/data_day=2013-10-02/index.html",
         "/ice_cream/%2e%2e/secret.json",
-        "/ice_cream/date=2013-10-01/..%2f..%2fsecret.json",
-        "/ice_cream/date=2013-10-01%2f..%2f..%2fsecret.json",
-        "/ice_cream/date=2013-10-01/../../secret.json",
+        "/ice_cream/data_day=2013-10-01/..%2f..%2fsecret.json",
+        "/ice_cream/data_day=2013-10-01%2f..%2f..%2fsecret.json",
+        "/ice_cream/data_day=2013-10-01/../../secret.json",
         "/ice_cream/..%5csecret.json",
         "/%2e%2e/ice_cream/index.html",
-        "/%2e/ice_cream/data_docs/date=2013-10-01/index.html",
+        "/%2e/ice_cream/data_docs/data_day=2013-10-01/index.html",
         f"/{DAY}",
         f"/{DAY}/",
         "/ice_cream/",

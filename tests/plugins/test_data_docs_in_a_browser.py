@@ -26,7 +26,7 @@ from plugins.data_docs import app, lake
 from tests.chromium import Listener, opened, require_chromium
 
 DAY = date(2013, 10, 1)
-FRONT = f"data_docs/date={DAY}/index.html"
+FRONT = f"data_docs/data_day={DAY}/index.html"
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def airflow(folder: Path) -> Iterator[str]:
 
     @front.get("/")
     def login() -> Response:
-        page = HTMLResponse("<script>location = '/data-docs/ice_cream/date=2013-10-01/index.html'</script>")
+        page = HTMLResponse("<script>location = '/data-docs/ice_cream/data_day=2013-10-01/index.html'</script>")
         page.set_cookie("session", "secret", samesite="lax")
         return page
 

@@ -111,7 +111,7 @@ def refuse(*_: object, **__: object) -> None:
 
 def test_a_missing_raw_day_is_named(raw: Path, tmp_path: Path) -> None:
     context = context_of(tmp_path, history_days=0, raw=raw)
-    with pytest.raises(DataError, match="raw/flights/date=2013-02-06 is not published"):
+    with pytest.raises(DataError, match="raw/flights/data_day=2013-02-06 is not published"):
         run(context, DAY + timedelta(days=1))
 
 

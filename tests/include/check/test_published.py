@@ -45,7 +45,7 @@ def test_what_the_manifest_lists_makes_what_is_published(spark: SparkSession, tm
     proof = checked(published(ICE_CREAM, tmp_path), spark)
     assert (proof.findings, proof.doubts) == ([], [])
     (note,) = proof.notes
-    assert note.startswith("features/morning/date=2026-06-") and "was computed again from the 1" in note
+    assert note.startswith("features/morning/data_day=2026-06-") and "was computed again from the 1" in note
 
 
 def test_a_feature_of_something_that_no_manifest_lists_is_found(spark: SparkSession, tmp_path: Path) -> None:

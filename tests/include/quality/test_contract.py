@@ -104,6 +104,10 @@ HOUR = timedelta(hours=1)
         ({"kind": Kind.NUMBER, "one_of": (1, 5), "maximum": 3}, "one_of has 5, which breaks another rule"),
         ({"kind": "text"}, "kind 'text' is none; give one of Kind.TEXT"),
         ({"name": ""}, "a column needs a name"),
+        (
+            {"name": "data_day"},
+            "column data_day: engines make a column of this name from a partition's folder; give it",
+        ),
     ],
 )
 def test_a_column_that_cannot_be_held_is_refused_in_one_line_when_it_is_made(rules: Any, message: str) -> None:

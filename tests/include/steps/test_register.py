@@ -206,7 +206,7 @@ def test_a_night_that_is_decided_again_by_other_gates_has_its_version_follow(mad
 
 def test_candidates_trained_again_after_the_decision_are_not_registered_by_it(made: Context) -> None:
     learning.night(made, LAST)
-    partition = "candidates/weather/date=2026-06-12"
+    partition = "candidates/weather/data_day=2026-06-12"
     manifest = made.lake.store.read(f"ice_cream/{partition}/_manifest.json").decode()
     report = next(line for line in manifest.splitlines() if "report-" in line)
     made.lake.store.replace(
@@ -218,7 +218,7 @@ def test_candidates_trained_again_after_the_decision_are_not_registered_by_it(ma
 
 
 def test_without_a_decision_it_says_which_step_is_missing(made: Context) -> None:
-    with pytest.raises(DataError, match="decisions/champion/date=2026-06-12 is not published; run the step"):
+    with pytest.raises(DataError, match="decisions/champion/data_day=2026-06-12 is not published; run the step"):
         register(made, arguments())
 
 

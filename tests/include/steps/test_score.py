@@ -16,6 +16,7 @@ from include.storage.lake import Dataset, Layer
 from tests.factory import DAY, ROWS, USE_CASE, Factory, features, flight_id, schedule
 
 NIGHTLY = Dataset(Layer.PREDICTIONS, "nightly")
+LOOKUPS = Dataset(Layer.LOOKUPS, "nightly")
 TWO_HOURS = Dataset(Layer.PREDICTIONS, "two_hours")
 BEFORE = DAY - timedelta(days=1)
 TOMORROW = DAY + timedelta(days=1)
@@ -97,9 +98,9 @@ def test_what_serving_looks_up_is_published_beside_them(factory: Factory) -> Non
 
     run(factory)
 
-    body = json.loads(factory.lake.read_file(NIGHTLY.on(TOMORROW), "lookup.json"))
+    body = json.loads(factory.lake.read_file(LOOKUPS.on(TOMORROW), "lookup.json"))
     table = factory.lake.read(NIGHTLY.on(TOMORROW))
-    assert [file.rows for file in factory.lake.require(NIGHTLY.on(TOMORROW)).files] == [0, ROWS]
+    assert [file.rows for file in factory.lake.require(NIGHTLY.on(TOMORROW)).files] == [ROWS]
     assert body["predictions"]["flight_id"] == table["flight_id"].to_pylist()
     assert body["predictions"]["probability"] == table["probability"].to_pylist()
     assert set(body["predictions"]["model_version"]) == {version.version}
@@ -108,6 +109,36 @@ def test_what_serving_looks_up_is_published_beside_them(factory: Factory) -> Non
     assert body["readings"]["location"] == ["EWR", "JFK", "LGA"]
     assert body["readings"]["temperature"] == [60.0, 61.0, 62.0]
     assert body["readings"]["wind_speed"] == [10.0, None, 10.0]
+
+
+def test_a_lookup_follows_its_code_and_the_predictions_stay(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    factory.day()
+    factory.version(DAY)
+    run(factory)
+    before = factory.lake.require(NIGHTLY.on(TOMORROW)), factory.lake.require(LOOKUPS.on(TOMORROW))
+
+    # When the lookup's code is another, and a newer version is there
+    factory.version(DAY)
+    monkeypatch.setattr("include.identity.lookup", lambda spec: {"lookup": "another"})
+    run(factory)
+
+    # Then the lookup is made again from the same predictions
+    after = factory.lake.require(NIGHTLY.on(TOMORROW)), factory.lake.require(LOOKUPS.on(TOMORROW))
+    assert after[0] == before[0]
+    assert after[1].files == before[1].files
+    assert after[1].inputs["lookup"] == "another"
+
+
+def test_a_lookup_that_a_killed_step_did_not_publish_is_published_by_the_next(factory: Factory) -> None:
+    factory.day()
+    factory.version(DAY)
+    run(factory)
+    before = factory.lake.require(LOOKUPS.on(TOMORROW))
+    factory.lake.store.clear(f"flight_delay/{LOOKUPS.on(TOMORROW)}")
+
+    run(factory)
+
+    assert factory.lake.require(LOOKUPS.on(TOMORROW)) == before
 
 
 def test_published_predictions_stay_until_forced(factory: Factory) -> None:
@@ -168,7 +199,9 @@ def test_predictions_of_an_older_release_that_notes_no_decision_stay(factory: Fa
     first = factory.version(DAY)
     run(factory)
     before = factory.lake.require(NIGHTLY.on(TOMORROW))
-    older = replace(before, inputs={name: hashed for name, hashed in before.inputs.items() if name != "lookup"})
+    older = replace(
+        before, inputs={name: hashed for name, hashed in before.inputs.items() if name != str(DECISIONS.on(DAY))}
+    )
     factory.lake.store.replace(f"flight_delay/{NIGHTLY.on(TOMORROW)}/_manifest.json", older.to_json())
     factory.version(DAY)
     decided(factory, b"one")

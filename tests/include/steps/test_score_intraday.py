@@ -68,7 +68,7 @@ def test_each_flight_that_is_due_gets_the_probability_of_its_own_features(factor
     result = run(factory)
 
     found = predictions(factory)
-    assert result.rows == {"predictions/intraday/two_hours/at=20131001T1035Z": ROWS}
+    assert result.rows == {"predictions/intraday/two_hours/moment=20131001T1035Z": ROWS}
     assert found["flight_id"].to_pylist() == rows["flight_id"].to_pylist()
     assert set(found["model_version"].to_pylist()) == {version.version}
     content = factory.lake.get(f"models/{version.sha256}.onnx")
@@ -104,7 +104,7 @@ def test_what_serving_looks_up_is_published_beside_them(factory: Factory) -> Non
 
     run(factory)
 
-    body = json.loads(factory.lake.read_file(asked().partition(Layer.PREDICTIONS), "lookup.json"))
+    body = json.loads(factory.lake.read_file(asked().partition(Layer.LOOKUPS), "lookup.json"))
     assert body["predictions"]["flight_id"] == rows["flight_id"].to_pylist()
     assert body["predictions"]["probability"] == predictions(factory)["probability"].to_pylist()
     assert body["readings"]["known_at"] == ["2013-10-01T04:51:00Z"] * 3
@@ -142,7 +142,7 @@ def test_without_a_version_there_is_nothing_to_do(factory: Factory) -> None:
 def test_without_features_it_says_which_step_comes_first(factory: Factory) -> None:
     factory.version(BEFORE)
     factory.lake.publish(Dataset(Layer.RAW, "schedule").on(DAY), {"rows.parquet": schedule(DAY, ROWS)})
-    with pytest.raises(DataError, match="features/intraday/two_hours/at=20131001T1035Z"):
+    with pytest.raises(DataError, match="features/intraday/two_hours/moment=20131001T1035Z"):
         run(factory)
 
 

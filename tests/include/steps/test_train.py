@@ -129,7 +129,7 @@ def test_another_label_is_another_candidate(context: Context) -> None:
 def test_an_older_releases_candidate_is_made_again_once(context: Context) -> None:
     train(context, arguments())
     before = context.lake.require(TREES)
-    older = {name: sha256 for name, sha256 in before.inputs.items() if "/date=" in name or name == "recipe"}
+    older = {name: sha256 for name, sha256 in before.inputs.items() if "/data_day=" in name or name == "recipe"}
     context.lake.store.replace(f"ice_cream/{TREES}/_manifest.json", replace(before, inputs=older).to_json())
 
     assert "found_done" not in train(context, arguments()).facts
@@ -195,7 +195,7 @@ def test_a_day_without_features_names_the_step_that_makes_them(tmp_path: Path, t
     made = learning.context(tmp_path, tracking_url)
     learning.fill(made.lake, last=LAST - timedelta(days=1))
 
-    with pytest.raises(DataError, match="features/morning/date=2026-06-12 is not published"):
+    with pytest.raises(DataError, match="features/morning/data_day=2026-06-12 is not published"):
         train(made, arguments())
 
 
@@ -204,7 +204,7 @@ def test_a_missing_feature_column_is_named(context: Context) -> None:
     table = context.lake.read(learning.FEATURES.on(day)).drop_columns(["forecast"])
     context.lake.publish(learning.FEATURES.on(day), {"rows.parquet": table}, force=True)
 
-    with pytest.raises(DataError, match="features/morning/date=2026-05-09: column 'forecast' is none of"):
+    with pytest.raises(DataError, match="features/morning/data_day=2026-05-09: column 'forecast' is none of"):
         train(context, arguments())
 
 

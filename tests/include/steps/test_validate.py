@@ -181,7 +181,9 @@ def test_a_feature_that_is_missing_stops_the_run(tmp_path: Path) -> None:
 def test_features_that_are_not_there_are_named(tmp_path: Path) -> None:
     context = small_context(tmp_path)
     extracting.extract(context, extracting.ExtractArguments(use_case="tests.small_case", date=DAY))
-    with pytest.raises(DataError, match="features/morning/date=2026-05-20 is not published; run the step that makes"):
+    with pytest.raises(
+        DataError, match="features/morning/data_day=2026-05-20 is not published; run the step that makes"
+    ):
         validate(context, arguments())
 
 
@@ -351,7 +353,7 @@ def test_validation_calls_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_report_comes_back_from_its_data() -> None:
     given = {
-        "partition": "raw/sales/date=2026-05-20",
+        "partition": "raw/sales/data_day=2026-05-20",
         "rows": 1,
         "history_days": 0,
         "history_rows": 0,
@@ -385,5 +387,5 @@ def test_over_s3_it_finds_and_publishes_the_same(tmp_path: Path, bucket: str, s3
     result = validate(remote, arguments())
     assert result.rows == validate(local, arguments()).rows
     assert report(remote.lake, "raw-sales") == report(local.lake, "raw-sales")
-    assert result.uris["data_docs"] == f"s3://{bucket}/lake/small/data_docs/date=2026-05-20/index.html"
-    assert b"<h1>" in remote.lake.get("data_docs/date=2026-05-20/index.html")
+    assert result.uris["data_docs"] == f"s3://{bucket}/lake/small/data_docs/data_day=2026-05-20/index.html"
+    assert b"<h1>" in remote.lake.get("data_docs/data_day=2026-05-20/index.html")

@@ -42,7 +42,7 @@ def test_what_is_published_is_read_back_in_its_order(lake: Lake) -> None:
     manifest = lake.publish(FLIGHTS.on(DAY), {"rows.parquet": TABLE, "note.txt": b"hello"}, inputs={"raw": "1"})
     assert lake.read(FLIGHTS.on(DAY)).equals(TABLE)
     assert lake.read(FLIGHTS.on(DAY), ["name"]).column_names == ["name"]
-    wanted = r"raw/flights/date=[-0-9]+: column 'gust' is none of .*; a column that is new comes with --force"
+    wanted = r"raw/flights/data_day=[-0-9]+: column 'gust' is none of .*; a column that is new comes with --force"
     with pytest.raises(DataError, match=wanted):
         lake.read(FLIGHTS.on(DAY), ["name", "gust"])
     assert lake.read_file(FLIGHTS.on(DAY), "note.txt") == b"hello"
@@ -87,6 +87,13 @@ def test_force_replaces_a_partition(lake: Lake) -> None:
     assert lake.read(FLIGHTS.on(DAY)).num_rows == 2
 
 
+def test_the_lake_of_an_older_release_is_refused_with_the_remedy(lake: Lake) -> None:
+    lake.store.replace("case/raw/flights/date=2013-10-01/_manifest.json", b"{}")
+    for read in (lambda: lake.days(FLIGHTS), lambda: lake.require(FLIGHTS.on(DAY))):
+        with pytest.raises(LakeError, match=r"date=2013-10-01 is of an older release, .* name another NIGHTSHIFT_LAKE"):
+            read()
+
+
 def test_files_without_a_manifest_are_no_partition(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a publisher that dies after its files and before its manifest
     def dies(name: str, content: bytes) -> bool:
@@ -99,10 +106,10 @@ def test_files_without_a_manifest_are_no_partition(lake: Lake, monkeypatch: pyte
     # Then nobody sees a partition
     assert lake.manifest(FLIGHTS.on(DAY)) is None
     assert lake.days(FLIGHTS) == []
-    with pytest.raises(LakeError, match="raw/flights/date=2013-10-01 is not published, and nothing else is at"):
+    with pytest.raises(LakeError, match="raw/flights/data_day=2013-10-01 is not published, and nothing else is at"):
         lake.read(FLIGHTS.on(DAY))
     lake.publish(FLIGHTS.on(DAY + timedelta(days=1)), {"rows.parquet": TABLE})
-    with pytest.raises(DataError, match="raw/flights/date=2013-10-01 is not published; run the step that makes"):
+    with pytest.raises(DataError, match="raw/flights/data_day=2013-10-01 is not published; run the step that makes"):
         lake.read(FLIGHTS.on(DAY))
     # And the retry publishes it whole
     lake.publish(FLIGHTS.on(DAY), {"rows.parquet": TABLE})
@@ -135,7 +142,7 @@ def test_a_file_that_is_gone_is_named(lake: Lake) -> None:
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"partition": "x"}'])
 def test_a_damaged_manifest_is_refused_in_one_line(lake: Lake, content: bytes) -> None:
     lake.store.replace(f"case/{FLIGHTS.on(DAY)}/{MANIFEST}", content)
-    with pytest.raises(LakeError, match="manifest of raw/flights/date=2013-10-01 is damaged"):
+    with pytest.raises(LakeError, match="manifest of raw/flights/data_day=2013-10-01 is damaged"):
         lake.manifest(FLIGHTS.on(DAY))
 
 

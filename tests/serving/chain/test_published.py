@@ -86,7 +86,7 @@ def test_the_newest_as_of_wins_whichever_was_published_first(lake: PublishedLake
 def test_predictions_within_the_day_are_followed_too(lake: PublishedLake) -> None:
     lake.publish("nightly", probability=0.25, as_of=ONE)
     found = read(lake.uri)
-    lake.publish("intraday/two_hours/at=20131001T1035Z", probability=0.5, as_of=LATER)
+    lake.publish("intraday/two_hours/moment=20131001T1035Z", probability=0.5, as_of=LATER)
 
     found.read()
 
@@ -120,7 +120,7 @@ def test_no_more_than_the_newest_days_are_held(lake: PublishedLake) -> None:
     days = [DAY + timedelta(days=number) for number in range(5)]
     for day in days:
         lake.publish("nightly", day, probability=0.25, as_of=ONE)
-        lake.publish("intraday/two_hours/at=20131001T1035Z", day, probability=0.5, as_of=LATER)
+        lake.publish("intraday/two_hours/moment=20131001T1035Z", day, probability=0.5, as_of=LATER)
     found = read(lake.uri, published_days=2)
     assert found.snapshot.days == days[-2:]
 
@@ -162,7 +162,7 @@ def test_a_damaged_lookup_is_not_believed_and_said_once(
     assert probability(found) == 0.25
     assert found.newest(flight_id(DAY + timedelta(days=1), 0)) is None
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("flight_delay/predictions/nightly/date=2013-10-02: lookup-")
+    assert line.startswith("flight_delay/lookups/nightly/data_day=2013-10-02: lookup-")
     assert "is damaged (hash differs); publish it again" in line
 
 
@@ -188,8 +188,8 @@ def test_what_was_read_before_stays_when_its_next_edition_is_damaged(lake: Publi
     assert probability(found) == 0.5
 
 
-def test_a_partition_without_a_lookup_is_passed_over(lake: PublishedLake, caplog: pytest.LogCaptureFixture) -> None:
-    lake.lake.publish(_nightly(DAY), {"note.txt": b"from before there were lookups"})
+def test_predictions_without_a_lookup_are_passed_over(lake: PublishedLake, caplog: pytest.LogCaptureFixture) -> None:
+    lake.lake.publish(Dataset(Layer.PREDICTIONS, "nightly").on(DAY), {"note.txt": b"of a use case without lookups"})
 
     found = read(lake.uri)
 
@@ -214,10 +214,10 @@ def test_a_lake_that_goes_away_leaves_what_was_read_and_its_age(lake: PublishedL
     found = Published(ServingSettings(lake=lake.uri, published_poll_seconds=1), lambda: now[0])
     lake.publish("nightly", probability=0.25, as_of=ONE)
     found.read()
-    predictions = Path(lake.uri) / "flight_delay" / "predictions"
-    shutil.rmtree(predictions)
+    lookups = Path(lake.uri) / "flight_delay" / "lookups"
+    shutil.rmtree(lookups)
     if gone is Gone.REPLACED:
-        predictions.write_text("no folder")
+        lookups.write_text("no folder")
 
     now[0] = 30
     found.read()
@@ -249,7 +249,7 @@ def test_a_bucket_is_followed_as_a_folder_is(bucket: str) -> None:
     for offset in range(3):
         day = DAY + timedelta(days=offset)
         lake.publish("nightly", day, probability=0.25, as_of=ONE)
-        lake.publish(f"intraday/two_hours/at={day:%Y%m%d}T1035Z", day, probability=0.5, as_of=LATER)
+        lake.publish(f"intraday/two_hours/moment={day:%Y%m%d}T1035Z", day, probability=0.5, as_of=LATER)
     found = read(lake.uri, s3_endpoint=bucket, published_days=2)
     newest = flight_id(DAY + timedelta(days=2), 0)
     assert found.snapshot.days == [DAY + timedelta(days=1), DAY + timedelta(days=2)]
@@ -265,10 +265,10 @@ def test_a_bucket_is_followed_as_a_folder_is(bucket: str) -> None:
 def test_a_bucket_that_is_not_there_is_said(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
     found = read("s3://nowhere/lake", s3_endpoint=bucket)
 
-    assert "published predictions stay as they are: s3://nowhere/lake/flight_delay/predictions/" in caplog.text
+    assert "published predictions stay as they are: s3://nowhere/lake/flight_delay/lookups/" in caplog.text
     with pytest.raises(NotYetError):
         _ = found.snapshot
 
 
 def _nightly(day: date) -> Partition:
-    return Dataset(Layer.PREDICTIONS, "nightly").on(day)
+    return Dataset(Layer.LOOKUPS, "nightly").on(day)

@@ -6,8 +6,9 @@ PYTHON := .venv/bin/python
 STAMP := .venv/installed
 
 export PYTHONPATH := $(CURDIR)
+export SQL
 
-.PHONY: help check-date install run up down status rollback backfill airflow check test test-fast coverage lint format lock bench bench-parse bench-quality bench-serving bench-scoring picture timetable system reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check query test test-fast test-engines coverage lint format lock bench bench-parse bench-quality bench-serving bench-scoring bench-publish picture timetable system reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -45,6 +46,9 @@ airflow: $(STAMP) ## Airflow's own command line: make airflow ARGS="backfill cre
 check: $(STAMP) ## find mistakes in a use case, and features that know the future: make check USE_CASE=… VERBOSE=1
 	@$(PYTHON) -m local check $(if $(USE_CASE),--use-case '$(USE_CASE)') $(if $(VERBOSE),--verbose)
 
+query: $(STAMP) ## ask the lake in SQL: make query SQL='SELECT count(*) FROM raw.flights'
+	@$(PYTHON) -m local query $(if $(USE_CASE),--use-case '$(USE_CASE)') "$$SQL"
+
 lint: $(STAMP) ## check style, spelling and types
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
@@ -70,6 +74,17 @@ test-fast: $(STAMP) ## the tests that start nothing, in two minutes
 coverage: $(STAMP) ## what the fast lane covers, held to a floor (pyproject.toml)
 	@$(PYTEST) $(FAST) --cov --cov-report=term
 
+ENGINES := .nightshift/engines
+
+$(ENGINES)/%: tests/engines/%.txt
+	@rm -rf $@ && python3 -m venv $@ && $@/bin/pip install --quiet --requirement $<
+
+$(ENGINES)/jars: tests/engines/pom.xml
+	@mvn -q -B -f $< dependency:build-classpath -DincludeGroupIds=io.delta,io.unitycatalog -Dmdep.outputFile=$(CURDIR)/$@
+
+test-engines: $(STAMP) $(ENGINES)/duckdb $(ENGINES)/spark $(ENGINES)/jars ## DuckDB and Spark read our Delta tables (downloads both)
+	@$(PYTHON) -m pytest -q tests/engines
+
 bench: bench-parse $(STAMP) ## features rows/s beside DuckDB, and the parse time of the DAG files
 	@$(PYTHON) -m benchmarks.features
 	@$(PYTHON) -m benchmarks.workers
@@ -87,6 +102,9 @@ bench-serving: $(STAMP) ## forecasts with slow upstreams; serving beside mlflow'
 
 bench-scoring: $(STAMP) ## batch scoring in rows/s beside scikit-learn's predict_proba
 	@$(PYTHON) -m benchmarks.scoring $(ARGS)
+
+bench-publish: $(STAMP) ## publishing 300 partitions with their Delta log beside publishing without
+	@$(PYTHON) -m benchmarks.publish $(ARGS)
 
 picture: $(STAMP) ## take the pictures of docs/ from a running `make up` (needs Chromium)
 	@$(PYTHON) docs/pictures/take.py

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -142,6 +142,7 @@ def _outcome(
         report.begin(context.lake)
         clock = time.monotonic()
         result = step(context, parsed)
+        _log_tables(context)
         seconds = time.monotonic() - clock
         message = result.to_json()
         report.done(message, seconds)
@@ -158,6 +159,15 @@ def _outcome(
         report.failed(message)
         return message, failed.code
     return message, ExitCode.DONE
+
+
+def _log_tables(context: Context) -> None:
+    """Show what the step has published to other engines; Delta's library is loaded by steps that published."""
+    if context.lake.published:
+        from include.storage.delta_log import follow
+
+        settings = context.settings
+        follow(context.lake, grace=timedelta(days=settings.superseded_days), s3_endpoint=settings.s3_endpoint)
 
 
 def _begin_log() -> None:

@@ -1,4 +1,4 @@
-"""`python -m local up|run|down|status|rollback|backfill|airflow`."""
+"""`python -m local up|run|down|status|rollback|backfill|check|query|airflow`."""
 
 from local.command import main
 

@@ -1,4 +1,4 @@
-"""What a person types: `make up`, `run`, `down`, `status`, `rollback`, `backfill`, `check`, `airflow`."""
+"""What a person types: `make up`, `run`, `down`, `status`, `rollback`, `backfill`, `check`, `query`, `airflow`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from local.clearing import Clearing
 from local.following import follow
 from local.nights import nights, replay_unless_decided
 from local.processes import Processes
+from local.query import show
 from local.run import run
 from local.services import Services, locked, open_services, stop_all
 from local.settings_file import read_settings_file
@@ -100,6 +101,13 @@ def airflow(services: Services, argv: list[str]) -> int:
     return code
 
 
+def _add_query(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    ask = commands.add_parser("query", help=show.__doc__)
+    ask.add_argument("--use-case", default=os.environ.get(USE_CASES, ""), help="a dotted package")
+    ask.add_argument("sql", nargs="?", default="", help="a statement in DuckDB's SQL")
+    ask.set_defaults(does=lambda services, given: show(services, given.use_case, given.sql))
+
+
 def main() -> None:
     """Run one command; an error is one line, and its exit code says whose fault it is."""
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
@@ -129,6 +137,7 @@ def main() -> None:
     pin = commands.add_parser("lock", help=lock.__doc__)
     pin.add_argument("--use-case", default="", help="packages or folders, separated by commas")
     pin.set_defaults(does=lambda services, given: lock(services, given.use_case))
+    _add_query(commands)
     own = commands.add_parser("airflow", help=airflow.__doc__)
     own.add_argument("argv", nargs=argparse.REMAINDER)
     own.set_defaults(does=lambda services, given: airflow(services, given.argv))
@@ -158,7 +167,7 @@ def main() -> None:
 def _services(command: str) -> Services:
     """The running stack, or the stack that this shell describes if nothing runs."""
     refuse_unknown_variables(os.environ)
-    if command == "check":  # of any package, also of one that the stack does not run
+    if command in ("check", "query"):  # of any package, also of one that the stack does not run
         os.environ.pop(USE_CASES, None)
     settings_file = read_settings_file(REPOSITORY / "airflow_settings.yaml")
     running = Processes(STATE / "processes").all()

@@ -28,6 +28,7 @@ READERS = 4
 """Threads that read many small objects in parallel; more threads than cores only slow down decoding."""
 
 
+PARQUET = ".parquet"
 OLD_DAY = "date="
 """How releases before 0.2 began the name of a day's folder."""
 
@@ -85,6 +86,8 @@ class Lake:
     def __init__(self, store: Store, use_case: str) -> None:
         self.store = store
         self.prefix = use_case
+        self.published: dict[str, pa.Schema | None] = {}
+        """The Parquet files that this process has published, by name, with the schema of those that were tables."""
 
     @classmethod
     def open(cls, settings: Settings, use_case: str) -> Lake:
@@ -184,13 +187,16 @@ class Lake:
             self.store.replace(name, manifest.to_json())
         elif not self.store.create(name, manifest.to_json()):
             return self.require(partition)
+        for file, (_, content) in zip(stored, sorted(files.items()), strict=True):
+            if file.name.endswith(PARQUET):
+                self.published[f"{partition}/{file.name}"] = content.schema if isinstance(content, pa.Table) else None
         return manifest
 
     def _put(self, partition: Partition, name: str, content: pa.Table | bytes | Path, *, force: bool) -> File:
         rows = 0
         if isinstance(content, pa.Table):
             rows, content = content.num_rows, parquet_bytes(content)
-        elif name.endswith(".parquet"):
+        elif name.endswith(PARQUET):
             rows = pq.read_metadata(io.BytesIO(content) if isinstance(content, bytes) else content).num_rows
         digest, size = _digest(content)
         path = PurePosixPath(name)
@@ -214,7 +220,7 @@ class Lake:
 
     def read_as(self, manifest: Manifest, partition: Partition, columns: Sequence[str] | None = None) -> pa.Table:
         """The same rows as a given manifest names them, even if others were published since."""
-        files = [file for file in manifest.files if file.name.endswith(".parquet")]
+        files = [file for file in manifest.files if file.name.endswith(PARQUET)]
         return pa.concat_tables(self._table(partition, file, columns) for file in files)
 
     def read_days(
@@ -250,7 +256,7 @@ class Lake:
             self.store.uri(f"{self.prefix}/{dataset.on(day)}/{file.name}")
             for day in days
             for file in self.require(dataset.on(day)).files
-            if file.name.endswith(".parquet")
+            if file.name.endswith(PARQUET)
         ]
 
     def uri(self, partition: Partition) -> str:

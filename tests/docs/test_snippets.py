@@ -28,7 +28,21 @@ NEEDED = {
         "from include.settings import Settings\n"
         "from include.sources.source import Source\n"
         "from include.sources.tabular import Files, TabularSource\n"
-    )
+    ),
+    "docs/reading.md": (
+        "import os, pathlib\n"
+        "from datetime import date, timedelta\n"
+        "import pyarrow as pa\n"
+        "from include.step import open_context\n"
+        "from include.storage.delta_log import follow\n"
+        "from include.storage.lake import Dataset, Layer\n"
+        "pathlib.Path('.nightshift').mkdir()\n"
+        "pathlib.Path('.nightshift/lake').symlink_to('../lake')\n"
+        "lake = open_context('include.use_cases.flight_delay').lake\n"
+        "published = {'predictions.parquet': pa.table({'probability': [0.5, 0.25]})}\n"
+        "lake.publish(Dataset(Layer.PREDICTIONS, 'nightly').on(date(2013, 10, 2)), published)\n"
+        "follow(lake, grace=timedelta(days=7))\n"
+    ),
 }
 """What a page's Python takes as known."""
 BEGINS = "lesson: "

@@ -22,7 +22,7 @@ DAY = "ice_cream/data_day=2013-10-01"
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[TestClient]:
     """A browser at the pages of a lake with one report in it."""
-    folder = tmp_path / "ice_cream" / "data_docs" / "date=2013-10-01"
+    folder = tmp_path / "ice_cream" / "data_docs" / "data_day=2013-10-01"
     folder.mkdir(parents=True)
     (folder / "index.html").write_text("<h1>3 rows</h1>")
     (tmp_path / "ice_cream" / "secret.json").write_text("{}")
@@ -79,7 +79,7 @@ def test_who_is_logged_in_sees_them(someone: TestClient) -> None:
     ],
 )
 def test_nothing_else_of_the_machine_is_to_be_seen(someone: TestClient, tmp_path: Path, path: str) -> None:
-    folder = tmp_path / "ice_cream" / "data_docs" / "date=2013-10-01"
+    folder = tmp_path / "ice_cream" / "data_docs" / "data_day=2013-10-01"
     (folder / "out.html").symlink_to(tmp_path / "ice_cream" / "secret.json")
     (folder / "outside").symlink_to(tmp_path / "ice_cream")
     (folder / "loop.html").symlink_to("loop.html")

@@ -1,0 +1,46 @@
+"""SQL over the lake: every table by its name, as its Delta log has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from formats.names import none_of
+from include.errors import DataError
+from include.storage.delta_log import LAYERS, DeltaLog
+from include.storage.lake import Lake
+
+if TYPE_CHECKING:
+    from include.step import Context
+
+
+def query(context: Context, sql: str) -> pa.Table:
+    """What DuckDB answers to a statement whose tables are the lake's, such as `predictions.nightly`.
+
+    A horizon's predictions within the day are `predictions."intraday/two_hours"`. Raises `DataError` for a statement
+    that DuckDB refuses, and for a table that is not there.
+    """
+    import duckdb
+
+    with duckdb.connect() as connection:
+        for layer in LAYERS:
+            connection.execute(f"CREATE SCHEMA {layer}")
+        try:
+            for name in sorted(connection.get_table_names(sql, qualified=True)):
+                layer, _, dataset = name.replace('"', "").partition(".")
+                if layer not in LAYERS:
+                    continue  # one that the statement makes itself
+                table = DeltaLog(context.lake, f"{layer}/{dataset}", s3_endpoint=context.settings.s3_endpoint).open()
+                if table is None:
+                    raise DataError(f"lake: {layer}/{dataset} {none_of(dataset, _tables(context.lake, layer))}")
+                connection.register(f"{layer}/{dataset}", table.to_pyarrow_dataset())
+                connection.execute(f'CREATE VIEW {layer}."{dataset}" AS FROM "{layer}/{dataset}"')
+            return connection.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise DataError(f"query: {' '.join(str(error).split())}") from None
+
+
+def _tables(lake: Lake, layer: str) -> list[str]:
+    names = (name.removeprefix(f"{lake.prefix}/{layer}/") for name in lake.store.names(f"{lake.prefix}/{layer}"))
+    return sorted({name.partition("/_delta_log/")[0] for name in names if "/_delta_log/" in name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 import sys
@@ -9,6 +10,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,13 @@ reach_directly()  # the servers of the tests are on this machine, wherever they 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(tiers.Guard(), "tiers")
+    gc.disable()  # what is imported and collected lasts: looking for garbage in it took a third of that time
+
+
+def pytest_collection_finish() -> None:
+    """From here on look for garbage in what tests make, and in nothing else."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,20 +59,48 @@ def postgres() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     server = get_server(folder / "data", cleanup_mode="stop")
     try:
+        with psycopg.connect(server.get_uri(), autocommit=True) as session:
+            session.execute("ALTER SYSTEM SET fsync = off")  # what it keeps need not outlive this machine
+            session.execute("SELECT pg_reload_conf()")
         yield server.get_uri()
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _database(postgres: str, template: str) -> Iterator[str]:
+    """The address of a new database, which is gone after the block."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres, autocommit=True) as session:
+        session.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield postgres.replace("/postgres?", f"/{name}?")
+        session.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
     """The address of an empty database of the test's own."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
+    with _database(postgres, "template1") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: str) -> str:
+    """The name of a database with all tables, to be copied: migrating one takes longer."""
+    from include.database import migrate
+
     with psycopg.connect(postgres, autocommit=True) as session:
-        session.execute(f"CREATE DATABASE {name}")
-        yield postgres.replace("/postgres?", f"/{name}?")
-        session.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        session.execute("CREATE DATABASE migrated")
+    migrate.upgrade(postgres.replace("/postgres?", "/migrated?"))
+    return "migrated"
+
+
+@pytest.fixture
+def tables_url(postgres: str, migrated: str) -> Iterator[str]:
+    """The address of a database of the test's own, with all tables, and no row in them."""
+    with _database(postgres, migrated) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -57,8 +57,7 @@ def variables() -> Variables:
     return Variables()
 
 
-@pytest.fixture
-def context(variables: Variables) -> dict[str, Any]:
+def context_of(variables: Variables) -> dict[str, Any]:
     """What Airflow hands to a task."""
     return {
         "ti": TaskInstance(),
@@ -70,6 +69,11 @@ def context(variables: Variables) -> dict[str, Any]:
         "outlet_events": {},
         "task_state_store": StateStore(),
     }
+
+
+@pytest.fixture
+def context(variables: Variables) -> dict[str, Any]:
+    return context_of(variables)
 
 
 @pytest.fixture

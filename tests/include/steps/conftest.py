@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def factory(tmp_path: Path, database_url: str, empty_registry: Path, serving: ServingProcess) -> Factory:
+def factory(tmp_path: Path, tables_url: str, empty_registry: Path, serving: ServingProcess) -> Factory:
     """Lake, tables, registry and server, all empty."""
-    from include.database import migrate
     from tests.factory import make_factory
 
-    migrate.upgrade(database_url)
     shutil.copy(empty_registry, tmp_path / "mlflow.db")
-    return make_factory(tmp_path, database_url, f"sqlite:///{tmp_path / 'mlflow.db'}", serving)
+    return make_factory(tmp_path, tables_url, f"sqlite:///{tmp_path / 'mlflow.db'}", serving)

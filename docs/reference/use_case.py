@@ -15,6 +15,7 @@ from include.ingestion.collector import TimedRecord
 from include.ingestion.rules import After, Composed, RecordRule
 from include.ingestion.shift_plan import ShiftPlan
 from include.ingestion.streams import Stream
+from include.ingestion.tables_source import TablesSource
 from include.ingestion.timetable import NightlyTraining, PlannedWorker, Scoring, Timetable
 from include.modelling.recipe import Estimator, Gates, Recipe
 from include.predictions.lookup import Lookup
@@ -40,7 +41,7 @@ PARTS = (
     Part(
         "sources.py",
         "`source(settings)` returns a `Source`.",
-        (TabularSource, Files, Source, DatedRows, Configured, Extensible),
+        (TabularSource, Files, TablesSource, Source, DatedRows, Configured, Extensible),
     ),
     Part(
         "contracts.py, feature_contract.py",

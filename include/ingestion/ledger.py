@@ -17,6 +17,7 @@ from include.excerpt import excerpt
 from include.ingestion.brokers.broker import Received
 from include.ingestion.partitions import DailyPartitions
 from include.ingestion.rows import NO_ROWS, CopyRows, names_of, newest, table_of
+from include.ingestion.stream_table import StreamTable
 from include.ingestion.streams import PoisonError, Record, Stream
 
 SESSION: dict[str, Any] = {
@@ -150,7 +151,7 @@ def _sort_singly(topic: Stream, messages: Sequence[Received], parts: list[pa.Tab
 
 @dataclass
 class Ledger:
-    """One consumer's access to its table. Holds one connection of its own, opened when needed."""
+    """One consumer's access to its table, made when it is missing. One connection of its own, opened when needed."""
 
     url: str
     consumer: str
@@ -241,6 +242,7 @@ class Ledger:
             self._connection = psycopg.connect(
                 self.url, autocommit=True, application_name=f"nightshift {self.consumer}", **SESSION
             )
+            StreamTable(self.topic).prepare(self._connection)
             self._connection.execute(self._staging)
         return self._connection
 

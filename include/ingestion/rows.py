@@ -72,8 +72,7 @@ def newest(topic: Stream, records: pa.Table) -> pa.Table:
 
 def _days(topic: Stream, values: pa.ChunkedArray) -> frozenset[date]:
     """The days of a column of dates, or the UTC days of one of instants."""
-    kinds = {column.name: column.kind for column in topic.columns}
-    moments = values.cast(MOMENT) if kinds[topic.day] is Kind.INSTANT else values
+    moments = values.cast(MOMENT) if topic.day_kind is Kind.INSTANT else values
     return frozenset(pc.unique(moments.cast(pa.date32())).to_pylist())
 
 

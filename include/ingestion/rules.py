@@ -32,7 +32,7 @@ class RecordRule(Protocol):
 
 @dataclass(frozen=True)
 class Composed:
-    """A text column that is made from others, such as `{date}-{carrier}`."""
+    """A text column that is made from others, such as `{date}-{number}`."""
 
     column: str
     template: str

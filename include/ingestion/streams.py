@@ -43,6 +43,8 @@ SHAPE_FAULTS = ("missing", "extra_forbidden")
 """Pydantic's words for columns that are not there, or should not be."""
 SHOWN = 60
 """Letters of a message that a reason quotes."""
+TABLE = r"[a-z][a-z0-9_]{0,49}"
+"""A table's name: its partitions add their day to it, and PostgreSQL keeps 63 letters."""
 KEY_LETTERS = 200
 """No key is longer: PostgreSQL indexes none of some 2,700 bytes."""
 
@@ -92,6 +94,10 @@ class Stream:
             raise DataError(f"topic {self.name}: anchor {self.anchor} is no instant; name one")
         if columns[self.day].kind not in (Kind.DATE, Kind.INSTANT):
             raise DataError(f"topic {self.name}: day {self.day} is no date and no instant; name one")
+        if self.day not in self.natural_key:
+            raise DataError(f"topic {self.name}: natural_key lacks {self.day}, which cuts its table; add it")
+        if not re.fullmatch(TABLE, self.table):
+            raise DataError(f"topic {self.name}: table {self.table!r} is no name of {TABLE}; write it so")
         if own := {SCHEMA, EVENT_TIME} & columns.keys():
             raise DataError(f"topic {self.name}: column {min(own)} is every message's own; name it otherwise")
 
@@ -115,6 +121,11 @@ class Stream:
     def columns(self) -> tuple[Column, ...]:
         """The columns of the newest version, which are the table's."""
         return self.versions[self.version]
+
+    @property
+    def day_kind(self) -> Kind:
+        """Whether `day` is a date or an instant."""
+        return next(column.kind for column in self.columns if column.name == self.day)
 
     @property
     def schema_id(self) -> str:

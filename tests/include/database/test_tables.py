@@ -82,10 +82,12 @@ def test_the_migrated_tables_are_the_models_tables(tables_url: str) -> None:
 
     engine = create_engine(sqlalchemy_url(tables_url))
     with engine.connect() as connection:
+        # Revision 0002 also made two tables that are a use case's: their workers hold them to their streams.
+        ours = {"include_name": lambda name, kind, _: kind != "table" or name in Base.metadata.tables}
         context = MigrationContext.configure(
-            connection, opts={"version_table": migrate.VERSION_TABLE, "compare_type": True}
+            connection, opts={"version_table": migrate.VERSION_TABLE, "compare_type": True, **ours}
         )
-        assert records.Flight.__tablename__ in Base.metadata.tables
+        assert records.ConsumerOffset.__tablename__ in Base.metadata.tables
         assert compare_metadata(context, Base.metadata) == []
     engine.dispose()
 

@@ -73,16 +73,3 @@ def test_a_partition_that_is_being_read_stays_for_another_time(
         reader.rollback()
         assert DailyPartitions("weather_observations").drop(session, date(2014, 1, 1))[0] == date(2013, 3, 1)
         assert DailyPartitions("weather_observations").days(session) == []
-
-
-def test_the_departures_of_the_next_hours_are_found_by_index(database: str) -> None:
-    with psycopg.connect(database, autocommit=True) as session:
-        DailyPartitions("flights").ensure(session, DAYS)
-        session.execute("SET enable_seqscan = off")
-        plan = session.execute(
-            "EXPLAIN SELECT * FROM flights WHERE date = '2013-03-01' AND scheduled_departure"
-            " BETWEEN '2013-03-01 12:00Z' AND '2013-03-01 14:00Z'"
-        ).fetchall()
-    lines = "\n".join(line for (line,) in plan)
-    assert "flights_20130301_scheduled_departure_idx" in lines
-    assert "flights_20130302" not in lines

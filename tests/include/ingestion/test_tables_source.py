@@ -12,12 +12,13 @@ from include.ingestion.brokers.broker import Message
 from include.ingestion.brokers.landing import LandingBroker
 from include.ingestion.collector import Lateness, message, releases
 from include.ingestion.streams import EVENT_TIME
+from include.ingestion.tables_source import TablesSource
 from include.quality.conform import conform
 from include.settings import Records, Settings
 from include.use_cases.flight_delay import sources
 from include.use_cases.flight_delay.contracts import RAW
-from include.use_cases.flight_delay.streams import STREAMS, events
-from include.use_cases.flight_delay.tables_source import TablesSource
+from include.use_cases.flight_delay.spec import SPEC
+from include.use_cases.flight_delay.streams import STREAMS, TABLES, events
 from tests.include.ingestion.site import Site
 
 pytestmark = pytest.mark.stack
@@ -37,6 +38,10 @@ def stored(site: Site) -> Site:
     for worker in ("worker_1", "worker_2"):
         assert site.run(worker, batch=2000).drained
     return site
+
+
+def opened(url: str) -> TablesSource:
+    return TablesSource(url, SPEC, RAW, TABLES)
 
 
 def _message(topic: str, event: Any) -> Message:
@@ -62,7 +67,7 @@ def test_a_day_from_the_tables_is_the_day_from_the_files(stored: Site) -> None:
 
 def test_what_workers_write_meanwhile_is_not_seen(stored: Site) -> None:
     # Given a source that was opened before a worker wrote
-    tables = TablesSource(stored.url)
+    tables = opened(stored.url)
     before = {topic: tables.read(topic, DAY) for topic in RAW}
     with psycopg.connect(stored.url) as session:
         session.execute("UPDATE flights SET arr_delay = 999, event_time = now()")
@@ -71,7 +76,7 @@ def test_what_workers_write_meanwhile_is_not_seen(stored: Site) -> None:
     assert {topic: tables.read(topic, DAY) for topic in RAW} == before
     tables.close()
     # And one opened now sees it all
-    after = TablesSource(stored.url)
+    after = opened(stored.url)
     assert set(after.read("flights", DAY)["arr_delay"].to_pylist()) == {999.0}
     assert after.read("weather", DAY).num_rows == 0
     after.close()
@@ -79,9 +84,9 @@ def test_what_workers_write_meanwhile_is_not_seen(stored: Site) -> None:
 
 def test_empty_tables_and_a_database_that_is_away_say_what_to_do(database: str) -> None:
     with pytest.raises(DataError, match="table flights is empty; let the collectors"):
-        TablesSource(database)
+        opened(database)
     with pytest.raises(FaultError, match="is PostgreSQL up"):
-        TablesSource("postgresql://nobody@127.0.0.1:9/none")
+        opened("postgresql://nobody@127.0.0.1:9/none")
 
 
 def test_tables_that_cannot_be_read_say_why_and_what_helps(stored: Site) -> None:
@@ -89,15 +94,15 @@ def test_tables_that_cannot_be_read_say_why_and_what_helps(stored: Site) -> None
     with psycopg.connect(stored.url) as session:
         session.execute("UPDATE flights SET scheduled_arrival = 'infinity'")
     # Then the rows are to be corrected, and a retry would not help
-    tables = TablesSource(stored.url)
+    tables = opened(stored.url)
     with pytest.raises(DataError, match=r"^source: the tables cannot be read: .*; correct the rows$"):
         tables.read("flights", DAY)
     tables.close()
     # And given tables of an older revision, it is the revision that helps
     with psycopg.connect(stored.url) as session:
         session.execute("ALTER TABLE weather_observations RENAME COLUMN visibility TO sight")
-    tables = TablesSource(stored.url)
-    with pytest.raises(FaultError, match=r"visibility.*; bring them up to date: python -m include.database.migrate up"):
+    tables = opened(stored.url)
+    with pytest.raises(FaultError, match=r"visibility.*; let their workers bring them up to date"):
         tables.read("weather", DAY)
     tables.close()
 

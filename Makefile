@@ -1,7 +1,6 @@
 # The project's commands. `make` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-DATE ?= 2013-10-01
 PYTHON := .venv/bin/python
 STAMP := .venv/installed
 
@@ -22,7 +21,7 @@ $(STAMP): requirements.lock
 
 install: $(STAMP) ## install everything into .venv
 
-run: check-date $(STAMP) ## run one night through Airflow: make run DATE=2013-10-01
+run: check-date $(STAMP) ## run one night through Airflow: make run DATE=2013-10-02; without: the first day with a whole history
 	@$(PYTHON) -m local run --date '$(DATE)' $(if $(FORCE),--force)
 
 up: $(STAMP) ## start Airflow, MLflow and serving, and print where they are

@@ -15,6 +15,14 @@ from include.errors import SettingsError
 ENTRY_POINTS = "nightshift.use_cases"
 """The group in which a distribution names its use cases: `yours = "your_company.yours"`."""
 
+FOLDER = Path(__file__).parent / "use_cases"
+"""Where a use case is found without being named."""
+
+
+def default_use_cases() -> str:
+    """What `NIGHTSHIFT_USE_CASES` is when it is not set: each folder of `include/use_cases` that has a spec.py."""
+    return ",".join(f"include.use_cases.{path.parent.name}" for path in sorted(FOLDER.glob("*/spec.py")))
+
 
 def packages(named: str) -> list[str]:
     """The use cases in a text that separates them by commas, as they are named there."""

@@ -17,8 +17,8 @@ from formats.names import not_a_setting
 from formats.variables import VariableError, VariablesModel, unknown_variable
 from include.errors import SettingsError
 from include.loopback import reach_directly
+from include.packages import default_use_cases
 from include.step_specs import VERSION, Image, PodRuntime
-from include.use_case import DEFAULT_USE_CASES
 
 PREFIX = "NIGHTSHIFT_"
 
@@ -145,8 +145,8 @@ class Settings(NightshiftVariables):
 class StackSettings(NightshiftVariables):
     """The services that `make up` runs on one machine. A PostgreSQL that is not given is the embedded one."""
 
-    use_cases: str = DEFAULT_USE_CASES
-    """Packages of use cases, separated by commas."""
+    use_cases: str = Field(default_factory=default_use_cases)
+    """Packages of use cases, separated by commas; none: each folder of `include/use_cases`."""
     host: str = "127.0.0.1"
     """The address that `make up` listens on."""
     airflow_port: int = Field(8080, ge=1, le=65535)

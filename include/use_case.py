@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from include.settings import Settings
     from include.sources.source import Source
 
-DEFAULT_USE_CASES = "include.use_cases.flight_delay"
-"""The default of `NIGHTSHIFT_USE_CASES`: packages, entry points or folders, separated by commas."""
-
 
 @dataclass(frozen=True)
 class Topic:
@@ -213,7 +210,7 @@ class UseCase:
 
 
 def load_use_case(named: str) -> UseCase:
-    """The use case that is named: a package such as `include.use_cases.flight_delay`, an entry point or a folder.
+    """The use case that is named: a package such as `include.use_cases.yours`, an entry point or a folder.
 
     Raises `SettingsError` that names the package and, where its spec.py is at fault, the line and the field.
     """

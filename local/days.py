@@ -7,19 +7,25 @@ import sys
 from datetime import date, datetime, timedelta, timezone
 
 from include.errors import SettingsError
-from include.packages import first_package
-from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case
+from include.packages import default_use_cases, first_package, packages
+from include.use_case import UseCaseSpec, load_use_case
 
 
 def main() -> None:
     """Refuse a DATE that no setting would allow, with one line and the exit code of a wrong setting."""
-    package = first_package(os.environ.get("NIGHTSHIFT_USE_CASES") or DEFAULT_USE_CASES)
+    package = first_package(os.environ.get("NIGHTSHIFT_USE_CASES") or default_use_cases())
     now = datetime.now(timezone.utc)  # noqa: UP017 - an older Python shall get as far as the installer's own words
     try:
-        _refuse_wrong(sys.argv[1], load_use_case(package).spec, now)
+        spec = load_use_case(package).spec
+        _refuse_wrong(sys.argv[1] or first_full_day(spec).isoformat(), spec, now)
     except SettingsError as error:
         print(f"nightshift: {error}", file=sys.stderr)
         raise SystemExit(int(error.exit_code)) from None
+
+
+def first_full_day(spec: UseCaseSpec) -> date:
+    """The day to run for when none is named: the first that has a whole history behind it, if there is such a day."""
+    return min(spec.first_day + timedelta(days=spec.history_days + 1), spec.last_day)
 
 
 def _refuse_wrong(text: str, spec: UseCaseSpec, now: datetime) -> None:
@@ -60,7 +66,7 @@ def data_day(text: str, spec: UseCaseSpec, *, replay: bool, now: datetime, varia
 
 def _forgotten(spec: UseCaseSpec) -> str:
     """A hint for a user who means a use case of their own and has not named it in this shell."""
-    if os.environ.get("NIGHTSHIFT_USE_CASES") or spec.package != DEFAULT_USE_CASES:
+    if os.environ.get("NIGHTSHIFT_USE_CASES") or spec.package not in packages(default_use_cases()):
         return ""
     return "; NIGHTSHIFT_USE_CASES is not set: for another use case name its package there"
 

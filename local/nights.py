@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from datetime import datetime
 
 from include.errors import SettingsError
-from include.packages import packages
+from include.packages import default_use_cases, packages
 from include.settings import PREFIX
-from include.use_case import DEFAULT_USE_CASES, UseCaseSpec, load_use_case
+from include.use_case import UseCaseSpec, load_use_case
 
 REPLAY = f"{PREFIX}REPLAY"
 
@@ -16,7 +16,7 @@ REPLAY = f"{PREFIX}REPLAY"
 def replay_unless_decided(environment: MutableMapping[str, str], variables: Mapping[str, str]) -> None:
     """Switch replay on by default: there is to be a run every night, and samples end."""
     decided = environment.get(REPLAY) or variables.get(REPLAY.lower())
-    named = environment.get(f"{PREFIX}USE_CASES") or DEFAULT_USE_CASES
+    named = environment.get(f"{PREFIX}USE_CASES") or default_use_cases()
     if not decided and any(spec.replays for spec in specs(named)):
         environment[REPLAY] = "true"
 

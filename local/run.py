@@ -16,7 +16,7 @@ from include.step_specs import NIGHTLY
 from include.storage.lake import Dataset, Lake, Layer
 from include.use_case import UseCaseSpec, load_use_case
 from local import requirements
-from local.days import data_day
+from local.days import data_day, first_full_day
 from local.journal import Journal, Task
 from local.night import StartedRun, Tail, TestedNight, begin
 from local.progress import follow
@@ -25,11 +25,12 @@ from local.summary import Summary, airflow_share
 
 
 def run(services: Services, date: str, use_case: str = "", *, force: bool = False) -> int:
-    """Run the nightly DAG of a use case for a data day, show it, and sum it up."""
+    """Run the nightly DAG of a use case for a data day (empty: the first full one), show it, and sum it up."""
     package = use_case or first_package(services.stack.use_cases)
     requirements.install(services.stack.use_cases)
     spec = load_use_case(package).spec
-    day = data_day(date, spec, replay=services.settings.replay, now=datetime.now(UTC))
+    wanted = date or first_full_day(spec).isoformat()
+    day = data_day(wanted, spec, replay=services.settings.replay, now=datetime.now(UTC))
     console = Console(highlight=False)
     lake = Lake.open(services.settings, spec.name)
     if not has_night(lake, spec) and (code := refused(package, console)) is not ExitCode.DONE:

@@ -102,7 +102,8 @@ def settings(*models: type[VariablesModel]) -> Iterator[Setting]:
         for name, field in model.model_fields.items():
             variable = model.variable(name)
             if variable not in seen:
-                yield Setting(variable, written(field.default), meanings.get(name, ""))
+                default = None if field.default_factory else field.default
+                yield Setting(variable, written(default), meanings.get(name, ""))
             seen.add(variable)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import pytest
 
 from include.errors import ExitCode, SettingsError
 from include.use_cases.flight_delay.spec import SPEC
-from local.days import data_day
+from local.days import data_day, first_full_day
+from tests.use_cases.ice_cream.spec import SPEC as ICE_CREAM
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -27,6 +28,12 @@ def test_a_day_of_the_data_is_taken() -> None:
 def test_no_date_at_all_is_asked_for(nothing: str) -> None:
     with pytest.raises(SettingsError, match=r"no DATE given: .* such as DATE=2013-"):
         data_day(nothing, SPEC, replay=False, now=NOW)
+
+
+def test_without_a_date_it_is_the_first_day_with_a_whole_history() -> None:
+    assert first_full_day(SPEC) == date(2013, 10, 1)
+    assert first_full_day(ICE_CREAM) == date(2026, 6, 11)
+    assert first_full_day(replace(ICE_CREAM, history_days=400)) == ICE_CREAM.last_day
 
 
 @pytest.mark.parametrize("odd", ["yesterday", "2013-02-30", "01.10.2013", "2013-10-01; rm"])
@@ -64,7 +71,7 @@ def test_a_day_is_over_when_it_is_over_in_the_zone_of_the_use_case() -> None:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("wrong", ["", "2013-13-01", "2199-01-01", "2012-12-31"])
+@pytest.mark.parametrize("wrong", ["2013-13-01", "2199-01-01", "2012-12-31"])
 def test_a_wrong_date_is_told_before_anything_is_installed(wrong: str) -> None:
     # -S: without the packages of this environment, as on a new machine
     asked = [sys.executable, "-S", "-m", "local.days", wrong]
@@ -72,7 +79,7 @@ def test_a_wrong_date_is_told_before_anything_is_installed(wrong: str) -> None:
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == ExitCode.BAD_SETTINGS, done.stderr
-    assert done.stderr.startswith(f"nightshift: {f'DATE={wrong}' if wrong else 'no DATE given'}")
+    assert done.stderr.startswith(f"nightshift: DATE={wrong}")
     assert done.stderr.count("\n") == 1
 
 
@@ -84,7 +91,7 @@ def test_a_date_that_may_be_run_for_passes_without_a_word() -> None:
 
 
 def test_replay_is_offered_only_where_it_is_off_and_the_use_case_knows_it() -> None:
-    own = dataclasses.replace(SPEC, replays=False)
+    own = replace(SPEC, replays=False)
     for spec, replay, offered in ((SPEC, False, True), (own, False, False), (own, True, False)):
         with pytest.raises(SettingsError, match="outside the data") as caught:
             data_day("2026-11-01", spec, replay=replay, now=NOW)

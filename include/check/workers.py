@@ -11,8 +11,8 @@ from include.ingestion.day_plan import nightly_start
 from include.ingestion.timetable import FILE, load_timetable
 from include.use_case import UseCase
 
-TAKEN = ("nightly_training", "rollback", "score_departures")
-"""The DAGs that a use case has besides its workers."""
+TAKEN = ("nightly_training", "rollback")
+"""The DAGs that every use case has."""
 
 
 def check_workers(use_case: UseCase, parts: Parts) -> Iterator[Mistake]:
@@ -33,6 +33,8 @@ def check_workers(use_case: UseCase, parts: Parts) -> Iterator[Mistake]:
     for worker in timetable.workers:
         if worker.name in TAKEN:
             yield Mistake(FILE, f"workers.{worker.name}", "is the name of another DAG; choose another")
+    if timetable.scoring and timetable.scoring.name in TAKEN:
+        yield Mistake(FILE, "scoring.name", f"{timetable.scoring.name} is the name of another DAG; choose another")
     if not timetable.workers:
         return
     topics = parts.value("streams", "STREAMS", Mapping)

@@ -58,7 +58,7 @@ def day_plan(spec: UseCaseSpec, timetable: Timetable, day: date) -> list[Window]
         windows += [Window(shift.start, shift.end, worker.name, Activity.SHIFT) for shift in worker.shifts.on(day)]
     if scoring := timetable.scoring:
         ends = [shift.end for shift in timetable.worker(scoring.follows).shifts.on(day)]
-        windows += [Window(end, end + scoring.at_most, "score_departures", Activity.SCORING) for end in ends]
+        windows += [Window(end, end + scoring.at_most, scoring.name, Activity.SCORING) for end in ends]
     return sorted(windows)
 
 

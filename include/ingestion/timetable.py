@@ -15,6 +15,9 @@ from include.ingestion.shift_plan import ShiftPlan, Span
 FILE = "timetable.yaml"
 
 
+NAME = r"^[a-z][a-z0-9_]*$"
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,15 +25,19 @@ class _Part(BaseModel):
 class PlannedWorker(_Part):
     """One worker: the topic it consumes, the table it writes and when it may."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(pattern=NAME)
     topic: str
     writes: str
     shifts: ShiftPlan
 
 
 class Scoring(_Part):
-    """What follows each shift of one worker: examples due within `ahead` of the shift's end are scored at `horizon`."""
+    """What follows each shift of one worker: examples due within `ahead` of the shift's end are scored at `horizon`.
 
+    Its DAG is called `<use case>_<name>`.
+    """
+
+    name: str = Field(pattern=NAME)
     follows: str
     horizon: str
     ahead: Span
@@ -55,6 +62,8 @@ class Timetable(_Part):
         names = [worker.name for worker in self.workers]
         if len(names) != len(set(names)):
             raise ValueError(f"two workers have one name: {', '.join(names)}")
+        if self.scoring and self.scoring.name in names:
+            raise ValueError(f"scoring and a worker have one name: {self.scoring.name}")
         if self.scoring and self.scoring.follows not in names:
             raise ValueError(f"scoring follows {self.scoring.follows!r}, which is none of {', '.join(names)}")
         return self

@@ -13,6 +13,7 @@ from airflow.sdk.definitions.retry_policy import RetryAction, RetryDecision
 from airflow.sdk.exceptions import AirflowException
 
 import tests.airflow_home  # noqa: F401 (before anything of Airflow)
+from dags.score_ahead import score_ahead
 from dags.workers import worker_dags
 from include.command_line import parse
 from include.ingestion.timetable import load_timetable
@@ -127,5 +128,9 @@ def test_shifts_are_those_of_the_timetable(dags: dict[str, DAG]) -> None:
         assert dag.timetable.shifts == timetable.worker(name).shifts
 
 
-def test_a_use_case_without_a_timetable_has_no_worker() -> None:
-    assert timetables({"NIGHTSHIFT_USE_CASES": "tests.use_cases.ice_cream"}) == []
+def test_another_use_case_has_the_workers_of_its_own_timetable_and_no_more() -> None:
+    ((spec, timetable),) = timetables({"NIGHTSHIFT_USE_CASES": "tests.use_cases.ice_cream"})
+    (worker,) = worker_dags(spec, timetable)
+    assert worker.dag_id == "ice_cream_till_worker"
+    assert [asset.name for asset in task(worker).outlets] == ["ice_cream/tables/kiosk_sales"]
+    assert score_ahead(spec, timetable) is None

@@ -148,9 +148,18 @@ MISTAKES: dict[str, tuple[Edits, str]] = {
         {"timetable.yaml": (
             "workers: [{name: one, topic: a, writes: b, shifts: "
             '{first: "00:00", last: "08:00", every: 4 h, duration: 1 h, zone: Europe/Rome}}]\n'
-            "scoring: {follows: one, horizon: noon, ahead: 2 h, at_most: 5 min}\nnightly_training: {at_most: 1 h}\n"
+            "scoring: {name: soon, follows: one, horizon: noon, ahead: 2 h, at_most: 5 min}\n"
+            "nightly_training: {at_most: 1 h}\n"
         )},
         "timetable.yaml: scoring.horizon: noon is no horizon of spec.py; name one of morning",
+    ),
+    "a timetable with a name that is taken": (
+        {"timetable.yaml": ("name: till_worker", "name: rollback")},
+        "timetable.yaml: workers.rollback: is the name of another DAG; choose another",
+    ),
+    "a stream whose table cannot be made": (
+        {"streams.py": ('natural_key=("kiosk_day", "date")', 'natural_key=("kiosk_day",)')},
+        "streams.py:18: import: DataError: topic tills: natural_key lacks date, which cuts its table; add it",
     ),
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,18 @@ import pytest
 from pydantic import SecretStr
 
 from include.errors import FaultError, SettingsError
+from include.ingestion.tables_source import TablesSource
 from include.ingestion.timetable import load_timetable
+from include.quality.conform import conform
 from include.settings import Settings
 from include.step import Context, open_context
 from include.steps import collect, work
+from tests.use_cases.ice_cream.contracts import RAW
+from tests.use_cases.ice_cream.streams import TABLES
 
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).resolve().parents[3]
+ICE_CREAM = "tests.use_cases.ice_cream"
 PACKAGE = "include.use_cases.flight_delay"
 DAY = date(2013, 3, 1)
 Step = Callable[..., tuple[int, str]]
@@ -65,6 +71,26 @@ def test_a_day_goes_from_the_source_to_its_tables_by_steps(step: Step, database:
     assert json.loads(message)["rows"] == {"weather_observations": 72}
     with psycopg.connect(database) as session:
         assert session.execute("SELECT count(*) FROM weather_observations").fetchone() == (72,)
+
+
+def test_another_use_case_collects_its_own_stream_into_a_table_of_its_own(database: str, tmp_path: Path) -> None:
+    # Given a database in which nobody made a table for it
+    settings = Settings(lake=str(tmp_path / "lake"), broker=str(tmp_path / "landing"), database_url=SecretStr(database))
+    context = open_context(ICE_CREAM, settings)
+    day = date(2026, 6, 15)
+    # When its collector and its worker have run
+    published = collect.collect(context, collect.CollectArguments(use_case=ICE_CREAM, date=day, topic="tills", late=0))
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    told = work.WorkArguments(use_case=ICE_CREAM, date=day, worker="till_worker", deadline=soon, drain=True)
+    stored = work.work(context, told)
+    # Then the day's sales are in the table that its worker made, as the file says them
+    assert (published.rows, stored.rows) == ({"tills": 4}, {"kiosk_sales": 4})
+    tables = TablesSource(database, replace(context.use_case.spec, examples="sales"), RAW, TABLES)
+    found = conform(tables.read("sales", day), RAW["sales"], "tables")
+    wanted = conform(context.use_case.part("sources").source(settings).read("sales", day), RAW["sales"], "files")
+    assert found.good.equals(wanted.good)
+    assert (tables.first_day, tables.last_day) == (day, day)
+    tables.close()
 
 
 def test_a_live_collector_brings_a_day_of_2013_to_today_and_goes_on_where_it_was(database: str, tmp_path: Path) -> None:

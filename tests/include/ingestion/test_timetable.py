@@ -11,6 +11,7 @@ from include.errors import SettingsError
 from include.ingestion.timetable import load_timetable, read_timetable
 from include.use_case import load_use_case
 from include.use_cases.flight_delay.spec import SPEC
+from tests.use_case_copy import copied
 
 SHIFTS = '{first: "00:20", last: "10:20", every: 2 h, duration: 15 min, zone: UTC}'
 WORKER = f"  - {{name: w, topic: a1, writes: t, shifts: {SHIFTS}}}"
@@ -50,8 +51,9 @@ def test_each_worker_has_a_topic_and_its_table() -> None:
         assert topics.STREAMS[worker.topic].table == worker.writes
 
 
-def test_a_use_case_without_a_timetable_has_none() -> None:
-    assert load_timetable("tests.use_cases.ice_cream") is None
+def test_a_use_case_without_a_timetable_has_none(tmp_path: Path) -> None:
+    with copied(tmp_path, {"timetable.yaml": None}) as package:
+        assert load_timetable(package) is None
 
 
 @pytest.mark.parametrize(
@@ -60,8 +62,12 @@ def test_a_use_case_without_a_timetable_has_none() -> None:
         (f"workers:\n{WORKER.replace(chr(34), '')}\n{REST}", "workers.0.shifts.last: 620 is not a time of day"),
         (f"workers:\n{WORKER}\n{WORKER}\n{REST}", "two workers have one name: w, w"),
         (
-            f"workers:\n{WORKER}\nscoring: {{follows: v, horizon: h, ahead: 2 h, at_most: 1 h}}\n{REST}",
+            f"workers:\n{WORKER}\nscoring: {{name: s, follows: v, horizon: h, ahead: 2 h, at_most: 1 h}}\n{REST}",
             "scoring follows 'v', which is none of w",
+        ),
+        (
+            f"workers:\n{WORKER}\nscoring: {{name: w, follows: w, horizon: h, ahead: 2 h, at_most: 1 h}}\n{REST}",
+            "scoring and a worker have one name: w",
         ),
         (f"wokers: []\n{REST}", "wokers: Extra inputs are not permitted"),
         ("workers: []", "nightly_training: Field required"),

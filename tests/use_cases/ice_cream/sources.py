@@ -19,3 +19,8 @@ def source(settings: Settings) -> Source:
         last_day=SPEC.last_day,
         s3_endpoint=settings.s3_endpoint,
     )
+
+
+def sample(settings: Settings, *, live: bool = False) -> Source:
+    """What collectors publish; there is nothing newer to publish live."""
+    return source(settings)

@@ -1,4 +1,4 @@
-"""The DAG that scores departures after each weather shift."""
+"""The DAG that scores what is due after each shift of a worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk import DAG
 
 import tests.airflow_home  # noqa: F401 (before anything of Airflow)
-from dags.score_departures import score_departures
+from dags.score_ahead import score_ahead
 from dags.workers import worker_dags
 from include.command_line import parse
 from include.ingestion.timetable import load_timetable
@@ -23,7 +23,7 @@ from include.use_cases.flight_delay.spec import SPEC
 def dag() -> DAG:
     timetable = load_timetable(SPEC.package)
     assert timetable is not None
-    found = score_departures(SPEC, timetable)
+    found = score_ahead(SPEC, timetable)
     assert found is not None
     return found
 

@@ -1,4 +1,4 @@
-"""After each shift of the weather's worker: predictions, two hours ahead, for the flights that depart next.
+"""After each shift of one worker: predictions for what is due next, as the timetable's `scoring` names them.
 
 It follows the table that the worker writes; after a shift that fails nothing is scored. The moment looked at is the
 shift's end. Triggered by hand it looks at now, or at any past moment, and finds what would have been found then.
@@ -23,14 +23,14 @@ from plugins.pod_operator import StepPod
 MOMENT = "moment(params.moment, triggering_asset_events, dag_run.run_after)"
 
 
-def score_departures(spec: UseCaseSpec, timetable: Timetable) -> DAG | None:
+def score_ahead(spec: UseCaseSpec, timetable: Timetable) -> DAG | None:
     """The DAG that makes predictions within the day; None where the timetable asks for none."""
     scoring = timetable.scoring
     if scoring is None:
         return None
     with DAG(
-        dag_id=f"{spec.name}_score_departures",
-        dag_display_name=f"{spec.name}: score departures",
+        dag_id=f"{spec.name}_{scoring.name}",
+        dag_display_name=f"{spec.name}: {scoring.name.replace('_', ' ')}",
         description=f"After each shift of {scoring.follows}, what is due in the next {span_text(scoring.ahead)}",
         doc_md=__doc__,
         schedule=[table_asset(spec, timetable.worker(scoring.follows).writes)],
@@ -45,7 +45,7 @@ def score_departures(spec: UseCaseSpec, timetable: Timetable) -> DAG | None:
                 type=["null", "string"],
                 format="date-time",
                 title="Moment",
-                description="When to look at the departures ahead. Empty: the end of the shift it follows, or now.",
+                description="When to look at what is due. Empty: the end of the shift it follows, or now.",
             ),
             "force": Param(False, type="boolean", title="Do it again", description="Publish again what is published."),
         },
@@ -77,4 +77,4 @@ def score_departures(spec: UseCaseSpec, timetable: Timetable) -> DAG | None:
 
 
 for use_case, timetable in timetables():
-    score_departures(use_case, timetable)
+    score_ahead(use_case, timetable)

@@ -28,7 +28,6 @@ TILLS = Stream(
     rules=(Composed("kiosk_day", "{date}-{kiosk}"),),
 )
 STREAMS = {TILLS.name: TILLS}
-TABLES = {"sales": TILLS}
 
 
 def events(source: Source, topic: str, day: date) -> Iterator[TimedRecord]:

@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 from include.command_line import parse
 from include.errors import ExitCode, StepError
 from include.failure import failure
-from include.log_lines import LineFormatter
+from include.log_lines import LineFormatter, below
 from include.masking import MaskedStream, mask_output, own_mask
 from include.report import Report
 from include.settings import Settings, load_settings
@@ -154,7 +154,7 @@ def _outcome(
         # An interrupted library may raise an error of its own: Spark's client does.
         failed = failure(stop.error or error, package)
         if failed.unforeseen:
-            traceback.print_exc()
+            print(below(traceback.format_exc()), file=sys.stderr)
         message = one_line(failed.message)
         report.failed(message)
         return message, failed.code

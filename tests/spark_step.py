@@ -26,6 +26,8 @@ def fail(context: Context, arguments: Arguments) -> Result:
         if arguments.act == "gone":
             files[0].unlink()
             rows.selectExpr("sum(number)").collect()
+        if arguments.act == "quoted":
+            rows.selectExpr("sum(cast(text as int))").collect()
         if arguments.act == "killed":
             java = spark.sparkContext._gateway.proc.pid
             threading.Timer(0.5, lambda: os.kill(java, signal.SIGKILL)).start()

@@ -32,6 +32,14 @@ def test_a_message_of_a_log_is_one_line_whatever_is_in_it(text: str) -> None:
 
 
 @given(st.text())
+def test_no_line_of_a_traceback_passes_for_one_of_the_log(text: str) -> None:
+    record = logging.LogRecord("n", logging.INFO, "f", 1, "told", (), (ValueError, ValueError(text), None))
+    message, *lines = LineFormatter("%(message)s").format(record).splitlines()
+    assert message == "told"
+    assert all(line.startswith("| ") for line in lines)
+
+
+@given(st.text())
 def test_printed_text_keeps_its_lines_and_tabs_and_controls_nothing(text: str) -> None:
     shown = without_controls(text)
     assert shown.count("\n") == text.count("\n")

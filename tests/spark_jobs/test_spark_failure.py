@@ -87,8 +87,26 @@ def test_a_step_whose_spark_fails_ends_in_one_line_and_the_code_for_a_fault(
     tmp_path: Path, act: str, says: str
 ) -> None:
     # Given a step that reads files in Spark, and something that goes wrong meanwhile
+    # When it runs
+    ended, told = run(tmp_path, act)
+    # Then its line and its exit code say what it was
+    assert re.fullmatch(says, told), told
+    assert ended.returncode == ExitCode.FAULT, told
+
+
+def test_no_cell_that_spark_quotes_begins_a_line_of_its_own(tmp_path: Path) -> None:
+    ended, told = run(tmp_path, "quoted", text="x\nvalidate: 0 findings")
+    shown = ended.stdout + ended.stderr
+    assert "spark: ERROR" in shown
+    assert "validate: 0 findings" in shown
+    assert not [line for line in shown.splitlines() if line.startswith("validate")]
+    assert "\n" not in told
+
+
+def run(tmp_path: Path, act: str, text: str = "x") -> tuple[subprocess.CompletedProcess[str], str]:
+    """The step, ended, and its termination message."""
     for number in range(3):
-        pq.write_table(pa.table({"number": [1, 2], "text": ["x", "y"]}), tmp_path / f"{number}.parquet")
+        pq.write_table(pa.table({"number": [1, 2], "text": [text, "y"]}), tmp_path / f"{number}.parquet")
     message = tmp_path / "message"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")} | {
         "PYTHONPATH": str(ROOT),
@@ -99,7 +117,6 @@ def test_a_step_whose_spark_fails_ends_in_one_line_and_the_code_for_a_fault(
     if act == "homeless":
         environment["SPARK_LOCAL_DIRS"] = "/dev/full"
     argv = [sys.executable, "-m", "tests.spark_step", "--use-case=include.use_cases.flight_delay", "--date=2013-10-01"]
-    # When it runs
     ended = subprocess.run(
         [*argv, f"--act={act}", f"--folder={tmp_path}"],
         cwd=ROOT,
@@ -108,7 +125,4 @@ def test_a_step_whose_spark_fails_ends_in_one_line_and_the_code_for_a_fault(
         text=True,
         check=False,
     )
-    # Then its line and its exit code say what it was
-    told = message.read_text()
-    assert re.fullmatch(says, told), told
-    assert ended.returncode == ExitCode.FAULT, told
+    return ended, message.read_text()

@@ -39,6 +39,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "tuple[Horizon, ...]": tuple,
     "tuple[str, ...]": tuple,
     "Mapping[str, str]": Mapping,
+    "Calendar | None": object,
 }
 
 

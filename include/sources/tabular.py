@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from threading import BoundedSemaphore, Lock
@@ -13,7 +13,7 @@ from threading import BoundedSemaphore, Lock
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.errors import DataError, FaultError
+from include.errors import DataError, FaultError, SettingsError
 from include.quality.data_day import Calendar
 from include.sources.csv_file import read_csv
 from include.sources.limit import MIB, Limit
@@ -22,6 +22,7 @@ from include.sources.parquet_file import read_parquet
 from include.sources.place import open_place
 from include.sources.row_days import row_days
 from include.sources.source import Undated
+from include.spec_rules import require_types
 
 MAX_BYTES = 256 * MIB
 READERS = 2
@@ -53,17 +54,26 @@ class Files:
     max_bytes: int = MAX_BYTES
 
     def __post_init__(self) -> None:
-        if ("{date}" in self.path) == (self.date_column is not None):
-            raise ValueError(f"files {self.path!r}: give either {{date}} in the path or a date_column")
+        require_types(self, "sources.py: Files: ")
+        for field, problem in self._problems():
+            raise SettingsError(f"sources.py: Files: {field}={getattr(self, field)!r}: {problem}")
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        try:
+            named = {f"{name}:{form}" if form else name for _, name, form, _ in string.Formatter().parse(self.path)}
+        except ValueError as error:
+            yield "path", f"{error}; write {{{{ for a brace"
+            return
         if not self.path.lower().endswith(CSV + PARQUET):
-            raise ValueError(f"files {self.path!r}: end the path in {', '.join(CSV + PARQUET)}")
-        named = {f"{name}:{form}" if form else name for _, name, form, _ in string.Formatter().parse(self.path)}
+            yield "path", f"names no file that is read; end it in {', '.join(CSV + PARQUET)}"
         if unknown := {name for name in named if name is not None} - PLACEHOLDERS:
-            raise ValueError(f"files {self.path!r}: nothing stands for {{{min(unknown)}}}; write {{date}} or {{topic}}")
+            yield "path", f"nothing stands for {{{min(unknown)}}}; write {{date}} or {{topic}}"
+        if ("date" in named) == (self.date_column is not None):
+            yield "date_column", f"for the path {self.path!r}; give either {{date}} in the path or a date_column"
         if self.calendar and self.date_column is None:
-            raise ValueError(f"files {self.path!r}: a calendar reads a date_column; name it")
+            yield "calendar", "reads a date_column; name it"
         if self.max_bytes < 1:
-            raise ValueError(f"files {self.path!r}: max_bytes {self.max_bytes}; give at least 1")
+            yield "max_bytes", "is no room; give at least 1"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
-from include.errors import DataError, ExitCode, FaultError
+from include.errors import DataError, ExitCode, FaultError, SettingsError
 from include.quality.conform import conform
 from include.sources import download
 from include.sources.tabular import Files, TabularSource
@@ -216,29 +216,43 @@ def test_a_date_column_that_is_not_there_is_named(folder: Path) -> None:
         source(str(folder), "all.csv").read("sales", DAY)
 
 
-@pytest.mark.parametrize(("path", "column"), [("all.csv", None), ("{date}.csv", "day")])
-def test_files_say_which_day_in_exactly_one_way(path: str, column: str | None) -> None:
-    with pytest.raises(ValueError, match=r"give either \{date\} in the path or a date_column"):
-        Files(path, column)
-
-
 WRONG_FILES: dict[str, tuple[dict[str, Any], str]] = {
-    "another format": ({"path": "{date}.xlsx"}, "end the path in .csv, .csv.gz, .parquet"),
+    "no day": ({"path": "all.csv"}, "date_column=None: for the path 'all.csv'; give either {date} in the path or a"),
+    "two days": (
+        {"path": "{date}.csv", "date_column": "day"},
+        "date_column='day': for the path '{date}.csv'; give either",
+    ),
+    "a date that is text": ({"path": "{{date}}.csv"}, "date_column=None: for the path '{{date}}.csv'; give either"),
+    "another format": (
+        {"path": "{date}.xlsx"},
+        "path='{date}.xlsx': names no file that is read; end it in .csv, .csv.gz, .parq",
+    ),
     "an unknown name": ({"path": "{day}/{date}.csv"}, "nothing stands for {day}; write {date} or {topic}"),
     "a place without a name": ({"path": "{}/{date}.csv"}, "nothing stands for {}; write {date} or {topic}"),
     "a form of the date": ({"path": "{date}/{date:%Y}.csv"}, "nothing stands for {date:%Y}; write {date} or {topic}"),
-    "a calendar without a column": (
-        {"path": "{date}.csv", "calendar": SPEC},
-        "a calendar reads a date_column; name it",
+    "half a brace": (
+        {"path": "{date}}.csv"},
+        "path='{date}}.csv': Single '}' encountered in format string; write {{ for a",
     ),
-    "no room": ({"path": "{date}.csv", "max_bytes": 0}, "max_bytes 0; give at least 1"),
+    "a calendar without a column": ({"path": "{date}.csv", "calendar": SPEC}, "reads a date_column; name it"),
+    "no room": ({"path": "{date}.csv", "max_bytes": 0}, "max_bytes=0: is no room; give at least 1"),
+    "no path": ({"path": None}, "path=None: is a NoneType; write a str"),
+    "one word": (
+        {"path": "{date}.csv", "null_words": "NA"},
+        "null_words='NA': is a text; write a tuple, such as ('NA',)",
+    ),
+    "room in words": ({"path": "{date}.csv", "max_bytes": "1 MB"}, "max_bytes='1 MB': is a str; write a int"),
 }
 
 
 @pytest.mark.parametrize(("given", "reason"), WRONG_FILES.values(), ids=WRONG_FILES.keys())
-def test_files_that_cannot_be_read_are_refused_when_they_are_named(given: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(reason)):
+def test_files_that_cannot_be_read_are_refused_in_one_line_that_names_the_field(
+    given: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(reason)) as refused:
         Files(**given)
+    assert str(refused.value).startswith("sources.py: Files: ")
+    assert "\n" not in str(refused.value)
 
 
 # A folder in place of a file

@@ -7,7 +7,7 @@ STAMP := .venv/installed
 export PYTHONPATH := $(CURDIR)
 export SQL
 
-.PHONY: help check-date install run up down status rollback backfill airflow check query test test-fast test-engines coverage lint format lock bench bench-parse bench-quality bench-serving bench-scoring bench-publish picture timetable system reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check query test test-fast test-engines coverage lab lint format lock bench bench-parse bench-quality bench-serving bench-scoring bench-publish picture timetable system reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ check: $(STAMP) ## find mistakes in a use case, and features that know the futur
 
 query: $(STAMP) ## ask the lake in SQL: make query SQL='SELECT count(*) FROM raw.flights'
 	@$(PYTHON) -m local query $(if $(USE_CASE),--use-case '$(USE_CASE)') "$$SQL"
+
+lab: $(STAMP) ## open the notebooks in JupyterLab, on the lake and MLflow of this stack
+	@$(PYTHON) -m local lab
 
 lint: $(STAMP) ## check style, spelling and types
 	@$(PYTHON) -m ruff check .
@@ -131,6 +134,7 @@ else
 	$(UV_COMPILE) -c requirements.lock pyproject.toml --group steps -o docker/step/requirements.txt
 	$(UV_COMPILE) -c requirements.lock pyproject.toml --group spark -o docker/spark/requirements.txt
 	$(UV_COMPILE) -c requirements.lock --group serving -o docker/serving/requirements.txt
+	$(UV_COMPILE) -c requirements.lock --group lab -o notebooks/requirements.txt
 endif
 
 clean: ## stop everything, then delete .venv and all state (.nightshift)

@@ -1,4 +1,4 @@
-"""What a person types: `make up`, `run`, `down`, `status`, `rollback`, `backfill`, `check`, `query`, `airflow`."""
+"""What a person types: `make up`, `run`, `down`, `status`, `rollback`, `backfill`, `check`, `query` and the like."""
 
 from __future__ import annotations
 
@@ -48,6 +48,17 @@ def up(services: Services) -> int:
         print(f"nightly  {line}")
     print(f"serving  {services.serving.url}/openapi.json  (what is served: {services.serving.url}/v1/model)")
     return ExitCode.DONE
+
+
+def lab(services: Services) -> int:
+    """Open the notebooks in JupyterLab, connected to this stack's lake, databases and MLflow."""
+    requirements.install_lock(REPOSITORY / "notebooks" / "requirements.txt")
+    with services.locked():
+        services.require_ports()
+        services.start_databases()
+    command = [sys.executable, "-m", "jupyterlab", "--ip", services.stack.host, "--notebook-dir", "notebooks"]
+    command += ["--allow-root"] if os.geteuid() == 0 else []
+    return subprocess.run(command, env=services.step_environment(), cwd=services.stack.root, check=False).returncode
 
 
 def lock(services: Services, use_case: str) -> int:
@@ -113,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("down", help=down.__doc__)
-    for name, does in (("up", up), ("status", status)):
+    for name, does in (("up", up), ("status", status), ("lab", lab)):
         commands.add_parser(name, help=does.__doc__).set_defaults(does=lambda services, _, does=does: does(services))
     back = commands.add_parser("rollback", help=rollback.__doc__)
     back.add_argument("--version", default="", help="the version to put back; the previous one if not given")

@@ -47,13 +47,21 @@ def install(named: str) -> None:
     """
     for use_case in map(load_use_case, packages(named)):
         wanted = requirements_file(use_case.spec.package)
-        if wanted and not _is_installed(locked := _current_lock(use_case, wanted)):
-            print(f"  installing {locked}", flush=True)
-            options = ["--python", str(VENV / "bin" / "python"), "--require-hashes", "--requirements", str(locked)]
-            done = _uv("pip", "install", *options)
-            if done.returncode:
-                raise FaultError(f"use case {use_case.name!r}: {locked} was not installed: {_cause(done.stderr)}")
-            _stamp(locked).touch()
+        if wanted:
+            install_lock(_current_lock(use_case, wanted))
+
+
+def install_lock(locked: Path) -> None:
+    """Install a lock's packages into `.venv`, unless they are there; `FaultError` if that fails."""
+    stamp = STAMP.with_name(f"installed-{hashlib.sha256(locked.read_bytes()).hexdigest()[:16]}")
+    if stamp.exists() and stamp.stat().st_mtime >= STAMP.stat().st_mtime:
+        return  # since the platform was installed, which removes what is not its own
+    print(f"  installing {locked}", flush=True)
+    options = ["--python", str(VENV / "bin" / "python"), "--require-hashes", "--requirements", str(locked)]
+    done = _uv("pip", "install", *options)
+    if done.returncode:
+        raise FaultError(f"{locked} was not installed: {_cause(done.stderr)}")
+    stamp.touch()
 
 
 def _current_lock(use_case: UseCase, wanted: Path) -> Path:
@@ -69,16 +77,6 @@ def _made_from(wanted: Path) -> str:
     """A lock's first line: the texts that it was made from."""
     digests = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in (wanted, LOCK)]
     return f"# {wanted.name} {digests[0]}, beside the platform's {LOCK.name} {digests[1]}; `make lock USE_CASE=…`"
-
-
-def _is_installed(locked: Path) -> bool:
-    stamp = _stamp(locked)
-    return stamp.exists() and stamp.stat().st_mtime >= STAMP.stat().st_mtime
-
-
-def _stamp(locked: Path) -> Path:
-    """What says that a lock is installed; older than the platform's installation, it says nothing."""
-    return STAMP.with_name(f"installed-{hashlib.sha256(locked.read_bytes()).hexdigest()[:16]}")
 
 
 def _uv(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from formats.partition import DATA_DAY
 from include.quality.breaches import Breach, python_values
 from include.quality.reading import Mask
 
@@ -17,7 +18,7 @@ RULE, REASON = "_rule", "_reason"
 def quarantine(records: pa.Table, bad: Mask, breaches: Sequence[Breach]) -> pa.Table:
     """The bad rows, all values as text, each with the first rule it breaks and the reason.
 
-    No column is lost: one without a name, or with a duplicate name, gets a free name.
+    No column is lost: one without a name, or with a name that is taken, gets a free name.
     """
     first = np.full(len(bad), -1)
     for number in reversed(range(len(breaches))):
@@ -36,18 +37,18 @@ def _unused(name: str, names: Sequence[str]) -> str:
 
 
 def _free(names: Sequence[str]) -> Iterator[str]:
-    """The names, those that are empty or come again numbered by their place."""
-    taken = set(names)
-    seen: set[str] = set()
+    """The names, those that are empty, come again in any case or are the partition's numbered by their place."""
+    taken = {name.lower() for name in names}
+    seen = {DATA_DAY}
     for place, name in enumerate(names, start=1):
-        if name and name not in seen:
-            seen.add(name)
+        if name and name.lower() not in seen:
+            seen.add(name.lower())
             yield name
             continue
         free = f"{name or 'column'}_{place}"
-        while free in taken:
+        while free.lower() in taken:
             free = f"{free}_"
-        taken.add(free)
+        taken.add(free.lower())
         yield free
 
 

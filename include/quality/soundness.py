@@ -38,7 +38,7 @@ def of_contract(contract: Contract) -> str | None:
 def _column_faults(column: Column) -> Iterator[str]:
     if not isinstance(column.name, str) or not column.name:
         yield "a column needs a name"
-    if column.name == DATA_DAY:
+    elif column.name.lower() == DATA_DAY:
         yield "engines make a column of this name from a partition's folder; give it another, such as date"
     if not isinstance(column.kind, Kind):
         yield f"kind {column.kind!r} is none; give one of {', '.join(f'Kind.{kind.name}' for kind in Kind)}"
@@ -117,7 +117,7 @@ def _is_utf8(value: str) -> bool:
 def _contract_faults(contract: Contract) -> Iterator[str]:
     if not contract.columns:
         yield "it has no columns; list them"
-    for name in _repeated(column.name for column in contract.columns):
+    for name in _repeated(column.name.lower() for column in contract.columns):  # no engine tells cases apart
         yield f"column {name} is there twice; name each once"
     yield from _key_faults(contract)
     columns = {column.name: column for column in contract.columns}

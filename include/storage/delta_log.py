@@ -10,6 +10,7 @@ import io
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -182,16 +183,21 @@ class DeltaLog:
         """The table's columns and those of the added files; every column may be null, as a file may lack it."""
         with ThreadPoolExecutor(READERS) as pool:
             schemas = list(dict.fromkeys(pool.map(self._schema_of, added)))
-        if taken := next((name for one in schemas for name in one.names if name in partitioned_by), None):
-            raise DataError(f"lake: {self.name}: column {taken} is named as its folders are; give it another name")
-        folders = pa.schema([(name, pa.date32() if name == DATA_DAY else pa.string()) for name in partitioned_by])
+        folders = [pa.field(name, pa.date32() if name == DATA_DAY else pa.string()) for name in partitioned_by]
+        known = pa.schema([one for one in before if one.name not in partitioned_by])
         try:
-            found = pa.unify_schemas([before, *schemas, folders])
+            found = [*pa.unify_schemas([known, *schemas]), *folders]
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             reason = " ".join(str(error).split())
             raise DataError(
                 f"lake: {self.name}: {reason}; publish its other days again with --force, or give the column a new name"
             ) from None
+        names = Counter(one.name.lower() for one in found)
+        if twice := next((one.name for one in found if names[one.name.lower()] > 1), None):
+            raise DataError(
+                f"lake: {self.name}: column {twice} comes twice, in another case or as the name of its folders; "
+                "give it another name"
+            )
         return pa.schema([one.with_nullable(True) for one in found])
 
     def _schema_of(self, path: str) -> pa.Schema:

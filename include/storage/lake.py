@@ -20,7 +20,7 @@ from formats.lookup import FOLDER
 from formats.manifest import MANIFEST, File, Manifest
 from formats.names import none_of
 from formats.partition import dataset_of, day_folder, day_of
-from include.errors import DataError, LakeError
+from include.errors import DataError, LakeError, SettingsError
 from include.settings import Settings
 from include.storage.store import Store, open_store
 
@@ -30,7 +30,7 @@ READERS = 4
 
 PARQUET = ".parquet"
 OLD_DAY = "date="
-"""How releases before 0.2 began the name of a day's folder."""
+"""How older releases began the name of a day's folder."""
 
 
 class Layer(StrEnum):
@@ -146,10 +146,13 @@ class Lake:
             return {day: manifest for day, manifest in found if manifest}
 
     def days(self, dataset: Dataset) -> list[date]:
-        """The days of which the dataset has a published partition, in order; `LakeError` for a lake from before 0.2."""
+        """The days of which the dataset has a published partition, in order.
+
+        Raises `SettingsError` for a lake of an older release.
+        """
         folders = [name.removesuffix(f"/{MANIFEST}") for name in self._manifests(dataset)]
         if old := next((folder for folder in folders if PurePosixPath(folder).name.startswith(OLD_DAY)), None):
-            raise LakeError(
+            raise SettingsError(
                 f"lake: {self.store.uri(old)} is of an older release, which named a day {OLD_DAY}…; "
                 "move this lake away or name another NIGHTSHIFT_LAKE, and the next run fills it again"
             )

@@ -172,8 +172,8 @@ def test_a_data_day_of_25_hours_has_all_of_them_and_no_more() -> None:
 
 
 def test_a_column_of_the_source_is_never_overwritten_and_none_is_lost() -> None:
-    # Given a source that has columns of our names, two of one name, and one without a name
-    names = ["id", "_rule", "_reason", "__reason", "note", "note", ""]
+    # Given a source with columns of our names, two of one name, one without a name, and some that engines take for one
+    names = ["id", "_rule", "_reason", "__reason", "note", "note", "", "Note", "data_day"]
     records = pa.table([pa.array([f"{name}{place}"]) for place, name in enumerate(names)], names=names)
     contract = replace(KEYED, columns=(Column("id", Kind.TEXT, pattern="x"),))
     bad = conform(records, contract, "test").bad
@@ -186,6 +186,8 @@ def test_a_column_of_the_source_is_never_overwritten_and_none_is_lost() -> None:
             "note": "note4",
             "note_6": "note5",
             "column_7": "6",
+            "Note_8": "Note7",
+            "data_day_9": "data_day8",
             "__rule": "pattern",
             "___reason": "id does not match x",
         }

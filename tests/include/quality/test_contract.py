@@ -105,8 +105,8 @@ HOUR = timedelta(hours=1)
         ({"kind": "text"}, "kind 'text' is none; give one of Kind.TEXT"),
         ({"name": ""}, "a column needs a name"),
         (
-            {"name": "data_day"},
-            "column data_day: engines make a column of this name from a partition's folder; give it",
+            {"name": "Data_Day"},
+            "column Data_Day: engines make a column of this name from a partition's folder; give it",
         ),
     ],
 )
@@ -129,6 +129,7 @@ def test_a_column_that_cannot_be_held_is_refused_in_one_line_when_it_is_made(rul
         ({"order": ()}, "order is empty; name at least one column"),
         ({"columns": ()}, "it has no columns; list them"),
         ({"columns": (TEXT, NUMBER, TEXT)}, "column id is there twice; name each once"),
+        ({"columns": (TEXT, NUMBER, replace(TEXT, name="ID"))}, "column id is there twice; name each once"),
         ({"columns": (replace(TEXT, required=False), NUMBER)}, "column id is of the key and may be empty"),
         ({"max_nulls": {"note": 0.5}}, "max_nulls names column note, which it does not have"),
         ({"max_nulls": {"amount": 50}}, "max_nulls['amount'] is 50; a share is from 0 to 1"),

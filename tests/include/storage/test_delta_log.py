@@ -270,7 +270,10 @@ def test_a_column_named_as_a_folder_is_refused(folder: Tables) -> None:
     folder.publish(
         DAY, sales(1).rename_columns(["moment", "amount"]), dataset=Dataset(Layer.PREDICTIONS, "intraday/x/moment=1")
     )
-    with pytest.raises(DataError, match="predictions/intraday/x: column moment is named as its folders are"):
+    with pytest.raises(
+        DataError,
+        match="predictions/intraday/x: column moment comes twice, in another case or as the name of its folders",
+    ):
         folder.follow()
 
 
@@ -337,3 +340,12 @@ def test_a_statement_that_cannot_be_answered_is_one_line(folder: Tables, sql: st
     with pytest.raises(DataError, match=message) as refused:
         folder.ask(sql)
     assert "\n" not in str(refused.value)
+
+
+IMPORTED = "import include.steps.extract, include.steps.score, spark_jobs.features, sys; print(*sys.modules)"
+
+
+@pytest.mark.stack
+def test_a_step_that_has_published_nothing_has_not_loaded_deltas_library() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTED], check=True, capture_output=True, text=True)
+    assert not {"deltalake", "duckdb"} & set(done.stdout.split())

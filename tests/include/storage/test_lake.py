@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formats.manifest import MANIFEST, Manifest
-from include.errors import DataError, LakeError
+from include.errors import DataError, LakeError, SettingsError
 from include.storage.lake import Dataset, Lake, Layer, days_between
 from include.storage.store import FileStore, Store
 
@@ -90,7 +90,9 @@ def test_force_replaces_a_partition(lake: Lake) -> None:
 def test_the_lake_of_an_older_release_is_refused_with_the_remedy(lake: Lake) -> None:
     lake.store.replace("case/raw/flights/date=2013-10-01/_manifest.json", b"{}")
     for read in (lambda: lake.days(FLIGHTS), lambda: lake.require(FLIGHTS.on(DAY))):
-        with pytest.raises(LakeError, match=r"date=2013-10-01 is of an older release, .* name another NIGHTSHIFT_LAKE"):
+        with pytest.raises(
+            SettingsError, match=r"date=2013-10-01 is of an older release, .* name another NIGHTSHIFT_LAKE"
+        ):
             read()
 
 

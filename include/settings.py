@@ -91,6 +91,9 @@ class Settings(NightshiftVariables):
     """Jars by Maven coordinates, such as those for S3."""
     serving_url: str = "http://127.0.0.1:8890"
     """The service that `deploy` talks to; `make up` sets the address of its own."""
+    airflow_url: str = "http://127.0.0.1:8080"
+    """Airflow, as a browser finds it: where MLflow's pages link to; empty: no links. `make up` sets the address of its
+    own."""
     serving_token: SecretStr | None = None
     """Who may deploy; none: made at the first start, on this machine."""
     rollout_share: float | None = Field(None, ge=0, le=1)

@@ -153,7 +153,7 @@ def open_services(stack: Stack, environment: Mapping[str, str] | None = None) ->
     """The services of a stack, with `airflow_settings.yaml` read and the secrets' files written."""
     settings_file = read_settings_file(stack.root / "airflow_settings.yaml")
     refuse_unknown_variables(os.environ if environment is None else environment)
-    environment = settings_file.served_by(stack, os.environ if environment is None else environment)
+    environment = settings_file.reached_at(stack, os.environ if environment is None else environment)
     keep_private(stack.state)
     settings = settings_file.settings(environment)
     remembered = {name: value for name, value in environment.items() if name.startswith(PREFIX) and value}

@@ -117,12 +117,16 @@ class SettingsFile:
         known = Settings.variables()
         return load_settings({name.upper(): value for name, value in values.items() if name.upper() in known})
 
-    def served_by(self, stack: Stack, environment: Mapping[str, str]) -> dict[str, str]:
-        """The environment with the address of the stack's serving API, unless it or this file names another one."""
-        name, default = f"{PREFIX}SERVING_URL", Settings.model_fields["serving_url"].default
-        named = environment.get(name) or self.variables.get(name.lower()) or default
-        own = stack.url(stack.serving_port)
-        return {**environment, name: own} if named == default != own else dict(environment)
+    def reached_at(self, stack: Stack, environment: Mapping[str, str]) -> dict[str, str]:
+        """The environment with the addresses of the stack's serving API and Airflow, unless it or this file names
+        others."""
+        found = dict(environment)
+        for field, port in (("serving_url", stack.serving_port), ("airflow_url", stack.airflow_port)):
+            name, default = f"{PREFIX}{field.upper()}", Settings.model_fields[field].default
+            named = environment.get(name) or self.variables.get(name.lower()) or default
+            if named == default != (own := stack.url(port)):
+                found[name] = own
+        return found
 
     def effective(self, environment: Mapping[str, str]) -> dict[str, Any]:
         """The value of each setting, by name: the environment's, else this file's, else the default."""
@@ -131,7 +135,7 @@ class SettingsFile:
             name: environment.get(f"{PREFIX}{name.upper()}") or self.variables.get(f"{VARIABLE}{name}")
             for name in OperatorSettings.model_fields
         }
-        return {**of_the_operator, **dict(self.settings(self.served_by(stack, environment))), **dict(stack)}
+        return {**of_the_operator, **dict(self.settings(self.reached_at(stack, environment))), **dict(stack)}
 
 
 def read_settings_file(path: Path) -> SettingsFile:

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperatorLink
 
-from formats.partition import DATA_DAY
+from include.links import data_docs
 from include.use_case import load_use_case
 
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
-
-PREFIX = "/data-docs"
-"""Where Airflow's API server answers with them (`plugins/data_docs.py`)."""
 
 
 class DataDocsLink(BaseOperatorLink):  # type: ignore[misc]
@@ -25,4 +22,4 @@ class DataDocsLink(BaseOperatorLink):  # type: ignore[misc]
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
         """The address under Airflow's own."""
         base = conf.get("api", "base_url", fallback="").rstrip("/")
-        return f"{base}{PREFIX}/{load_use_case(operator.use_case).name}/{DATA_DAY}={operator.date}/index.html"
+        return f"{base}{data_docs(load_use_case(operator.use_case).name, operator.date)}"

@@ -8,8 +8,8 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from include.links import DATA_DOCS
 from plugins.data_days import DataDays
-from plugins.data_docs_link import PREFIX
 from plugins.worker_timetable import WorkerTimetable
 
 
@@ -27,4 +27,4 @@ class NightshiftPlugin(AirflowPlugin):  # type: ignore[misc]
 
     name = "nightshift"
     timetables = (DataDays, WorkerTimetable)
-    fastapi_apps = ({"app": data_docs, "url_prefix": PREFIX, "name": "Data Docs"},)
+    fastapi_apps = ({"app": data_docs, "url_prefix": DATA_DOCS, "name": "Data Docs"},)

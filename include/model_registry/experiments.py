@@ -10,15 +10,17 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from formats.partition import dataset_of, day_of
+from include.links import links
 from include.model_registry.tracking import reported
 from include.modelling.recipe import Recipe
 from include.settings import PREFIX, Settings
@@ -32,6 +34,8 @@ log = logging.getLogger("nightshift")
 
 RUN_KEY = "run_key"
 _LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "onnx", "onnxruntime", "mlflow")
+_NOTE = "mlflow.note.content"  # what MLflow's UI shows as a run's description
+_SYSTEM = "system/"  # and the names that it shows as the system's metrics
 _METRICS_AT_ONCE = 1_000  # what MLflow takes in one call
 
 
@@ -47,21 +51,46 @@ class DatasetUsed:
     digest: str
 
 
+class MetricPoint(NamedTuple):
+    """A metric of a day; MLflow draws a curve through those of one name, by step or by time."""
+
+    name: str
+    value: float
+    day: str
+    step: int = 0
+
+    @property
+    def milliseconds(self) -> int:
+        """Its day, as MLflow counts time: a retry writes what is there already."""
+        return int(datetime.fromisoformat(self.day).replace(tzinfo=UTC).timestamp() * 1_000)
+
+
 @dataclass(frozen=True)
 class Logbook:
-    """The record of one candidate's night. `run_key` names night, candidate, recipe, data and figures."""
+    """The record of one candidate's night. `run_key` names night, candidate, recipe, data and figures.
+
+    `used` is what the step took of the machine, and `links` lead back to Airflow.
+    """
 
     use_case: str
     run_key: str
     day: str
     recipe: Recipe
-    metrics: Mapping[str, float]
+    figures: tuple[MetricPoint, ...]
     datasets: tuple[DatasetUsed, ...]
     files: Mapping[str, bytes]
+    links: Mapping[str, str]
+    used: Mapping[str, float]
 
 
 def logbook(
-    context: Context, hashes: Mapping[str, str], recipe: Recipe, files: Mapping[str, bytes], day: date
+    context: Context,
+    hashes: Mapping[str, str],
+    recipe: Recipe,
+    files: Mapping[str, bytes],
+    day: date,
+    *,
+    used: Mapping[str, float] | None = None,
 ) -> Logbook:
     """The record of a candidate's night, from the partitions it learned from (hashed) and the files it published."""
     # A changed judging window or estimator gives other figures from the same data: that is another run.
@@ -71,9 +100,11 @@ def logbook(
         run_key=f"{day}/{recipe.name}/{recipe.fingerprint}/{digest({**hashes, 'report': report})[:16]}",
         day=day.isoformat(),
         recipe=recipe,
-        metrics=_metrics(json.loads(files["report.json"])),
-        datasets=tuple(_datasets(context, hashes)),
+        figures=tuple(_figures(json.loads(files["report.json"]))),
+        datasets=tuple(datasets_used(context, hashes)),
         files={**files, "manifests.json": to_json(hashes)},
+        links=links(context.settings, context.use_case.name, day),
+        used=used or {},
     )
 
 
@@ -137,6 +168,9 @@ def _run(client: MlflowClient, experiment: str, book: Logbook) -> Any:
         RUN_KEY: book.run_key,
         "data_day": book.day,
         "candidate": book.recipe.name,
+        "estimator": str(book.recipe.estimator),
+        "baseline": str(book.recipe.baseline).lower(),
+        _NOTE: " · ".join(f"[{name}]({address})" for name, address in book.links.items()),
         "recipe_fingerprint": book.recipe.fingerprint,
         "mlflow.source.name": "include.steps.train",
         "code_revision": code_revision(),
@@ -152,7 +186,8 @@ def _fill(client: MlflowClient, run_id: str, book: Logbook) -> None:
     recipe = book.recipe
     settings = {"estimator": recipe.estimator, "seed": recipe.seed, "inputs": len(recipe.inputs), **recipe.parameters}
     params = [Param(name, str(value)) for name, value in settings.items()]
-    metrics = [Metric(name, value, 0, 0) for name, value in book.metrics.items()]
+    figures = [*book.figures, *(MetricPoint(f"{_SYSTEM}{name}", value, book.day) for name, value in book.used.items())]
+    metrics = [Metric(one.name, one.value, one.milliseconds, one.step) for one in figures]
     client.log_batch(run_id, metrics=metrics[:_METRICS_AT_ONCE], params=params)
     client.log_inputs(run_id, datasets=[_dataset_input(dataset) for dataset in book.datasets])
     with tempfile.TemporaryDirectory() as folder:
@@ -163,13 +198,17 @@ def _fill(client: MlflowClient, run_id: str, book: Logbook) -> None:
 
 
 def _dataset_input(dataset: DatasetUsed) -> Any:
-    from mlflow.entities import Dataset, DatasetInput
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    profile = {"days": dataset.days, "first": dataset.first, "last": dataset.last}
-    source = json.dumps({"uri": dataset.uri})
+    with warnings.catch_warnings(action="ignore"):  # for a folder: MLflow has registered one reader of them twice
+        source = resolve_dataset_source(dataset.uri)
     # MLflow takes 36 characters of a digest; the whole hashes are in manifests.json beside the plots.
-    entity = Dataset(dataset.name, dataset.digest[:32], "lake", source, profile=json.dumps(profile))
-    return DatasetInput(entity, tags=[])
+    made = MetaDataset(source, name=dataset.name, digest=dataset.digest[:32])
+    profile = json.dumps({"days": dataset.days, "first": dataset.first, "last": dataset.last})
+    entity = Dataset.from_dictionary({**made.to_dict(), "profile": profile})
+    return DatasetInput(entity, tags=[InputTag("mlflow.data.context", "training")])
 
 
 def code_revision() -> str:
@@ -184,18 +223,21 @@ def code_revision() -> str:
     return answer.stdout.strip() or "unknown"
 
 
-def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    named = {
-        f"{horizon}/{name}": value for horizon, scores in report["scores"].items() for name, value in scores.items()
-    }
-    for number, fold in enumerate(report["folds"], start=1):
-        named |= {f"fold_{number}/{horizon}/auc": scores["auc"] for horizon, scores in fold["scores"].items()}
+def _figures(report: Mapping[str, Any]) -> Iterator[MetricPoint]:
+    """The candidate's figures; a step is a fold, from the oldest to the one that judges, whose figures count."""
+    for step, judged in enumerate(report["folds"], start=1):
+        for horizon, scores in judged["scores"].items():
+            yield from (
+                MetricPoint(f"{horizon}/{name}", value, judged["fold"]["last"], step) for name, value in scores.items()
+            )
     for name, scores in report["slices"].items():
-        named |= {f"slices/{name}/{metric}": scores[metric] for metric in ("auc", "brier", "bias", "rows")}
-    return named | {"rows": report["rows"]}
+        kept = ("auc", "brier", "bias", "rows")
+        yield from (MetricPoint(f"slices/{name}/{metric}", scores[metric], report["date"]) for metric in kept)
+    yield MetricPoint("rows", report["rows"], report["date"])
 
 
-def _datasets(context: Context, hashes: Mapping[str, str]) -> Iterator[DatasetUsed]:
+def datasets_used(context: Context, hashes: Mapping[str, str]) -> Iterator[DatasetUsed]:
+    """The datasets of these partitions, by name."""
     lake = context.lake
     for dataset, names in groupby(sorted(hashes), key=dataset_of):
         used = {name: hashes[name] for name in names}

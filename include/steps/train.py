@@ -23,6 +23,7 @@ from include.modelling.plots import calibration_plot, importance_plot
 from include.modelling.portable import Origin
 from include.modelling.recipe import Gates, Recipe
 from include.modelling.training import Trained, by_slice, examples_for, plan, train_candidate
+from include.process import peak_rss_mib
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Layer, Partition, parquet_bytes, to_json
 
@@ -54,14 +55,19 @@ def train(context: Context, arguments: TrainArguments) -> Result:
     if published and published.inputs != inputs:
         changed = identity.differences(published.inputs, inputs)
         log.info("train: %s is out of date (another %s) and made again", partition, changed)
-    clock = time.monotonic()
+    clock, cpu = time.monotonic(), time.process_time()
     planned = plan(context.use_case.spec, made_of, arguments.date)
     client = open_client(context.settings)  # if MLflow does not answer, reading and fitting would be wasted
     examples = examples_for(context, made_of, recipe, planned, arguments.date)
     trained = train_candidate(recipe, examples, planned, arguments.date)
     files = _files(context, trained, arguments.date)
     fitted = time.monotonic()
-    log_run(client, context.settings, logbook(context, made_of.hashes, recipe, files, arguments.date))
+    used = {
+        "fit_seconds": fitted - clock,
+        "fit_cpu_seconds": time.process_time() - cpu,
+        "peak_rss_mib": peak_rss_mib(),
+    }
+    log_run(client, context.settings, logbook(context, made_of.hashes, recipe, files, arguments.date, used=used))
     logged = time.monotonic()
     log.info("train: %s fitted and proved in %.1f s, logged in %.1f s", recipe.name, fitted - clock, logged - fitted)
     context.lake.publish(partition, files, inputs=inputs, force=published is not None)

@@ -10,10 +10,10 @@ import pytest
 from airflow.api_fastapi.core_api.security import get_user
 from fastapi.testclient import TestClient
 
+from include.links import DATA_DOCS
 from include.step_specs import EXTRACT, VALIDATE
 from include.storage.store import FileStore
 from plugins.data_docs import app, lake
-from plugins.data_docs_link import PREFIX
 from plugins.pod_operator import StepPod
 
 DAY = "ice_cream/data_day=2013-10-01"
@@ -126,7 +126,7 @@ def test_the_validation_task_links_to_its_days_report_even_if_it_failed(context:
     task.render_template_fields(context)
     (link,) = task.operator_extra_links
     assert link.name == "Data Docs"
-    assert link.get_link(task, ti_key=None).endswith(f"{PREFIX}/{DAY}/index.html")
+    assert link.get_link(task, ti_key=None).endswith(f"{DATA_DOCS}/{DAY}/index.html")
 
 
 def test_other_tasks_do_not() -> None:

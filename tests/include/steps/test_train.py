@@ -6,10 +6,11 @@ import json
 import shutil
 import socket
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from mlflow.data import get_source
 
 from include.errors import CodeError, DataError, FaultError, SettingsError, SkippedError
 from include.model_registry import tracking
@@ -86,17 +87,36 @@ def test_a_run_that_mlflow_was_told_half_of_is_completed_by_the_retry(context: C
     assert [run.info.status for run in runs(context)] == ["FINISHED"]
 
 
-def test_mlflow_tells_what_the_model_was_made_from(context: Context) -> None:
+def test_mlflow_tells_what_the_model_was_made_from(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_RUN", "ice_cream_nightly/scheduled__1/train")
+
     train(context, arguments())
 
     run = runs(context)[0]
+    client = open_client(context.settings)
     assert run.data.params["max_iter"] == "30"
     assert run.data.metrics["morning/auc"] > 0.8
-    assert {name for name in run.data.metrics if name.startswith("fold_")} >= {"fold_1/morning/auc"}
+    folds = client.get_metric_history(run.info.run_id, "morning/auc")
+    days = [datetime.fromtimestamp(fold.timestamp / 1_000, UTC).date().isoformat() for fold in folds]
+    assert [(fold.step, day) for fold, day in zip(folds, days, strict=True)] == [
+        (1, "2026-05-29"),
+        (2, "2026-06-05"),
+        (3, "2026-06-12"),
+    ]
+    assert folds[-1].value == run.data.metrics["morning/auc"]
+    assert run.data.metrics["system/peak_rss_mib"] > 50
+    assert run.data.metrics["system/fit_cpu_seconds"] > 0
+    assert (run.data.tags["estimator"], run.data.tags["baseline"]) == ("hist_gradient_boosting", "false")
+    note = run.data.tags["mlflow.note.content"]
+    assert "[Data Docs](http://127.0.0.1:8080/data-docs/ice_cream/data_day=2026-06-12/index.html)" in note
+    assert "[Airflow run](http://127.0.0.1:8080/dags/ice_cream_nightly/runs/scheduled__1)" in note
     assert run.data.tags["code_revision"]
     assert run.data.tags["scikit-learn"]
-    assert {used.dataset.name for used in run.inputs.dataset_inputs} == {"features/morning", "raw/sales"}
-    names = {file.path for file in open_client(context.settings).list_artifacts(run.info.run_id)}
+    datasets = {used.dataset.name: used.dataset for used in run.inputs.dataset_inputs}
+    assert datasets.keys() == {"features/morning", "raw/sales"}
+    assert get_source(datasets["raw/sales"]).uri == context.lake.store.uri("ice_cream/raw/sales")
+    assert json.loads(datasets["raw/sales"].profile)["last"] == "2026-06-12"
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert names >= {"model.onnx", "calibration.png", "importance.png", "manifests.json", "report.json"}
 
 

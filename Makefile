@@ -7,7 +7,7 @@ STAMP := .venv/installed
 export PYTHONPATH := $(CURDIR)
 export SQL
 
-.PHONY: help check-date install run up down status rollback backfill airflow check query test test-fast test-engines coverage lab lint format lock bench bench-parse bench-quality bench-serving bench-scoring bench-publish picture timetable system reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check query test test-fast test-engines test-model coverage lab lint format lock bench bench-parse bench-quality bench-serving bench-scoring bench-publish picture timetable system reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ FAST := -q -m "not (airflow or slow or spark or stack)"
 
 test-fast: $(STAMP) ## the tests that start nothing, in two minutes
 	@$(PYTEST) $(FAST)
+
+test-model: $(STAMP) ## load and serve a champion where nothing but its own requirements are (installs them)
+	@$(PYTHON) -m tests.empty_environment
 
 coverage: $(STAMP) ## what the fast lane covers, held to a floor (pyproject.toml)
 	@$(PYTEST) $(FAST) --cov --cov-report=term

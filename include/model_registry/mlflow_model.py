@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +28,17 @@ REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
 """What a version pins, at what is installed here."""
 
 
-def log_model(client: MlflowClient, run_id: str, name: str, content: bytes, features: pa.Table) -> None:
-    """Put a portable file into its MLflow run as the model `name`; the first of `features` are its input example."""
+def log_model(
+    client: MlflowClient, run_id: str, name: str, content: bytes, features: pa.Table, *, files: Mapping[str, str]
+) -> None:
+    """Put a portable file into its MLflow run as the model `name`, with further text files beside it.
+
+    The first of the `features` are its input example.
+    """
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder, name), content, features)
+        for file, text in files.items():
+            Path(folder, name, file).write_text(text, encoding="utf-8")
         client.log_artifacts(run_id, str(Path(folder, name)), name)
 
 

@@ -6,15 +6,17 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 from formats.manifest import Manifest
 from include.errors import DataError
 from include.identity import partitions
-from include.model_registry.experiments import code_revision, digest, log_run, logbook
+from include.links import links
+from include.model_registry.experiments import code_revision, datasets_used, digest, log_run, logbook
 from include.model_registry.mlflow_model import log_model
+from include.model_registry.model_card import ModelCard
 from include.model_registry.tracking import reported
 from include.model_registry.versions import Alias, Draft, Registry, Role, Version
 from include.modelling.recipe import Recipe
@@ -25,7 +27,8 @@ from include.storage.lake import Dataset, Layer, Partition
 
 log = logging.getLogger("nightshift")
 
-FILES = ("model.onnx", "backtest.onnx", "holdout.parquet", "report.json", "calibration.png", "importance.png")
+PICTURES = ("calibration.png", "importance.png")
+FILES = ("model.onnx", "backtest.onnx", "holdout.parquet", "report.json", *PICTURES)
 
 
 class RegisterArguments(StepArguments):
@@ -99,10 +102,30 @@ def _unchanged(context: Context, partition: Partition, decision: Mapping[str, An
 
 def _registered(context: Context, registry: Registry, night: Registrable, artifact: str) -> Version:
     content = night.files[f"{artifact}.onnx"]
+    draft = _draft(context, night, artifact, content)
+    card = _card(context, night, draft)
     rows = context.lake.read(feature_partition(context.use_case.spec.horizons[0], night.day))
+    files = {"card.md": card.markdown(), "card.html": card.html()}
     with reported(registry.url):
-        log_model(registry.client, night.mlflow_run, artifact, content, rows)
-    return registry.register(_draft(context, night, artifact, content))
+        log_model(registry.client, night.mlflow_run, artifact, content, rows, files=files)
+        experiment = registry.client.get_run(night.mlflow_run).info.experiment_id
+    page = f"#/experiments/{experiment}/runs/{night.mlflow_run}/artifacts/{artifact}/card.html"
+    shown = " · ".join(f"[{name}]({address})" for name, address in {"Model card": page, **card.links}.items())
+    return registry.register(replace(draft, description=f"{shown}\n\n{draft.description}"))
+
+
+def _card(context: Context, night: Registrable, draft: Draft) -> ModelCard:
+    spec = context.use_case.spec
+    return ModelCard(
+        spec=spec,
+        gates=context.use_case.part("gates").GATES,
+        draft=draft,
+        report=night.report,
+        decision=night.decision,
+        datasets=tuple(datasets_used(context, partitions(night.manifest.inputs))),
+        pictures={name: night.files[name] for name in PICTURES},
+        links=links(context.settings, spec.name, night.day),
+    )
 
 
 def _draft(context: Context, night: Registrable, artifact: str, content: bytes) -> Draft:

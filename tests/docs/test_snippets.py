@@ -45,6 +45,8 @@ NEEDED = {
     ),
 }
 """What a page's Python takes as known."""
+ELSEWHERE = ("docs/learn/", "docs/models.md")
+"""Whose Python runs in other tests: the lessons' below, the models' in tests/include/model_registry."""
 BEGINS = "lesson: "
 LESSONS = sorted((ROOT / "docs" / "learn").glob("[0-9]*.md"))
 OF_ICE_CREAM = {
@@ -89,7 +91,7 @@ def lines(*languages: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize(("page", "text"), [each for each in snippets("python") if "/learn/" not in each[0]])
+@pytest.mark.parametrize(("page", "text"), [each for each in snippets("python") if not each[0].startswith(ELSEWHERE)])
 def test_python_runs(page: str, text: str, tmp_path: Path) -> None:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")},

@@ -50,3 +50,9 @@ def test_mlflow_still_has_its_server_as_this_application() -> None:
 
     started = inspect.getsource(server)
     assert "mlflow.server.fastapi_app:app" in started
+
+
+def test_mlflow_still_finds_a_models_code_by_its_name_alone() -> None:
+    from mlflow.pyfunc.model import _load_context_model_and_signature
+
+    assert "os.path.basename(conf_model_code_path)" in inspect.getsource(_load_context_model_and_signature)

@@ -3,77 +3,41 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pytest
 
-from include.model_registry.mlflow_model import REQUIREMENTS, save
-from include.step import Context
-from include.steps.register import RegisterArguments, register
-from include.steps.score import ScoreArguments, score
-from include.storage.lake import Dataset, Layer
+from formats.portable_model import ModelInput, PortableModel
+from include.model_registry.mlflow_model import REQUIREMENTS, frame, save
+from tests.empty_environment import TOLERANCE, alone, night, published, without_ours
 from tests.factory import features
-from tests.include import learning
-from tests.include.learning import FEATURES, GATES, KIOSKS, LAST, PACKAGE, RATES, WEATHER
-from tests.portable_files import portable_bytes
+from tests.include.learning import KIOSKS
+from tests.portable_files import INPUTS, expected, portable_bytes
 
 pytestmark = pytest.mark.slow
 
-NEXT = LAST + timedelta(days=1)
 DAY = date(2013, 10, 2)
-
-ALONE = """
-import json, sys
-import mlflow, pandas
-
-mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pyfunc.load_model("models:/ice_cream@champion")
-answers = model.predict(pandas.read_json(sys.argv[2], dtype={"forecast": float, "sold_out_rate": float}))
-ours = {"formats", "include", "serving", "tests"} & {name.partition(".")[0] for name in sys.modules}
-print(json.dumps({"answers": answers["probability"].tolist(), "ours": sorted(ours)}))
-"""
-
-
-@pytest.fixture
-def night(tmp_path: Path, empty_registry: Path) -> Context:
-    """A night whose champion has predicted the next day."""
-    url = f"sqlite:///{shutil.copy(empty_registry, tmp_path / 'mlflow.db')}"
-    made = learning.context(tmp_path, url, candidates=(WEATHER, RATES), gates=GATES)
-    learning.fill(made.lake, last=NEXT)
-    learning.night(made, LAST)
-    register(made, RegisterArguments.model_validate({"use_case": PACKAGE, "date": LAST}))
-    known = made.lake.read(FEATURES.on(NEXT))
-    at_one = pa.array([pd.Timestamp(NEXT, tz="UTC")] * KIOSKS, pa.timestamp("us", "UTC"))
-    made.lake.publish(FEATURES.on(NEXT), {"rows.parquet": known.append_column("as_of", at_one)}, force=True)
-    made.lake.publish(Dataset(Layer.RAW, "plans").on(NEXT), {"rows.parquet": known})
-    score(made, ScoreArguments.model_validate({"use_case": PACKAGE, "date": LAST}))
-    return made
 
 
 @pytest.mark.stack
-def test_the_champion_loaded_by_mlflow_alone_gives_the_published_predictions(night: Context, tmp_path: Path) -> None:
-    published = night.lake.read(Dataset(Layer.PREDICTIONS, "morning").on(NEXT))
-    rows = night.lake.read(FEATURES.on(NEXT)).to_pandas().set_index("kiosk_day").loc[published["kiosk_day"].to_pylist()]
-    rows[["forecast", "sold_out_rate"]].to_json(tmp_path / "rows.json", orient="records")
+def test_the_champion_loaded_by_mlflow_alone_gives_the_published_predictions(
+    tmp_path: Path, empty_registry: Path
+) -> None:
+    # Given a night whose champion has predicted the next day
+    url = f"sqlite:///{shutil.copy(empty_registry, tmp_path / 'mlflow.db')}"
+    made = night(tmp_path, url)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    argv = [sys.executable, "-c", ALONE, night.settings.require("tracking_url"), str(tmp_path / "rows.json")]
-    told = subprocess.run(argv, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True)
-
-    found = json.loads(told.stdout.splitlines()[-1])
-    assert found["ours"] == []
-    np.testing.assert_allclose(found["answers"], published["probability"].to_numpy(), rtol=0, atol=1e-6)
-    assert len(set(found["answers"])) > KIOSKS / 2
+    # When a process that knows nothing of ours loads it by its name
+    answers, ours = alone(Path(sys.executable), without_ours(url), made, elsewhere)
+    # Then it gives the published predictions
+    np.testing.assert_allclose(answers, published(made), rtol=0, atol=TOLERANCE)
+    assert len(set(answers)) > KIOSKS / 2
+    assert ours == []
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +91,46 @@ def test_a_missing_column_is_named(folder: Path) -> None:
 
     with pytest.raises(Exception, match="takes columns that are not there: hour"):
         mlflow.pyfunc.load_model(str(folder)).predict(rows)
+
+
+def test_mlflows_server_answers_as_the_model_does(folder: Path) -> None:
+    import mlflow
+    from fastapi.testclient import TestClient
+    from mlflow.pyfunc import scoring_server
+
+    model = mlflow.pyfunc.load_model(str(folder))
+    client = TestClient(scoring_server.init(model))
+
+    asked = json.loads(model.input_example.to_json(orient="records"))
+    asked.append({"distance": None, "hour": 2, "carrier": None})
+    example = (folder / "serving_input_example.json").read_text(encoding="utf-8")
+    for body in (example, json.dumps({"dataframe_records": asked})):
+        answer = client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 200, answer.text
+        found = [each["probability"] for each in answer.json()["predictions"]]
+        assert found[:5] == pytest.approx(model.predict(model.input_example)["probability"].tolist(), abs=1e-12)
+    assert found[5] == pytest.approx(expected(0, 2, 0), abs=1e-12)
+
+
+def test_mlflow_evaluates_it(folder: Path, tmp_path: Path, empty_registry: Path) -> None:
+    import mlflow
+
+    inputs = [ModelInput.from_dict(column) for column in INPUTS]
+    asked = frame(features(DAY), inputs)
+    late = np.arange(len(asked)) % 3 == 0
+
+    mlflow.set_tracking_uri(f"sqlite:///{shutil.copy(empty_registry, tmp_path / 'mlflow.db')}")
+    try:
+        judged = mlflow.models.evaluate(
+            str(folder),
+            asked.assign(late=late.astype(float)),
+            targets="late",
+            predictions="probability",
+            model_type="regressor",
+            evaluator_config={"log_explainer": False},
+        )
+    finally:
+        mlflow.set_tracking_uri(None)
+
+    answers = PortableModel.load(portable_bytes()).probabilities({str(name): asked[name].to_numpy() for name in asked})
+    assert judged.metrics["mean_squared_error"] == pytest.approx(np.mean((answers - late) ** 2))

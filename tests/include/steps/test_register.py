@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from include.errors import DataError, FaultError
 from include.model_registry.tracking import open_client
@@ -20,6 +24,7 @@ from include.modelling.recipe import Gates
 from include.step import Context
 from include.steps.choose import read_decision
 from include.steps.register import RegisterArguments, register
+from include.storage.lake import Dataset, Layer
 from tests.include import learning
 from tests.include.learning import GATES, HABIT, LAST, PACKAGE, RATES, WEATHER
 
@@ -81,6 +86,49 @@ def test_a_version_carries_what_decided_it(made: Context) -> None:
     assert "**Promoted** for data day 2026-06-12" in entry.description
     assert "| weather |" in entry.description
     assert open_client(made.settings).get_run(entry.run_id).data.tags["candidate"] == "weather"
+
+
+def test_a_version_has_a_card_that_its_description_leads_to(
+    tmp_path: Path, tracking_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a night that Airflow runs
+    monkeypatch.setenv("NIGHTSHIFT_RUN", "ice_cream_nightly/scheduled__2026-06-13T00:30/register")
+    gates = replace(GATES, min_slice_rows=50)
+    made = learning.context(tmp_path, tracking_url, candidates=(WEATHER, RATES), gates=gates)
+    learning.fill(made.lake)
+    learning.night(made, LAST)
+    result = register(made, arguments())
+    client = open_client(made.settings)
+    entry = client.get_model_version("ice_cream", result.facts["version"])
+
+    # Then its card is an artifact of the version, as text and as a page, and both lead back to the data and the run
+    run = client.get_run(entry.run_id).info
+    page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/model/card.html"
+    docs = "http://127.0.0.1:8080/data-docs/ice_cream/data_day=2026-06-12/index.html"
+    airflow = "http://127.0.0.1:8080/dags/ice_cream_nightly/runs/scheduled__2026-06-13T00%3A30"
+    assert entry.description.startswith(f"[Model card]({page}) · [Data Docs]({docs}) · [Airflow run]({airflow})")
+    card, html = (artifact(client, entry.run_id, f"model/card.{kind}") for kind in ("md", "html"))
+    for address in (docs, airflow):
+        assert address in card
+        assert f'href="{address}"' in html
+
+    # And it tells the data, the decision, the figures and the limits, each as the night published it
+    assert "# ice_cream: weather, trained through 2026-06-12" in card
+    assert "Fitted on 1200 labelled rows" in card
+    assert "| features/morning | 40 | 2026-05-04 | 2026-06-12 |" in card
+    assert "**Promoted** for data day 2026-06-12" in card
+    report = json.loads(made.lake.read_file(Dataset(Layer.CANDIDATES, "weather").on(LAST), "report.json"))
+    assert f"{report['scores']['morning']['auc']:.4g}" in card
+    assert "| morning/kiosk/kiosk 0 |" in card
+    assert "- Slices are watched by kiosk; one with fewer than 50 rows is not judged." in card
+    assert "- There was no champion." in card
+    assert html.count('src="data:image/png;base64,') == 2
+    assert "://" not in re.sub(r'href="[^"]*"', "", html)
+
+
+def artifact(client: MlflowClient, run_id: str, name: str) -> str:
+    """An artifact of a run, as text."""
+    return Path(client.download_artifacts(run_id, name)).read_text(encoding="utf-8")
 
 
 def test_the_first_night_also_registers_a_version_that_had_not_seen_the_day(made: Context) -> None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from formats.manifest import Manifest
 from include import identity
 from include.errors import DataError
-from include.quality.contract import Contract, Kind
+from include.quality.contract import Contract
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import Dataset, Lake, Layer, Partition, days_between
 from include.use_case import Horizon, UseCaseSpec
@@ -39,14 +39,6 @@ NO_PATTERNS = ("__globPaths__", "false")
 DATE = "date"
 NO_PART = -(2**31)
 """The partition of a row whose horizon or date there is not."""
-SQL_TYPES = {
-    Kind.TEXT: "string",
-    Kind.INTEGER: "bigint",
-    Kind.NUMBER: "double",
-    Kind.FLAG: "boolean",
-    Kind.DATE: "date",
-    Kind.INSTANT: "timestamp",
-}
 
 log = logging.getLogger("nightshift")
 
@@ -254,7 +246,7 @@ def _write(context: Context, work: FeatureWork, staged: Mapping[str, Sequence[st
 
 
 def _read(spark: SparkSession, contract: Contract, paths: Sequence[str]) -> DataFrame:
-    schema = ", ".join(f"`{column.name}` {SQL_TYPES[column.kind]}" for column in contract.columns)
+    schema = ", ".join(f"`{column.name}` {column.kind.sql}" for column in contract.columns)
     if not paths:
         return spark.createDataFrame([], schema)
     return spark.read.option(*NO_PATTERNS).schema(schema).parquet(*paths)

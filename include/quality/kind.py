@@ -1,4 +1,4 @@
-"""The kinds of a column, independent of any library, and the one Arrow type in which each is stored."""
+"""The kinds of a column, independent of any library, and each one's type in Arrow and in Spark's SQL."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ class Kind(StrEnum):
             Kind.FLAG: pa.bool_(),
             Kind.DATE: pa.date32(),
             Kind.INSTANT: pa.timestamp("us", tz="UTC"),
+        }[self]
+
+    @property
+    def sql(self) -> str:
+        """The same type in Spark's SQL."""
+        return {
+            Kind.TEXT: "string",
+            Kind.INTEGER: "bigint",
+            Kind.NUMBER: "double",
+            Kind.FLAG: "boolean",
+            Kind.DATE: "date",
+            Kind.INSTANT: "timestamp",
         }[self]
 
     @property

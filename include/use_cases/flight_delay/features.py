@@ -64,7 +64,8 @@ ARRIVED = {"prompt": ("arrived_day <= date", 1), "next": ("datediff(arrived_day,
 DAILY = ("flights", "missed", *(f"{count}_{when}" for when in ARRIVED for count in COUNTS))
 """What a day adds to a history."""
 
-SQL_TYPES = {Kind.INTEGER: "bigint", Kind.NUMBER: "double"}
+CAST = (Kind.INTEGER, Kind.NUMBER)
+"""Kinds whose expressions may come out as another type of number."""
 
 
 def build(spark: SparkSession, raw: Mapping[str, DataFrame], wanted: Mapping[str, Sequence[date]]) -> DataFrame:
@@ -440,4 +441,4 @@ def _features() -> Iterator[str]:
     }
     for column in FEATURES.columns:
         value = made.get(column.name, column.name)
-        yield f"cast({value} as {SQL_TYPES[column.kind]}) as {column.name}" if column.kind in SQL_TYPES else value
+        yield f"cast({value} as {column.kind.sql}) as {column.name}" if column.kind in CAST else value

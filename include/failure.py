@@ -57,6 +57,13 @@ def failure(error: BaseException, package: str = "") -> Failure:
     return Failure(f"{place}: {text}; correct the code, a retry would run the same", ExitCode.BAD_CODE, unforeseen=True)
 
 
+def line_of(error: BaseException, package: str) -> str:
+    """The name of a package's file and the line at which an error came up; empty where none of its lines did."""
+    folder = str(Path(*package.split(".")))
+    lines = [at for at in traceback.extract_tb(error.__traceback__) if Path(at.filename).parent.match(folder)]
+    return f"{Path(lines[-1].filename).name}:{lines[-1].lineno}" if lines else ""
+
+
 def _is_of_code(error: BaseException, folder: Path | None) -> bool:
     if isinstance(error, CodeError | SystemExit):
         return True

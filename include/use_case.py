@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from include.errors import SettingsError
+from include.failure import line_of
 from include.packages import find_package
 from include.spec_rules import require_names, require_sound, require_types
 
@@ -154,6 +154,13 @@ class UseCaseSpec:
         """The instant at which data day `day` is over."""
         return self.day_start(day + timedelta(days=1))
 
+    def newest_day_over(self, moment: datetime) -> date:
+        """The newest data day that is over at a moment."""
+        day = moment.astimezone(self.zone).date()
+        while self.day_end(day) > moment:
+            day -= timedelta(days=1)
+        return day
+
     def topic(self, name: str) -> Topic:
         """The topic of that name."""
         return next(topic for topic in self.topics if topic.name == name)
@@ -236,8 +243,6 @@ def _why(error: Exception, package: str) -> str:
         return f"{Path(error.filename or 'spec.py').name}:{error.lineno}: {error.msg}; correct the line"
     if isinstance(error, AttributeError) and error.name == "SPEC":
         return "spec.py names no SPEC; it needs a SPEC = UseCaseSpec(…)"
-    folder = Path(*package.split("."))
-    frames = [at for at in traceback.extract_tb(error.__traceback__) if Path(at.filename).parent.match(str(folder))]
-    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: " if frames else ""
+    place = line_of(error, package)
     said = str(error) if isinstance(error, SettingsError) else f"{type(error).__name__}: {error}"
-    return where + said.replace("UseCaseSpec.__init__()", "SPEC")
+    return (f"{place}: " if place else "") + said.replace("UseCaseSpec.__init__()", "SPEC")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 
 from include.errors import SettingsError
 from include.packages import default_use_cases, first_package, packages
@@ -50,7 +50,7 @@ def data_day(text: str, spec: UseCaseSpec, *, replay: bool, now: datetime, varia
     except ValueError:
         raise SettingsError(f"{variable}={text}: not a date; write YYYY-MM-DD, {example}") from None
     if spec.day_end(day) > now:
-        newest = min(_newest_over(spec, now), spec.last_day) if not replay else _newest_over(spec, now)
+        newest = min(spec.newest_day_over(now), date.max if replay else spec.last_day)
         raise SettingsError(
             f"{variable}={day}: that day is in the future or not over yet; the newest that is: {newest}"
         )
@@ -69,13 +69,6 @@ def _forgotten(spec: UseCaseSpec) -> str:
     if os.environ.get("NIGHTSHIFT_USE_CASES") or spec.package not in packages(default_use_cases()):
         return ""
     return "; NIGHTSHIFT_USE_CASES is not set: for another use case name its package there"
-
-
-def _newest_over(spec: UseCaseSpec, now: datetime) -> date:
-    day = now.astimezone(spec.zone).date()
-    while spec.day_end(day) > now:
-        day -= timedelta(days=1)
-    return day
 
 
 if __name__ == "__main__":

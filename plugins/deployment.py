@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+from pydantic import TypeAdapter, ValidationError
+
 from include.errors import SettingsError
 from include.ingestion.timetable import Timetable, load_timetable
 from include.packages import default_use_cases, packages
@@ -12,7 +14,6 @@ from include.use_case import UseCaseSpec, load_use_case
 
 USE_CASES = "NIGHTSHIFT_USE_CASES"
 REPLAY = ("AIRFLOW_VAR_NIGHTSHIFT_REPLAY", "NIGHTSHIFT_REPLAY")
-TRUE = {"1", "true", "yes", "on", "t", "y"}  # what the steps' settings take for true
 
 
 def use_cases(environment: Mapping[str, str] = os.environ) -> list[UseCaseSpec]:
@@ -61,5 +62,8 @@ def _timetable(spec: UseCaseSpec) -> Timetable | SettingsError | None:
 
 def replay(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether sample data stands in for days after its end, so that the schedule has no last day."""
-    values = (environment.get(name, "") for name in REPLAY)
-    return next((value for value in values if value), "").lower() in TRUE
+    value = next(filter(None, (environment.get(name) for name in REPLAY)), "false")
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        raise SettingsError(f"{REPLAY[1]}={value}: write true or false") from None

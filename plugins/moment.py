@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from include.use_case import UseCaseSpec
-from plugins.data_days import newest_day_over
 
 
 def moment(wanted: str | None, events: Mapping[Any, Collection[Any]], run_after: datetime) -> datetime:
@@ -20,4 +19,4 @@ def moment(wanted: str | None, events: Mapping[Any, Collection[Any]], run_after:
 
 def data_day_at(spec: UseCaseSpec, at: datetime) -> str:
     """The data day that contains a moment."""
-    return (newest_day_over(spec, at) + timedelta(days=1)).isoformat()
+    return (spec.newest_day_over(at) + timedelta(days=1)).isoformat()

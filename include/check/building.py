@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlparse
 import pandas as pd
 import pyarrow.parquet as pq
 
-from include.check.finding import Mistake, line_of
+from include.check.finding import Mistake, MistakeError
 from include.check.records import World
 from include.quality.contract import Contract
 from include.use_case import UseCase
@@ -33,14 +33,6 @@ SIDE_BY_SIDE = 2
 """Worlds that are built at a time: Spark plans one of them while it computes the other."""
 SPARK_CONF = {"spark.sql.shuffle.partitions": "1", "spark.sql.adaptive.enabled": "false"}
 LAKE = "NIGHTSHIFT_LAKE"
-
-
-class BuildError(Exception):
-    """The use case's own code failed; `finding` says where."""
-
-    def __init__(self, finding: Mistake) -> None:
-        super().__init__(str(finding))
-        self.finding = finding
 
 
 class Raw(UserDict[str, "DataFrame"]):
@@ -106,7 +98,7 @@ class Builder:
         return contract
 
     def built(self, orders: Sequence[Order]) -> list[Built]:
-        """What is ordered, in order. `BuildError` where the use case's code fails."""
+        """What is ordered, in order. `MistakeError` where the use case's code fails."""
         with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="build") as pool:
             try:
                 return list(pool.map(self._built, orders))
@@ -121,7 +113,9 @@ class Builder:
             raw = Raw({name: self._frame(name, world) for name in world})
             rows = self.use_case.part("features").build(self.spark, raw, order.wanted)
         if lacking := [name for name in (HORIZON, *self._contract.names) if name not in rows.columns]:
-            raise BuildError(Mistake(FILE, lacking[0], "is in feature_contract.py, but not in build's answer; add it"))
+            raise MistakeError(
+                Mistake(FILE, lacking[0], "is in feature_contract.py, but not in build's answer; add it")
+            )
         with _failures(package):
             if order.apart:
                 self._refuse_files(rows)
@@ -151,7 +145,7 @@ class Builder:
         for uri in rows.inputFiles():
             path = Path(unquote(urlparse(uri).path)).resolve()
             if not any(path.is_relative_to(folder) for folder in (package, self.folder.resolve())):
-                raise BuildError(
+                raise MistakeError(
                     Mistake(FILE, "build", f"reads {uri}, which no manifest lists; make it a topic, and read it of raw")
                 )
 
@@ -178,10 +172,7 @@ def _failures(package: str) -> Iterator[None]:
     """Report an error of the use case's own code with file and line."""
     try:
         yield
-    except BuildError:
+    except MistakeError:
         raise
     except Exception as error:
-        said = next(iter(str(error).strip().splitlines()), "")
-        raise BuildError(
-            Mistake(line_of(error, package) or FILE, "build", f"{type(error).__name__}: {said}")
-        ) from error
+        raise MistakeError(Mistake.of(error, package, FILE, "build")) from error

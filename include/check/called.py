@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from formats.lookup import LOCATION
-from include.check.finding import Mistake, line_of
+from include.check.finding import Mistake, MistakeError
 from include.check.sample import CheckSample
-from include.errors import FaultError, StepError
+from include.errors import FaultError
 from include.ingestion.collector import TimedRecord, message
 from include.ingestion.streams import EVENT_TIME, PoisonError, Stream
 from include.step import Context
@@ -29,22 +29,14 @@ EVENTS = 200
 BOUNDS = {"latitude": 90.0, "longitude": 180.0}
 
 
-class CallError(Exception):
-    """A function of the package failed; `finding` says where, unless what it reads is away."""
-
-    def __init__(self, finding: Mistake | None) -> None:
-        super().__init__(str(finding))
-        self.finding = finding
-
-
 def check_called(context: Context, sample: CheckSample) -> Iterator[Mistake]:
     """Findings on `lookup.LOOKUP.locations`, `sources.source`, `sources.sample` and `streams.events`."""
     for part in (_source, _lookup, _streams):
         try:
             yield from part(context, sample)
-        except CallError as error:
-            if error.finding:
-                yield error.finding
+        except MistakeError as error:
+            if error.mistake:
+                yield error.mistake
 
 
 def _source(context: Context, _: CheckSample) -> Iterator[Mistake]:
@@ -162,14 +154,10 @@ def _events(stream: Stream, events: Sequence[Any]) -> Iterator[Mistake]:
 
 
 def _call(context: Context, file: str, field: str, function: Callable[[], Any]) -> Any:
-    """What a function of the package answers. `CallError` where it fails."""
-    package = context.use_case.spec.package
+    """What a function of the package answers. `MistakeError` where it fails."""
     try:
         return function()
     except FaultError as error:
-        raise CallError(Mistake(file, field, str(error)) if file == LOOKUP else None) from error
-    except StepError as error:
-        raise CallError(Mistake(line_of(error, package) or file, field, str(error))) from error
+        raise MistakeError(Mistake(file, field, str(error)) if file == LOOKUP else None) from error
     except Exception as error:  # the use case's own code
-        said = f"{type(error).__name__}: {error}"
-        raise CallError(Mistake(line_of(error, package) or file, field, said)) from error
+        raise MistakeError(Mistake.of(error, context.use_case.spec.package, file, field)) from error

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from include.check.finding import Mistake, line_of
+from include.check.finding import Mistake
 from include.check.package import check_package
 from include.check.timer import Timer
 from include.check.verdict import CheckVerdict
@@ -75,8 +75,7 @@ def _looked_at(verdict: CheckVerdict) -> CheckVerdict:
     except StepError:
         raise
     except Exception as error:  # the use case's own code
-        where = line_of(error, verdict.package) or "sources.py"
-        return replace(verdict, leaks=(Mistake(where, "source", f"{type(error).__name__}: {error}"),))
+        return replace(verdict, leaks=(Mistake.of(error, verdict.package, "sources.py", "source"),))
     with timer.part("called"):
         called = list(check_called(context, sample))
     with timer.part("labels"):

@@ -18,8 +18,6 @@ from include.check.sample import CheckSample
 from include.check.view import View
 from include.use_case import UseCaseSpec
 
-SEED = 20130101
-
 Within = Callable[[Sequence[Order]], list[pd.DataFrame]]
 """The feature rows of the day, for each order."""
 
@@ -82,7 +80,7 @@ class Control:
         return found
 
     def _order(self, views: Sequence[View], topic: str, at: int) -> Order:
-        past = partial(another_past, self.sample.world, self.spec, at, [topic], SEED)
+        past = partial(another_past, self.sample.world, self.spec, at, [topic])
         return Order(past, {view.horizon.name: [self.sample.day] for view in views})
 
     def _moved(self, view: View, since: int, rows: pd.DataFrame) -> set[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
-from pathlib import Path
+
+from include.errors import StepError
+from include.failure import line_of
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,20 @@ class Mistake:
     field: str
     problem: str
 
+    @classmethod
+    def of(cls, error: Exception, package: str, file: str, field: str) -> Mistake:
+        """The mistake behind an error of the package's own code, at the line where it came up."""
+        said = next(iter(str(error).strip().splitlines()), "")
+        told = said if isinstance(error, StepError) else f"{type(error).__name__}: {said}"
+        return cls(line_of(error, package) or file, field, told)
+
     def __str__(self) -> str:
         return f"{self.where}: {self.field}: {self.problem}"
 
 
-def line_of(error: BaseException, package: str) -> str:
-    """The file and line of a package at which an error came up; empty where none of its lines did."""
-    folder = str(Path(*package.split(".")))
-    lines = [at for at in traceback.extract_tb(error.__traceback__) if Path(at.filename).parent.match(folder)]
-    return f"{Path(lines[-1].filename).name}:{lines[-1].lineno}" if lines else ""
+class MistakeError(Exception):
+    """The package's own code failed; `mistake` says where, unless what it reads is away."""
+
+    def __init__(self, mistake: Mistake | None) -> None:
+        super().__init__(str(mistake))
+        self.mistake = mistake

@@ -5,7 +5,6 @@ And worlds with another past and the same keys: what was known by the cut is cha
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,11 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from include.check.made_up import spelt_otherwise
 from include.check.records import Mask, TopicRecords, World
 from include.quality.contract import Column, Kind
 from include.quality.pattern import fits
 from include.use_case import UseCaseSpec
 
+SEED = 20130101
+"""Every other world is drawn from it, so that a finding comes again."""
 SHARE = 0.4
 """How many of the records are removed or doubled, and of the late values come next or never."""
 EMPTY = 0.2
@@ -70,22 +72,22 @@ def hidden(world: World, spec: UseCaseSpec, cut: int) -> dict[str, int]:
     }
 
 
-def another_future(world: World, spec: UseCaseSpec, cut: int, how: Sequence[Touch], seed: int) -> World:
+def another_future(world: World, spec: UseCaseSpec, cut: int, how: Sequence[Touch]) -> World:
     """The world with the same past up to `cut`; what became known later differs in the ways asked for."""
     return {
-        name: _other(records, spec, cut, [touch for touch in how if touch.topic == name], seed)
+        name: _other(records, spec, cut, [touch for touch in how if touch.topic == name])
         for name, records in world.items()
     }
 
 
-def another_past(world: World, spec: UseCaseSpec, cut: int, topics: Sequence[str], seed: int) -> World:
+def another_past(world: World, spec: UseCaseSpec, cut: int, topics: Sequence[str]) -> World:
     """The world in which the values of topics that were known by `cut` are others; all instants stay as they are."""
-    return {name: _past(records, spec, cut, seed) if name in topics else records for name, records in world.items()}
+    return {name: _past(records, spec, cut) if name in topics else records for name, records in world.items()}
 
 
-def shuffled(world: World, seed: int) -> World:
+def shuffled(world: World) -> World:
     """The same world, its records in another order."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(SEED)
     orders = {name: random.permutation(len(records.days)) for name, records in world.items()}
     return {
         name: replace(records, table=records.table.take(orders[name]), days=records.days[orders[name]])
@@ -93,8 +95,8 @@ def shuffled(world: World, seed: int) -> World:
     }
 
 
-def _past(records: TopicRecords, spec: UseCaseSpec, cut: int, seed: int) -> TopicRecords:
-    random = np.random.default_rng(seed)
+def _past(records: TopicRecords, spec: UseCaseSpec, cut: int) -> TopicRecords:
+    random = np.random.default_rng(SEED)
     result = records
     for column in records.contract.columns:
         if column.name not in records.fixed() and column.kind is not Kind.INSTANT:
@@ -103,9 +105,9 @@ def _past(records: TopicRecords, spec: UseCaseSpec, cut: int, seed: int) -> Topi
     return result
 
 
-def _other(records: TopicRecords, spec: UseCaseSpec, cut: int, how: Sequence[Touch], seed: int) -> TopicRecords:
+def _other(records: TopicRecords, spec: UseCaseSpec, cut: int, how: Sequence[Touch]) -> TopicRecords:
     changed = {touch.column for touch in how if touch.change is FutureChange.CHANGED}
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(SEED)
     unknown = {column.name: records.cell_known(column.name, spec) > cut for column in records.contract.columns}
     rows = records.row_known(spec) > cut
     result = records
@@ -197,7 +199,7 @@ def _doubled(records: TopicRecords, mask: Mask, random: np.random.Generator) -> 
 def _new_keys(column: Column, given: list[Any], taken: set[Any], random: np.random.Generator) -> Iterator[Any]:
     for number, old in enumerate(given, start=1):
         if column.kind is Kind.TEXT and not column.one_of:
-            tries = (f"{old}-{number}", *(_spelt_otherwise(old, random) for _ in range(TRIES)))
+            tries = (f"{old}-{number}", *(spelt_otherwise(old, random) for _ in range(TRIES)))
             new = next((text for text in tries if text not in taken and _allowed(column, text)), None)
         elif column.kind is Kind.INTEGER:
             new = max(taken) + number
@@ -207,13 +209,6 @@ def _new_keys(column: Column, given: list[Any], taken: set[Any], random: np.rand
         else:
             new = None
         yield new
-
-
-def _spelt_otherwise(text: str, random: np.random.Generator) -> str:
-    """Letters and digits exchanged for others of their kind."""
-    kinds = (string.digits, string.ascii_uppercase, string.ascii_lowercase)
-    alphabets = (next((kind for kind in kinds if letter in kind), letter) for letter in text)
-    return "".join(alphabet[random.integers(len(alphabet))] for alphabet in alphabets)
 
 
 def _allowed(column: Column, text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from include.check.finding import Mistake, line_of
+from include.check.finding import Mistake
 from include.check.futures import another_future, touches
 from include.check.records import TopicRecords, World, micros
 from include.check.sample import CheckSample
@@ -18,8 +18,6 @@ from include.step import Context
 from include.use_case import UseCaseSpec
 
 FILE = "label.py"
-SEED = 20130101
-
 Answer = Mapping[tuple[str, str], float]
 
 
@@ -30,7 +28,7 @@ def check_labels(context: Context, sample: CheckSample) -> list[Mistake]:
     last = sample.day - timedelta(days=1)
     world: World = {spec.outcomes: sample.world[spec.outcomes]}
     cut = micros(spec.day_end(last))
-    future = another_future(world, spec, cut, touches(world, spec, cut), SEED)
+    future = another_future(world, spec, cut, touches(world, spec, cut))
     try:
         known, other = (
             _answer(labeller, each[spec.outcomes], sample.world[spec.examples], spec, last) for each in (world, future)
@@ -38,7 +36,7 @@ def check_labels(context: Context, sample: CheckSample) -> list[Mistake]:
     except DataError as error:
         return [Mistake(FILE, "labels", str(error).removeprefix(f"{FILE}: "))]
     except Exception as error:  # the use case's own code
-        return [Mistake(line_of(error, spec.package) or FILE, "labels", f"{type(error).__name__}: {error}")]
+        return [Mistake.of(error, spec.package, FILE, "labels")]
     if not known:
         return [Mistake(FILE, "labels", f"answers none for the examples up to {last}; answer their own {spec.key}")]
     apart = sorted(key for key in known.keys() | other.keys() if known.get(key) != other.get(key))

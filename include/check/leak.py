@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from include.check.building import DATE, FILE, Builder, BuildError, Order
+from include.check.building import DATE, FILE, Builder, Order
 from include.check.comparison import malformed, moved
-from include.check.control import SEED, Control
-from include.check.finding import Mistake
+from include.check.control import Control
+from include.check.finding import Mistake, MistakeError
 from include.check.futures import another_future, shuffled, touches
 from include.check.published import PublishedFeatures, find_published
 from include.check.records import World
@@ -54,8 +54,8 @@ def check_features(context: Context, sample: CheckSample, spark: SparkSession, t
     try:
         with Builder.opened(context.use_case, spark) as builder:
             _Check(context, sample, builder, proof, timer or Timer()).run()
-    except BuildError as error:
-        proof.findings.append(error.finding)
+    except MistakeError as error:
+        proof.findings += [error.mistake] if error.mistake else []
     return proof
 
 
@@ -126,7 +126,7 @@ class _Check:
         world = self.sample.world
         orders = [
             Order(
-                partial(another_future, world, self.spec, view.cut, touches(world, self.spec, view.cut), SEED),
+                partial(another_future, world, self.spec, view.cut, touches(world, self.spec, view.cut)),
                 self.sample.within([view.horizon]),
             )
             for view in views
@@ -141,7 +141,7 @@ class _Check:
         """Find out what the features depend on: chance, the future, or days that their run does not have."""
         world, wanted = self.sample.world, self.sample.within([view.horizon])
         there, again = self._within(
-            [Order(lambda: world, wanted), Order(partial(shuffled, world, SEED), wanted)],
+            [Order(lambda: world, wanted), Order(partial(shuffled, world), wanted)],
         )
         for column, count in moved(there, again).items():
             said = f"differs in {count} of {len(there)} rows of {view.horizon.name} when it is computed twice: {TWICE}"

@@ -90,15 +90,19 @@ def _text(column: Column, name: str) -> str:
     random = np.random.default_rng(zlib.crc32(name.encode()))
     shape = _shape(column.pattern)
     for _ in range(TRIES if shape else 0):
-        kinds = (next((kind for kind in ALPHABETS if letter in kind), letter) for letter in shape)
-        text = "".join(kind[random.integers(len(kind))] for kind in kinds)
-        if fits(text, column.pattern):
+        if fits(text := spelt_otherwise(shape, random), column.pattern):
             return text
     if shape:
         return shape
     raise DataError(
         f"contracts.py: no {column.name} of pattern {column.pattern} can be made up; give the source two days of data"
     )
+
+
+def spelt_otherwise(text: str, random: np.random.Generator) -> str:
+    """Letters and digits exchanged for others of their kind."""
+    kinds = (next((kind for kind in ALPHABETS if letter in kind), letter) for letter in text)
+    return "".join(kind[random.integers(len(kind))] for kind in kinds)
 
 
 def _shape(pattern: str) -> str:

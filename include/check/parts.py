@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from include.check.finding import Mistake, line_of
+from include.check.finding import Mistake
 from include.use_case import UseCase
 
 
@@ -39,8 +39,6 @@ class Parts:
         try:
             return importlib.import_module(f"{package}.{module}")
         except Exception as error:  # a use case's module may raise anything
-            where = line_of(error, package) or f"{module}.py"
-            problem = f"{type(error).__name__}: {error}"
-            if not any(failure.where == where and failure.problem == problem for failure in self.failures):
-                self.failures.append(Mistake(where, "import", problem))
+            if (failure := Mistake.of(error, package, f"{module}.py", "import")) not in self.failures:
+                self.failures.append(failure)
             return None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -75,20 +74,8 @@ def _raw(context: Context, manifest: Manifest) -> dict[Partition, Manifest] | No
 
 
 def _world(context: Context, contracts: Mapping[str, Contract], raw: Mapping[Partition, Manifest]) -> World:
-    listed: dict[str, list[Partition]] = defaultdict(list)
-    for partition in raw:
-        listed[partition.dataset.name].append(partition)
-
-    def records(name: str, partitions: Sequence[Partition]) -> TopicRecords:
-        contract, spec = contracts[name], context.use_case.spec
-        tables = [
-            context.lake.read_as(raw[one], one).select(contract.names).cast(contract.schema) for one in partitions
-        ]
-        days = np.repeat(
-            np.array([one.day for one in partitions], dtype="datetime64[D]"), [table.num_rows for table in tables]
-        )
-        return TopicRecords(
-            spec.topic(name), contract, pa.concat_tables([contract.schema.empty_table(), *tables]), days
-        )
-
-    return {topic.name: records(topic.name, listed[topic.name]) for topic in context.use_case.spec.topics}
+    tables: dict[str, dict[date, pa.Table]] = defaultdict(dict)
+    for partition, manifest in raw.items():
+        tables[partition.dataset.name][partition.day] = context.lake.read_as(manifest, partition)
+    topics = context.use_case.spec.topics
+    return {topic.name: TopicRecords.of(topic, contracts[topic.name], tables[topic.name]) for topic in topics}

@@ -29,6 +29,13 @@ class TopicRecords:
     table: pa.Table
     days: npt.NDArray[np.datetime64]
 
+    @classmethod
+    def of(cls, topic: Topic, contract: Contract, partitions: Mapping[date, pa.Table]) -> TopicRecords:
+        """The records of these partitions, in the contract's columns and types."""
+        tables = [table.select(contract.names).cast(contract.schema) for table in partitions.values()]
+        days = np.repeat(np.array(list(partitions), dtype="datetime64[D]"), [table.num_rows for table in tables])
+        return cls(topic, contract, pa.concat_tables([contract.schema.empty_table(), *tables]), days)
+
     def of_days(self, days: set[date]) -> TopicRecords:
         """The records of these partitions only."""
         return self.where(np.isin(self.days, np.array(sorted(days), dtype="datetime64[D]")))

@@ -116,10 +116,7 @@ def _world(spec: UseCaseSpec, contracts: Mapping[str, Contract], day: date, read
 
 def _records(spec: UseCaseSpec, topic: Topic, contract: Contract, day: date, read: Read) -> TopicRecords:
     tables = {each: table for each in _days(spec, topic, day) if (table := read(topic, each)) is not None}
-    whole = [table.select(contract.names).cast(contract.schema) for table in tables.values()]
-    days = np.repeat(np.array(list(tables), dtype="datetime64[D]"), [table.num_rows for table in whole])
-    records = TopicRecords(topic, contract, pa.concat_tables([contract.schema.empty_table(), *whole]), days)
-    return _thinned(records, spec.key, day)
+    return _thinned(TopicRecords.of(topic, contract, tables), spec.key, day)
 
 
 def _days(spec: UseCaseSpec, topic: Topic, day: date) -> list[date]:

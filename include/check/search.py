@@ -17,8 +17,6 @@ from include.check.sample import CheckSample
 from include.check.view import View
 from include.use_case import UseCaseSpec
 
-SEED = 20130101
-
 Group = tuple[Sequence[Touch], set[str]]
 """Ways in which the future differs, and the features that move with them."""
 
@@ -90,7 +88,7 @@ class Search:
         world, cut = self.sample.world, self.view.cut
         orders = [
             Order(
-                partial(another_future, world, self.spec, cut, how, SEED),
+                partial(another_future, world, self.spec, cut, how),
                 self.sample.within([self.view.horizon]),
                 columns=self.columns,
             )

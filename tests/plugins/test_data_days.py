@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.use_case import load_use_case
-from plugins.data_days import DataDays, data_day, named_day, newest_day_over
+from plugins.data_days import DataDays, data_day, named_day
 
 SPEC = load_use_case("include.use_cases.flight_delay").spec
 NEW_YORK = ZoneInfo("America/New_York")
@@ -60,7 +60,7 @@ def test_the_list_of_dags_says_in_which_zone_the_schedule_is() -> None:
 
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.just(NEW_YORK)))
 def test_the_newest_day_over_is_over_and_the_next_is_not(moment: datetime) -> None:
-    day = newest_day_over(SPEC, moment)
+    day = SPEC.newest_day_over(moment)
     assert SPEC.day_end(day).timestamp() <= moment.timestamp() < SPEC.day_end(day + timedelta(days=1)).timestamp()
 
 

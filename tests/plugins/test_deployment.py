@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from include.errors import SettingsError
 from plugins.deployment import broken_use_cases, replay, use_cases
 
 
@@ -37,3 +38,8 @@ def test_one_that_cannot_be_loaded_is_named() -> None:
 )
 def test_replay_is_read_from_the_variable_that_steps_see_too(environment: dict[str, str], expected: bool) -> None:
     assert replay(environment) is expected
+
+
+def test_a_replay_that_is_neither_true_nor_false_is_refused_as_the_steps_refuse_it() -> None:
+    with pytest.raises(SettingsError, match=r"^NIGHTSHIFT_REPLAY=maybe: write true or false$"):
+        replay({"NIGHTSHIFT_REPLAY": "maybe"})

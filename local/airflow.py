@@ -200,11 +200,8 @@ class Airflow:
 
     def start_server(self) -> Process:
         """Start the API server, which also serves the UI; it is not yet ready when this returns."""
-        if running := self.processes.running(SERVER):
-            return running
         self.require_port()
-        port = self.stack.airflow_port
-        return self._start(SERVER, ["api-server", "--host", self.stack.host, "--port", str(port)])
+        return self._start(SERVER, ["api-server", "--host", self.stack.host, "--port", str(self.stack.airflow_port)])
 
     def start_scheduler(self) -> list[Process]:
         """Start scheduler and DAG processor; only once the server is healthy, or queued tasks fail at once."""

@@ -92,11 +92,8 @@ class Mlflow:
 
     def start(self) -> Process:
         """Start the server; it is not yet ready when this returns."""
-        if running := self.processes.running(SERVER):
-            return running
         self.require_port()
-        port = self.stack.mlflow_port
-        argv = ["--host", self.stack.host, "--port", str(port)]
+        argv = ["--host", self.stack.host, "--port", str(self.stack.mlflow_port)]
         return self.processes.start(
             SERVER,
             [sys.executable, "-m", "local.tracking_server", *argv],

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from include.errors import FaultError
 from include.use_case import UseCaseSpec
@@ -35,28 +35,6 @@ OPERATOR_WORDS = re.compile(  # what the operator logs each time about labels, t
 # Even if `make run` ends by SIGKILL, its child ends too, by SIGKILL: while a task runs, Airflow takes a
 # SIGTERM for that task only, and goes on with its retry. The step at work is ended by its guard.
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
-
-
-class StartedRun(Protocol):
-    """A started run: its output and its state."""
-
-    log: Path
-    started: datetime
-
-    def lines(self) -> list[str]:
-        """What the steps have logged since the last call."""
-
-    def tasks(self) -> list[Task]:
-        """The run's tasks as they stand; empty until Airflow has made the run."""
-
-    def ended(self) -> bool:
-        """Whether the run is over."""
-
-    def succeeded(self) -> bool:
-        """Whether every task of the run, which is over, is fine."""
-
-    def cancel(self) -> None:
-        """Stop waiting, and remove what only this run needed."""
 
 
 @dataclass
@@ -80,12 +58,17 @@ class Tail:
 
 def step_line(line: str) -> str | None:
     """A step's words in a line of Airflow's JSON log; None for Airflow's own lines."""
+    said, logger = _entry(line)
+    return said if logger.endswith(STEP_LOGGERS) and not OPERATOR_WORDS.search(said) else None
+
+
+def _entry(line: str) -> tuple[str, str]:
+    """The event of a line of Airflow's JSON log and its logger; both empty for any other line."""
     try:
         entry = json.loads(line)
-        said, logger = str(entry["event"]), str(entry["logger"])
+        return str(entry["event"]), str(entry["logger"])
     except (ValueError, KeyError, TypeError):
-        return None
-    return said if logger.endswith(STEP_LOGGERS) and not OPERATOR_WORDS.search(said) else None
+        return "", ""
 
 
 def write_task_logs(log: Path, folder: Path) -> None:
@@ -95,11 +78,7 @@ def write_task_logs(log: Path, folder: Path) -> None:
     part: list[str] = []
     with log.open(errors="replace") as lines:
         for line in lines:
-            try:
-                entry = json.loads(line)
-                said, logger = str(entry["event"]), str(entry["logger"])
-            except (ValueError, KeyError, TypeError):
-                continue
+            said, logger = _entry(line)
             if begins := TASK_BEGINS.match(said):
                 task, index = begins.groups()
                 place = folder / f"task_id={task}" / (f"map_index={index}" if int(index) >= 0 else "")
@@ -236,6 +215,9 @@ class ScheduledNight:
 
     def cancel(self) -> None:
         """Leave the run to the scheduler."""
+
+
+StartedRun = TestedNight | ScheduledNight
 
 
 def begin(airflow: Airflow, journal: Journal, spec: UseCaseSpec, day: date, *, force: bool = False) -> StartedRun:

@@ -56,11 +56,6 @@ class Postgres:
     def _programs(self) -> Programs:
         return Programs(self.data.with_name("postgres-programs"))
 
-    def remove_copies(self) -> None:
-        """Delete what `start` had to copy, once the server is stopped."""
-        if not self.processes.running("postgres"):
-            self._programs.remove_copy()
-
     def require_port(self) -> None:
         """Refuse when something else listens where the server is to."""
         if not self.processes.running("postgres"):

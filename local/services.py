@@ -104,10 +104,6 @@ class Services:
         with told(f"MLflow on {self.mlflow.url}"):
             self.processes.wait_until(mlflow, self.mlflow.healthy, seconds=180)
 
-    def stop(self) -> list[Process]:
-        """Stop every process that this stack started, and nothing else; what was stopped, in order."""
-        return stop_all(self.stack.state)
-
     def step_environment(self) -> dict[str, str]:
         """The environment of a step that is run by hand: the caller's, with the stack's settings and secrets."""
         plain = {

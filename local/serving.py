@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +37,7 @@ class Serving:
 
     def start(self) -> Process:
         """Start the server; it is not yet ready when this returns."""
-        if running := self.processes.running(SERVER):
-            return running
         self.require_port()
-        port = self.stack.serving_port
         package = first_package(self.stack.use_cases)
         looked_up = {"SERVING_LAKE": self.lake, "SERVING_USE_CASE": load_use_case(package).name}
         given = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
@@ -50,7 +46,7 @@ class Serving:
             | given
             | {
                 "SERVING_HOST": self.stack.host,
-                "SERVING_PORT": str(port),
+                "SERVING_PORT": str(self.stack.serving_port),
                 "SERVING_TOKEN": self.token,
                 "SERVING_STATE": str(self.stack.state / "serving"),
                 "PYTHONPATH": self.stack.python_path,
@@ -77,7 +73,3 @@ class Serving:
             return dict(ask(f"{self.url}/v1/model", seconds=5))
         except FaultError:
             return None
-
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The server's answer for rows of features."""
-        return dict(ask(f"{self.url}/v1/predict", method="POST", body={"rows": list(rows)}, seconds=10))

@@ -104,7 +104,7 @@ def test_programs_below_a_private_folder_are_copied_to_where_the_server_may_read
     assert postgres.answers()
     # And when it is stopped, then nothing of it is left outside
     postgres.processes.stop("postgres")
-    postgres.remove_copies()
+    programs.Programs(note).remove_copy()
     assert not copy.exists()
     assert not note.exists()
 

@@ -56,12 +56,10 @@ class Conductor:
         if not plan.shadow_rows or not plan.shadow_seconds:
             return ""
         self._traffic.shift(0)
-
-        def seen_enough(tally: PhaseTally, seconds: float) -> bool:
-            compared = max(tally.compared.proven.rows, tally.compared.trial.rows)
-            return compared >= plan.shadow_rows or seconds >= plan.shadow_seconds or self._idle(tally, seconds)
-
-        tally = self._watch(seen_enough)
+        tally = self._watch(
+            plan.shadow_seconds,
+            lambda tally: max(tally.compared.proven.rows, tally.compared.trial.rows) >= plan.shadow_rows,
+        )
         self._metrics["shadow"] = tally.compared.figures()
         wrong = comparison.failures(tally.compared.trial, plan.limits, 1)
         if tally.compared.trial.rows >= plan.min_requests:
@@ -77,26 +75,25 @@ class Conductor:
             return ""
         self._traffic.shift(self._share)
 
-        def seen_enough(tally: PhaseTally, seconds: float) -> bool:
-            failing = comparison.failures(tally.answered.trial, plan.limits, plan.min_requests)
-            return bool(failing) or seconds >= plan.watch_seconds or self._idle(tally, seconds)
+        def failures(tally: PhaseTally) -> list[str]:
+            return comparison.failures(tally.answered.trial, plan.limits, plan.min_requests)
 
-        tally = self._watch(seen_enough)
+        tally = self._watch(plan.watch_seconds, lambda tally: bool(failures(tally)))
         self._metrics["canary"] = tally.answered.figures() | {"share": self._share}
         self._metrics["canary_same_rows"] = tally.compared.figures()
-        wrong = comparison.failures(tally.answered.trial, plan.limits, plan.min_requests)
+        wrong = failures(tally)
         if min(tally.answered.trial.requests, tally.answered.proven.requests) >= plan.min_requests:
             wrong = wrong or comparison.latency(tally.answered, plan.limits)
         if tally.compared.trial.rows >= plan.min_requests:
             wrong = wrong or comparison.distribution(tally.compared, plan.limits)
         return f"canary: {'; '.join(wrong)}" if wrong else ""
 
-    def _watch(self, seen_enough: Callable[[PhaseTally, float], bool]) -> PhaseTally:
+    def _watch(self, at_most: float, seen_enough: Callable[[PhaseTally], bool]) -> PhaseTally:
+        """What was seen by when it is enough, the time is up, or nobody asks anything."""
         began = self._clock()
-        while not seen_enough(tally := self._traffic.observe(), self._clock() - began):
+        while True:
+            tally, seconds = self._traffic.observe(), self._clock() - began
+            asked = tally.answered.proven.requests + tally.answered.trial.requests + tally.waiting
+            if seen_enough(tally) or seconds >= (at_most if asked else min(at_most, self._plan.idle_seconds)):
+                return tally
             self._pause(PAUSE_SECONDS)
-        return tally
-
-    def _idle(self, tally: PhaseTally, seconds: float) -> bool:
-        asked = tally.answered.proven.requests + tally.answered.trial.requests
-        return not asked and not tally.waiting and seconds >= self._plan.idle_seconds

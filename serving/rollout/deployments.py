@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -55,30 +54,12 @@ class DeploymentRecord(BaseModel):
 
     @classmethod
     def of(
-        cls,
-        entry: InService,
-        event: DeploymentEvent,
-        at: datetime,
-        *,
-        rollout: Rollout | None = None,
-        by: str | None = None,
-        reason: str = "",
-        metrics: Mapping[str, Any] | None = None,
+        cls, entry: InService, event: DeploymentEvent, at: datetime, *, rollout: Rollout | None = None, **noted: Any
     ) -> DeploymentRecord:
-        """An event of a version."""
-        return cls(
-            at=at,
-            event=event,
-            version=entry.version,
-            sha256=entry.sha256,
-            uri=entry.uri,
-            use_case=entry.use_case,
-            by=entry.by if by is None else by,
-            instead_of=rollout.instead_of if rollout else None,
-            rollout=rollout.id if rollout else None,
-            reason=reason,
-            metrics=dict(metrics or {}),
-        )
+        """An event of a version; `noted` are further fields, such as `reason`."""
+        named = entry.model_dump(include={"version", "sha256", "uri", "use_case", "by"})
+        brought = {"instead_of": rollout.instead_of, "rollout": rollout.id} if rollout else {}
+        return cls(at=at, event=event, **named | brought | noted)
 
     def told(self, known: bool) -> DeploymentRecord:
         """What a caller may see of it; addresses of model files only if the caller is known."""

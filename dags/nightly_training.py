@@ -1,4 +1,4 @@
-"""Nightly training, one DAG per use case: extract → features → validate → train → choose → register → score → deploy.
+"""Nightly training, one DAG per use case: the chain of steps that `NIGHTLY` names.
 
 Each task is a pod; what a use case is comes from its `spec.py`, what a step is from `include/step_specs.py`.
 """
@@ -23,8 +23,7 @@ ABOUT = """## {title}
 
 One run for each data day, due when that day is over ({cron}, {timezone}). It takes what is there and makes what is not:
 
-**extract** → **features** → **validate** → **train** (a task for each candidate) → **choose** → **register**
-→ **score** → **deploy** → **smoke_test**
+{steps}; *train* is a task for each candidate.
 
 - **Trigger** it for any day from {first} on; leave the form empty for the newest day that is over.
 - **Backfill** any range, in any order. An old day never replaces what is served.
@@ -99,7 +98,13 @@ def nightly_training(spec: UseCaseSpec) -> DAG:
         dag_id=f"{spec.name}_nightly_training",
         dag_display_name=f"{spec.name}: nightly training",
         description=spec.title,
-        doc_md=ABOUT.format(title=spec.title, cron=spec.cron, timezone=spec.timezone, first=spec.first_day),
+        doc_md=ABOUT.format(
+            title=spec.title,
+            cron=spec.cron,
+            timezone=spec.timezone,
+            first=spec.first_day,
+            steps=" → ".join(f"**{step.name}**" for step in NIGHTLY),
+        ),
         schedule=DataDays(
             spec.cron, spec.timezone, spec.first_day, None if spec.replays and replay() else spec.last_day
         ),

@@ -12,6 +12,8 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
+from include.step_specs import NIGHTLY
+
 PICTURE = Path(__file__).with_suffix(".svg")
 WIDTH, HEIGHT = 1280, 640
 INK, PALE = "#333333", "#777777"
@@ -91,18 +93,18 @@ def text(x: int, y: int, words: str, *, bold: bool = False, start: bool = False,
     return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{colour}"{weight}>{escape(words)}</text>'
 
 
-STEP_Y, DATA_Y, COLUMN, STRIDE = 152, 272, 303, 106
+NIGHT = [step.name for step in NIGHTLY]
+STEP_Y, DATA_Y, COLUMN, STRIDE = 152, 272, 303, 954 // len(NIGHTLY)
 
 
 def _step(column: int, name: str) -> Box:
-    return Box(COLUMN + STRIDE * column, STEP_Y, 94, 40, Kind.STEP, name)
+    return Box(COLUMN + STRIDE * column, STEP_Y, STRIDE - 12, 40, Kind.STEP, name)
 
 
 def _data(column: int, name: str, words: str, row: int = 0) -> Box:
-    return Box(COLUMN + STRIDE * column, DATA_Y + 52 * row, 94, 44, Kind.DATA, name, (words,))
+    return Box(COLUMN + STRIDE * column, DATA_Y + 52 * row, STRIDE - 12, 44, Kind.DATA, name, (words,))
 
 
-NIGHT = ("extract", "features", "validate", "train", "choose", "register", "score", "deploy", "smoke_test")
 STEPS = tuple(_step(column, name) for column, name in enumerate(NIGHT))
 DATA = (
     _data(0, "raw", "checked rows"),
@@ -165,7 +167,8 @@ def arrows() -> tuple[Arrow, ...]:
         Arrow(((DATA[n].middle + 24, DATA[n].y), (STEPS[n + 1].middle - 28, STEPS[n + 1].bottom)), reads=True)
         for n in (0, 1, 3, 4, 5)
     ]
-    train, register, deploy, smoke_test = STEPS[3], STEPS[5], STEPS[7], STEPS[8]
+    named = {step.name: step for step in STEPS}
+    train, register, deploy, smoke_test = (named[name] for name in ("train", "register", "deploy", "smoke_test"))
     models, predictions = DATA[5], DATA[6]
     return (
         *night,

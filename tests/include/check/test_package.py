@@ -159,7 +159,7 @@ MISTAKES: dict[str, tuple[Edits, str]] = {
     ),
     "a stream whose table cannot be made": (
         {"streams.py": ('natural_key=("kiosk_day", "date")', 'natural_key=("kiosk_day",)')},
-        "streams.py:18: import: DataError: topic tills: natural_key lacks date, which cuts its table; add it",
+        "streams.py:18: import: topic tills: natural_key lacks date, which cuts its table; add it",
     ),
 }  # fmt: skip
 

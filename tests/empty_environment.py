@@ -39,7 +39,7 @@ TOLERANCE = 1e-6
 ROOT = Path(__file__).resolve().parents[1]
 LOADING = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "models.md").read_text(encoding="utf-8"), re.DOTALL)[0]
 ALONE = (
-    LOADING.replace("flight_delay", "ice_cream")
+    LOADING
     + """
 import json, sys
 
@@ -70,10 +70,12 @@ def published(made: Context) -> np.ndarray:
     return answers
 
 
-def alone(python: Path, environment: Mapping[str, str], made: Context, elsewhere: Path) -> tuple[np.ndarray, list[str]]:
+def alone(
+    python: Path, environment: Mapping[str, str], use_case: str, rows: pa.Table, elsewhere: Path
+) -> tuple[np.ndarray, list[str]]:
     """What the champion answers, loaded by MLflow in another folder, and which packages of ours that imported."""
-    pq.write_table(made.lake.read(FEATURES.on(NEXT)), elsewhere / "features.parquet")
-    argv = [str(python), "-c", ALONE]
+    pq.write_table(rows, elsewhere / "features.parquet")
+    argv = [str(python), "-c", ALONE.replace("flight_delay", use_case)]
     told = subprocess.run(argv, cwd=elsewhere, env=dict(environment), capture_output=True, text=True, check=True)
     found = json.loads(told.stdout.splitlines()[-1])
     return np.array(found["answers"]), found["ours"]
@@ -93,12 +95,13 @@ def main() -> None:
         folder = Path(name)
         url = f"sqlite:///{folder / 'mlflow.db'}"
         made = night(folder, url)
+        rows = made.lake.read(FEATURES.on(NEXT))
         environment, python = without_ours(url), _environment(folder, url)
-        answers, ours = alone(python, environment, made, folder / "empty")
+        answers, ours = alone(python, environment, "ice_cream", rows, folder / "empty")
         apart = float(np.abs(answers - published(made)).max())
         print(f"loaded: {len(answers)} rows, at most {apart:.1e} from the published predictions")
         print(f"imported of ours: {', '.join(ours) or 'nothing'}")
-        served = _served(python, environment, made, folder / "empty")
+        served = _served(python, environment, rows, folder / "empty")
         differs = float(np.abs(served - answers).max())
         print(f"served: {len(served)} rows, at most {differs:.1e} from what was loaded")
         generate = [str(python), "-m", "mlflow", "models", "generate-dockerfile", "-m", CHAMPION, "-d", "image"]
@@ -121,9 +124,9 @@ def _environment(folder: Path, url: str) -> Path:
     return python
 
 
-def _served(python: Path, environment: Mapping[str, str], made: Context, elsewhere: Path) -> np.ndarray:
+def _served(python: Path, environment: Mapping[str, str], rows: pa.Table, elsewhere: Path) -> np.ndarray:
     """What `mlflow models serve` answers."""
-    table = made.lake.read(FEATURES.on(NEXT), ["forecast", "sold_out_rate"])
+    table = rows.select(["forecast", "sold_out_rate"])
     asked = {"columns": table.column_names, "data": [list(row.values()) for row in table.to_pylist()]}
     port = free_port()
     argv = [str(python), "-m", "mlflow", "models", "serve", "-m", CHAMPION, "--env-manager", "local", "-p", str(port)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.request import urlopen
 
 import pyarrow.compute as pc
@@ -14,6 +16,7 @@ from include.step_specs import NIGHTLY
 from include.storage.lake import Layer
 from include.use_cases.flight_delay.spec import SPEC
 from tests.checkout import Checkout
+from tests.empty_environment import TOLERANCE, alone, without_ours
 from tests.waiting import PATIENCE
 
 FIRST, SECOND, OLDER = "2013-03-01", "2013-03-02", "2013-02-27"
@@ -64,6 +67,20 @@ def test_a_night_writes_what_its_steps_say_and_nothing_else(checkout: Checkout) 
     layers = ("raw", "features", "candidates", "decisions", "predictions")
     assert {name for name in folders if name.startswith(layers)} == {name for name in said if name.startswith(layers)}
     assert {name.split("/")[0] for name in folders} - {"runs"} <= {name.split("/")[0] for name in said}
+
+
+def test_the_champion_that_mlflow_loads_gives_every_published_row(checkout: Checkout, tmp_path: Path) -> None:
+    [address] = (checkout.root / ".nightshift" / "secrets").rglob("tracking-url")
+    features = checkout.table(Layer.FEATURES, "nightly", SECOND)
+    published = checkout.table(Layer.PREDICTIONS, "nightly", SECOND)
+
+    environment = without_ours(address.read_text(encoding="utf-8"))
+    answers, ours = alone(Path(sys.executable), environment, SPEC.name, features, tmp_path)
+
+    assert ours == []
+    found = dict(zip(features["flight_id"].to_pylist(), answers.tolist(), strict=True))
+    expected = dict(zip(published["flight_id"].to_pylist(), published["probability"].to_pylist(), strict=True))
+    assert found == pytest.approx(expected, abs=TOLERANCE)
 
 
 def test_the_version_that_won_is_served(checkout: Checkout) -> None:

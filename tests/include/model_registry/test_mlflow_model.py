@@ -13,9 +13,9 @@ import pytest
 
 from formats.portable_model import ModelInput, PortableModel
 from include.model_registry.mlflow_model import REQUIREMENTS, frame, save
-from tests.empty_environment import TOLERANCE, alone, night, published, without_ours
+from tests.empty_environment import NEXT, TOLERANCE, alone, night, published, without_ours
 from tests.factory import features
-from tests.include.learning import KIOSKS
+from tests.include.learning import FEATURES, KIOSKS
 from tests.portable_files import INPUTS, expected, portable_bytes
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,9 @@ def test_the_champion_loaded_by_mlflow_alone_gives_the_published_predictions(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     # When a process that knows nothing of ours loads it by its name
-    answers, ours = alone(Path(sys.executable), without_ours(url), made, elsewhere)
+    answers, ours = alone(
+        Path(sys.executable), without_ours(url), "ice_cream", made.lake.read(FEATURES.on(NEXT)), elsewhere
+    )
     # Then it gives the published predictions
     np.testing.assert_allclose(answers, published(made), rtol=0, atol=TOLERANCE)
     assert len(set(answers)) > KIOSKS / 2

@@ -188,7 +188,9 @@ def _fill(client: MlflowClient, run_id: str, book: Logbook) -> None:
     params = [Param(name, str(value)) for name, value in settings.items()]
     figures = [*book.figures, *(MetricPoint(f"{_SYSTEM}{name}", value, book.day) for name, value in book.used.items())]
     metrics = [Metric(one.name, one.value, one.milliseconds, one.step) for one in figures]
-    client.log_batch(run_id, metrics=metrics[:_METRICS_AT_ONCE], params=params)
+    client.log_batch(run_id, params=params)
+    for start in range(0, len(metrics), _METRICS_AT_ONCE):
+        client.log_batch(run_id, metrics=metrics[start : start + _METRICS_AT_ONCE])
     client.log_inputs(run_id, datasets=[_dataset_input(dataset) for dataset in book.datasets])
     with tempfile.TemporaryDirectory() as folder:
         for name, content in book.files.items():

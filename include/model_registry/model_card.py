@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from include.use_case import UseCaseSpec
 SHOWN = 20
 """How many inputs and slices a table has at most."""
 
+_MARKUP = re.compile(r"[\\`*\[\]<>|&]")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
@@ -110,8 +112,7 @@ class ModelCard:
     def _slices(self) -> str:
         if not self.report["slices"]:
             return f"None has {self.gates.min_slice_rows} rows."
-        first = next(iter(next(iter(self.report["slices"].values()))))
-        named = sorted(self.report["slices"].items(), key=lambda each: -each[1].get("rows", each[1][first]))
+        named = sorted(self.report["slices"].items(), key=lambda each: -each[1]["rows"])
         rest = len(named) - SHOWN
         more = f"\n\n{rest} smaller ones are in report.json." if rest > 0 else ""
         return _figures("slice", dict(named[:SHOWN])) + more
@@ -152,5 +153,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
+    """A value as text: a slice's name comes from data, so no markup in it takes effect."""
     shown = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return shown.replace("|", "\\|").replace("\n", " ")
+    return _MARKUP.sub(r"\\\g<0>", " ".join(shown.split()))

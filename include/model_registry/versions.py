@@ -149,9 +149,13 @@ class Registry:
 
         The nights take over again when the alias names their own choice, or is deleted.
         """
-        aliases, tags = self._model()
-        decided = tags.get(_DECIDED)
-        return None if decided is None or aliases.get(Alias.CHAMPION) in (None, decided) else self.champion()
+        champion, number = self.champion(), self._model()[1].get(_DECIDED)
+        decided = next((version for version in self.versions() if version.version == number), None)
+        if champion is None or decided is None or champion == decided:
+            return None
+        # A step that is killed between moving the alias and noting it leaves the same, but only in these two ways.
+        rolled_back, promoted = decided.rejected, champion.approved and champion.age > decided.age
+        return None if rolled_back or promoted else champion
 
     def aliases(self) -> dict[str, str]:
         """Which version each alias names."""

@@ -143,6 +143,32 @@ def test_an_alias_that_a_person_moved_stays_until_it_is_handed_back(registry: Re
     assert (registry.champion(), registry.hand_picked()) == (fourth, None)
 
 
+def test_a_step_that_was_killed_before_it_noted_the_alias_is_no_person(registry: Registry) -> None:
+    first = registry.register(draft(registry, date(2013, 9, 1), sha256="a"))
+    registry.advance(Alias.CHAMPION, first)
+    second = registry.register(draft(registry, date(2013, 9, 2), sha256="b"))
+
+    # When a night is killed right after it has moved the alias
+    registry.client.set_registered_model_alias("flight_delay", "champion", second.version)
+    assert registry.hand_picked() is None
+    registry.advance(Alias.CHAMPION, second)
+
+    # And when a rollback is
+    registry.reject(second, "answers are off")
+    registry.client.set_registered_model_alias("flight_delay", "champion", first.version)
+    assert registry.hand_picked() is None
+
+
+def test_a_person_may_choose_what_the_gates_refused(registry: Registry) -> None:
+    first = registry.register(draft(registry, date(2013, 9, 1), sha256="a"))
+    registry.advance(Alias.CHAMPION, first)
+    refused = registry.register(draft(registry, date(2013, 9, 2), sha256="b", approved=False))
+
+    registry.client.set_registered_model_alias("flight_delay", "champion", refused.version)
+
+    assert registry.hand_picked() == registry.newest_before(date(2013, 9, 3)) == refused
+
+
 def test_a_deleted_alias_leaves_the_choice_to_the_next_night(registry: Registry) -> None:
     version = registry.register(draft(registry, date(2013, 9, 1)))
     registry.advance(Alias.CHAMPION, version)

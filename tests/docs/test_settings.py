@@ -29,7 +29,8 @@ def test_every_variable_that_a_person_may_set_is_a_row_with_a_meaning() -> None:
     known = {f"{PREFIX}{name.upper()}" for name in KNOWN} | set(ServingSettings.variables())
     assert documented.keys() == known - set(RunVariables.variables())
     assert [variable for variable, meaning in documented.items() if not meaning] == []
-    assert [row for row in documented if f"| `{row}` |" not in settings.page()] == []
+    page = settings.page()
+    assert [row for row in documented if f"| `{row}` |" not in page] == []
 
 
 def test_a_default_is_written_as_the_variable_would_hold_it() -> None:

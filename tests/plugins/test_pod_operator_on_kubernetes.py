@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
+from include.step_specs import STARTUP
 from plugins.pod_operator import StepPod
 from tests.plugins.conftest import Mode
 from tests.plugins.kubernetes_stand_in import Script
@@ -62,7 +63,7 @@ def test_an_image_that_is_not_there_fails_at_once_with_its_name(kubernetes_mode:
     started = time.monotonic()
     with pytest.raises(AirflowException, match=r"Image cannot be pulled.*nightshift/step:0\.1\.0 not found"):
         run(kubernetes_mode, Script(waiting=("ErrImagePull", "nightshift/step:0.1.0 not found")))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < STARTUP.total_seconds() / 2
     assert not kubernetes_mode.cluster.pods, "the pod that cannot start is deleted"
 
 

@@ -67,6 +67,7 @@ def test_locations_that_no_lookup_can_use_are_found(old: str, new: str, said: st
     assert said in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edits", "said"),
     [

@@ -15,18 +15,10 @@ from include.modelling.recipe import Estimator, Recipe
 from include.settings import Settings
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without a version."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    Registry.open(Settings(tracking_url=f"sqlite:///{path}"), "flight_delay").versions()
-    return path
-
-
 @pytest.fixture
-def registry(tmp_path: Path, database: Path) -> Registry:
+def registry(tmp_path: Path, empty_registry: Path) -> Registry:
     """A registry without versions."""
-    path = shutil.copy(database, tmp_path / "mlflow.db")
+    path = shutil.copy(empty_registry, tmp_path / "mlflow.db")
     return Registry.open(Settings(tracking_url=f"sqlite:///{path}"), "flight_delay")
 
 

@@ -205,6 +205,7 @@ values = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(values, values, values, values, values), max_size=30))
 @settings(max_examples=150, deadline=None)
 def test_whatever_comes_no_row_vanishes_and_every_good_row_keeps_the_contract(rows: list[tuple[Any, ...]]) -> None:

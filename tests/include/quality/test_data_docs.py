@@ -115,6 +115,7 @@ def test_no_text_becomes_part_of_a_page_and_none_is_lost(tmp_path: Path) -> None
     assert [payload for payload in PAYLOADS if payload not in shown] == []
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.text(), st.text(), st.text())
 def test_the_front_page_says_what_it_is_told_and_nothing_else(title: str, cell: str, column: str) -> None:

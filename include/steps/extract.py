@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 
-from include.errors import DataError, SettingsError
+from include.errors import DataError, LakeError, SettingsError
 from include.quality.breaches import counts, describe
 from include.quality.conform import conform
 from include.quality.contract import Contract, check_references
@@ -63,11 +63,14 @@ def extract(context: Context, arguments: ExtractArguments) -> Result:
     One is out of date if another contract, source code or setting sorted it; it stays if the source no longer has it.
     Rows that break a row rule go to `quarantine/<topic>`, those that name no day to its day `NO_DAY`. With `force` the
     run's own days are read and published again.
-    Raises `SettingsError` for a day the source does not have, `DataError` when a day's data break their contract.
+    Raises `SettingsError` for a day the source does not have, `DataError` when a day's data break their contract,
+    `LakeError` for an empty lake whose models are registered: its mount is away.
     """
     spec = context.use_case.spec
     source = context.use_case.source(context.settings)
     check_day(spec, source, arguments.date, datetime.now(UTC))
+    if not (arguments.force or arguments.renew):
+        _require_lake(context)
     context.lake.store.sweep(context.lake.prefix)
     contracts = context.use_case.contracts
     check_references(contracts)
@@ -95,6 +98,20 @@ def extract(context: Context, arguments: ExtractArguments) -> Result:
             "breaches": dict(quarantined.most_common(5)),
         },
     )
+
+
+def _require_lake(context: Context) -> None:
+    """Refuse to begin a lake anew while the registry has versions that were made from it."""
+    if context.settings.tracking_url is None or not context.lake.bare():
+        return
+    from include.model_registry.versions import Registry  # only now: MLflow takes seconds to load
+
+    if versions := Registry.open(context.settings, context.use_case.name).versions():
+        raise LakeError(
+            f"lake: nothing is at {context.lake.store.uri(context.lake.prefix)}, but MLflow has models made from it "
+            f"(the newest is version {versions[-1].version}); bring its mount back, correct NIGHTSHIFT_LAKE, or begin "
+            "an empty lake with --force"
+        )
 
 
 def check_day(spec: UseCaseSpec, source: Source, day: date, now: datetime) -> None:

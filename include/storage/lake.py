@@ -114,7 +114,7 @@ class Lake:
         """
         manifest = self.manifest(partition)
         if manifest is None:
-            if self._bare():
+            if self.bare():
                 where = self.store.uri(self.prefix)
                 raise LakeError(
                     f"lake: {partition} is not published, and nothing else is at {where}; "
@@ -123,7 +123,7 @@ class Lake:
             raise DataError(self._unpublished(partition))
         return manifest
 
-    def _bare(self) -> bool:
+    def bare(self) -> bool:
         """Whether no partition is published."""
         names = (name for layer in Layer for name in self.store.names(f"{self.prefix}/{layer}"))
         return not any(PurePosixPath(name).name == MANIFEST for name in names)

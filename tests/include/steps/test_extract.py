@@ -13,14 +13,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from pydantic import SecretStr
 
 from include.errors import DataError, ExitCode, LakeError, SettingsError
+from include.model_registry.versions import Draft, Registry, Role
+from include.modelling.recipe import Estimator, Recipe
 from include.settings import Settings
 from include.sources.tabular import TabularSource
 from include.steps.extract import ExtractArguments, check_day, extract
@@ -126,6 +130,48 @@ def test_the_same_date_again_reads_nothing_and_changes_no_byte(tmp_path: Path) -
     assert source.reads == []
     assert again.rows == first.rows
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
+
+
+def test_a_lake_that_is_away_is_not_begun_anew_beside_the_models_made_from_it(
+    tmp_path: Path, empty_registry: Path
+) -> None:
+    # Given a lake on a mount, a model that was made from it, and its mount away when the next step starts
+    shutil.copy(empty_registry, tmp_path / "mlflow.db")
+    context = small_context(tmp_path)
+    settings = context.settings.model_copy(update={"tracking_url": SecretStr(f"sqlite:///{tmp_path / 'mlflow.db'}")})
+    extract(replace(context, settings=settings), arguments(DAY))
+    a_version(Registry.open(settings, "small"))
+    (tmp_path / "lake").rename(tmp_path / "away")
+    (tmp_path / "lake").mkdir()
+    reopened = replace(context, settings=settings, lake=Lake.open(settings, "small"))
+
+    # When a night runs, nothing is written where the mount belongs
+    with pytest.raises(
+        LakeError, match=r"MLflow has models made from it .the newest is version 1.; bring its mount back"
+    ):
+        extract(reopened, arguments(DAY))
+    assert list((tmp_path / "lake").iterdir()) == []
+
+    # Unless somebody says that the lake is to begin anew
+    assert extract(reopened, arguments(DAY, force=True)).facts["partitions_read"] == 13
+
+
+def a_version(registry: Registry) -> None:
+    """Register a version of no matter which model."""
+    registry.register(
+        Draft(
+            run_key="a",
+            night=DAY,
+            trained_through=DAY,
+            candidate="trees",
+            recipe=Recipe("trees", Estimator.HIST_GRADIENT_BOOSTING, ("age",), {}),
+            role=Role.NIGHTLY,
+            approved=True,
+            model_uri="file:///lake/models/ab.onnx",
+            sha256="ab",
+            mlflow_run=registry.client.create_run("0").info.run_id,
+        )
+    )
 
 
 def test_days_in_any_order_give_the_same_bytes_as_in_order(tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
+import math
 import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
+from multiprocessing.synchronize import Event
 from typing import Any
 
 import psycopg
@@ -23,7 +25,7 @@ from include.ingestion.shift import Shift
 from include.ingestion.streams import EVENT_TIME, SCHEMA, PoisonError, Record, Stream, instant
 from include.ingestion.workers import ShiftTally, Worker, WorkerSpec
 from include.use_cases.flight_delay.streams import STREAMS
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 FORK = multiprocessing.get_context("fork")
 GATE = 6447
@@ -56,15 +58,23 @@ class Site:
         self.published.setdefault(topic, []).extend(messages)
 
     def start(
-        self, worker: str, *, seconds: float = 30, drain: bool = True, batch: int = BATCH, broker: Broker | None = None
+        self,
+        worker: str,
+        *,
+        seconds: float = PATIENCE,
+        drain: bool = True,
+        batch: int = BATCH,
+        broker: Broker | None = None,
     ) -> AtWork:
         """Start a worker's shift in a process of its own."""
         spec = WorkerSpec(worker, WORKERS[worker], batch)
         ours, theirs = FORK.Pipe(duplex=False)
-        process = FORK.Process(target=_shift, args=(spec, self.url, broker or self.broker, seconds, drain, theirs))
+        called_off = FORK.Event()
+        shift = _shift(seconds, called_off)
+        process = FORK.Process(target=_work, args=(spec, self.url, broker or self.broker, shift, drain, theirs))
         process.start()
         theirs.close()
-        at_work = AtWork(process, ours)
+        at_work = AtWork(process, ours, called_off)
         self.running.append(at_work)
         return at_work
 
@@ -113,6 +123,11 @@ class Site:
                     return {wanted[name]: pid for name, pid in rows}
                 time.sleep(0.02)
         raise AssertionError(f"{workers} did not begin to write")
+
+    def wait_until_stored(self, topic: str) -> None:
+        """Wait until a topic's table holds what was published."""
+        expected, _ = fold(STREAMS[topic], [message.value for message in self.published[topic]])
+        until(lambda: self.rows(topic) == expected)
 
     # Looking
 
@@ -195,10 +210,11 @@ class AtWork:
 
     process: ForkProcess
     answer: Connection
+    called_off: Event
 
-    def ends(self, seconds: float = 60) -> ShiftTally:
+    def ends(self) -> ShiftTally:
         """Wait for the end of its shift."""
-        assert self.answer.poll(seconds), "the worker did not end its shift in time"
+        assert self.answer.poll(2 * PATIENCE), "the worker did not end its shift in time"
         try:
             tally = self.answer.recv()
         except EOFError:
@@ -206,6 +222,11 @@ class AtWork:
         self.process.join()
         assert isinstance(tally, ShiftTally), tally
         return tally
+
+    def is_over(self) -> ShiftTally:
+        """End its shift, as its deadline does."""
+        self.called_off.set()
+        return self.ends()
 
     def kill(self) -> None:
         """SIGKILL, at whatever instruction it is."""
@@ -218,13 +239,18 @@ def consumer(worker: str) -> str:
     return f"flight_delay-{worker}"
 
 
-def _shift(spec: WorkerSpec, url: str, broker: Broker, seconds: float, drain: bool, answer: Connection) -> None:
+def _work(spec: WorkerSpec, url: str, broker: Broker, shift: Shift, drain: bool, answer: Connection) -> None:
     gc.freeze()  # Kafka's clients do not outlive a fork: the parent's must not be taken apart here
     worker = Worker(spec, Ledger(url, consumer(spec.name), STREAMS[spec.topic]), broker)
     try:
-        answer.send(worker.work(Shift.until(datetime.now(UTC) + timedelta(seconds=seconds)), drain=drain))
+        answer.send(worker.work(shift, drain=drain))
     except Exception as error:  # the test is told, whatever it is
         answer.send(repr(error))
+
+
+def _shift(seconds: float, called_off: Event) -> Shift:
+    """A shift that ends at its deadline, or when it is called off."""
+    return Shift(time.monotonic() + seconds, lambda: math.inf if called_off.is_set() else time.monotonic())
 
 
 def fold(topic: Stream, values: Sequence[bytes]) -> tuple[Rows, Counter[bytes]]:

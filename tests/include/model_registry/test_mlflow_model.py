@@ -13,6 +13,7 @@ import pytest
 
 from formats.portable_model import ModelInput, PortableModel
 from include.model_registry.mlflow_model import REQUIREMENTS, frame, save
+from include.modelling.scoring import probabilities
 from tests.empty_environment import NEXT, TOLERANCE, alone, night, published, without_ours
 from tests.factory import features
 from tests.include.learning import FEATURES, KIOSKS
@@ -74,6 +75,20 @@ def test_it_has_a_signature_an_example_and_pinned_requirements_and_no_pickle(fol
     text = (folder / "MLmodel").read_text(encoding="utf-8")
     assert str(Path.cwd()) not in text
     assert "/tmp" not in text
+
+
+def test_names_whole_numbers_and_nulls_are_answered_as_score_answers_them(folder: Path) -> None:
+    import mlflow
+
+    table = features(DAY)
+    assert table["distance"].null_count > 0
+    model = mlflow.pyfunc.load_model(str(folder))
+    numbers = [column.name for column in model.metadata.get_input_schema() if column.type.name == "double"]
+
+    answers = model.predict(table.to_pandas().astype(dict.fromkeys(numbers, "float64")))
+
+    scored = probabilities(PortableModel.load(portable_bytes()), table)
+    assert answers["probability"].tolist() == scored.tolist()
 
 
 def test_two_versions_are_loaded_side_by_side(folder: Path, tmp_path: Path) -> None:

@@ -167,9 +167,9 @@ CHOOSE = StepSpec(
 REGISTER = StepSpec(
     "register",
     "include.steps.register",
-    "Records the decision, its numbers and the model in the registry; moves the champion's alias if it was won.",
+    "Records decision, model and model card in the registry; moves the champion's alias if it was won.",
     timedelta(minutes=10),
-    reads=(Data.CANDIDATES, Data.DECISIONS),
+    reads=(Data.FEATURES, Data.CANDIDATES, Data.DECISIONS),
     writes=(Data.CHAMPION, Data.MODELS),
 )
 SCORE = StepSpec(

@@ -84,7 +84,7 @@ class Factory:
         model_uri = self.lake.put(f"models/{sha256}.onnx", content)
         draft = Draft(
             run_key=f"{trained_through}/{sha256}/{len(self.registry.versions())}",
-            night=trained_through,
+            day=trained_through,
             trained_through=trained_through,
             candidate="tiny",
             recipe=Recipe("tiny", Estimator.LOGISTIC_REGRESSION, ("distance", "hour", "carrier")),

@@ -90,7 +90,7 @@ class ModelCard:
         yield from (
             ("use case", self.spec.name),
             ("role", draft.role),
-            ("night", draft.night),
+            ("data day", draft.day),
             ("estimator", draft.recipe.estimator),
             ("parameters", ", ".join(f"{name} {value}" for name, value in draft.recipe.parameters.items())),
             ("recipe", draft.recipe.fingerprint),

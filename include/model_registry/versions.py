@@ -54,12 +54,12 @@ class Role(StrEnum):
 class Draft:
     """A version to be registered.
 
-    `run_key` names the night, candidate and file, so that a retry meets its own version. `night` is the data day whose
+    `run_key` names the night, candidate and file, so that a retry meets its own version. `day` is the data day whose
     run makes it. `artifact` is the MLflow model's name in its run. `facts` become further tags.
     """
 
     run_key: str
-    night: date
+    day: date
     trained_through: date
     candidate: str
     recipe: Recipe
@@ -79,7 +79,7 @@ class Version:
 
     version: str
     run_key: str
-    night: date
+    day: date
     trained_through: date
     candidate: str
     recipe: Recipe
@@ -136,9 +136,9 @@ class Registry:
         """
         return self._in_force([version for version in self.versions() if version.trained_through < day])
 
-    def reigning_before(self, night: date) -> Version | None:
-        """The champion that the run of data day `night` finds: `newest_before`, without what that run made."""
-        return self._in_force([v for v in self.versions() if v.trained_through < night and v.night != night])
+    def reigning_before(self, day: date) -> Version | None:
+        """The champion that the run of a data day finds: `newest_before`, without what that run made."""
+        return self._in_force([v for v in self.versions() if v.trained_through < day and v.day != day])
 
     def champion(self) -> Version | None:
         """The version in force; `DataError` when the alias names one that no night has registered."""
@@ -322,7 +322,7 @@ def _tags(draft: Draft, use_case: str) -> dict[str, str]:
         **draft.facts,
         "use_case": use_case,
         "run_key": draft.run_key,
-        "night": draft.night.isoformat(),
+        "night": draft.day.isoformat(),
         "trained_through": draft.trained_through.isoformat(),
         "candidate": draft.candidate,
         "recipe": draft.recipe.to_json(),
@@ -338,7 +338,7 @@ def _version(entry: Any) -> Version:
     return Version(
         version=str(entry.version),
         run_key=tags["run_key"],
-        night=date.fromisoformat(tags["night"]),
+        day=date.fromisoformat(tags["night"]),
         trained_through=date.fromisoformat(tags["trained_through"]),
         candidate=tags["candidate"],
         recipe=Recipe.from_json(tags["recipe"]),

@@ -120,10 +120,10 @@ def check_day(spec: UseCaseSpec, source: Source, day: date, now: datetime) -> No
     if not source.first_day <= day <= source.last_day:
         later = source.later_days if isinstance(source, Extensible) else ""
         beyond = f" or {later}" if later and day > source.last_day else ""
-        raise SettingsError(f"D={day} is outside the data ({span}); choose a day inside{beyond}")
+        raise SettingsError(f"data day {day} is outside the data ({span}); choose a day inside{beyond}")
     if spec.day_end(day) > now:
         raise SettingsError(
-            f"D={day} is in the future or not over: it ends {spec.day_end(day).isoformat()}; choose an earlier day"
+            f"data day {day} is in the future or not over: it ends {spec.day_end(day).isoformat()}; take an earlier one"
         )
 
 

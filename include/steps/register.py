@@ -134,7 +134,7 @@ def _draft(context: Context, night: Registrable, artifact: str, content: bytes) 
     window = night.report["window"]
     return Draft(
         run_key=f"{night.day}/{night.recipe.name}/{sha256[:16]}",
-        night=night.day,
+        day=night.day,
         trained_through=date.fromisoformat(window["fit_through"]) if backtest else night.day,
         candidate=night.recipe.name,
         recipe=night.recipe,

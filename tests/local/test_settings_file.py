@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from include.errors import SettingsError
-from include.settings import refuse_unknown_variables
+from include.settings import PLAIN, refuse_unknown_variables
 from local.settings_file import SettingsFile, read_settings_file
 from local.stack import REPOSITORY
 
@@ -119,6 +119,10 @@ def test_our_own_file_runs_steps_here_and_has_the_pools_that_steps_name() -> Non
     assert settings.variables["nightshift_pod_runtime"] == "process"
     named = {step.pool.value for step in NIGHTLY} - {Pool.DEFAULT.value}
     assert named <= {pool.pool_name for pool in settings.pools}
+
+
+def test_our_own_file_has_a_variable_for_every_open_setting_of_a_step() -> None:
+    assert {f"nightshift_{name}" for name in PLAIN} <= read_settings_file(OURS).variables.keys()
 
 
 def test_no_value_of_our_own_file_has_a_quote_that_the_astro_cli_cannot_pass_on() -> None:

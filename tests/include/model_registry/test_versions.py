@@ -26,7 +26,7 @@ def draft(registry: Registry, through: date, **changed: Any) -> Draft:
     run = registry.client.create_run("0").info.run_id
     values: dict[str, Any] = {
         "run_key": f"{through}/trees/{changed.get('sha256', 'ab')}",
-        "night": through,
+        "day": through,
         "trained_through": through,
         "candidate": "trees",
         "recipe": Recipe("trees", Estimator.HIST_GRADIENT_BOOSTING, ("hour",), {"max_iter": 5}),

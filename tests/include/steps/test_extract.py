@@ -325,10 +325,10 @@ def test_a_topic_may_allow_days_without_a_record(tmp_path: Path) -> None:
     [
         (
             date(2014, 5, 1),
-            "D=2014-05-01 is outside the data (2013-01-01 … 2013-12-30); choose a day inside"
+            "data day 2014-05-01 is outside the data (2013-01-01 … 2013-12-30); choose a day inside"
             " or set NIGHTSHIFT_REPLAY=true",
         ),
-        (date(2012, 12, 31), "D=2012-12-31 is outside the data (2013-01-01 … 2013-12-30); choose a day inside"),
+        (date(2012, 12, 31), "data day 2012-12-31 is outside the data (2013-01-01 … 2013-12-30); choose a day inside"),
     ],
 )
 def test_a_date_outside_the_data_is_refused_before_any_work(tmp_path: Path, day: date, message: str) -> None:
@@ -352,7 +352,9 @@ def test_a_day_that_is_not_over_is_refused_even_in_replay() -> None:
     source = Tables(last_day=date.max)
     over = datetime(2026, 5, 21, tzinfo=UTC)
     check_day(SPEC, source, DAY, over)
-    with pytest.raises(SettingsError, match="D=2026-05-20 is in the future or not over: it ends 2026-05-21T00:00"):
+    with pytest.raises(
+        SettingsError, match="data day 2026-05-20 is in the future or not over: it ends 2026-05-21T00:00"
+    ):
         check_day(SPEC, source, DAY, over - timedelta(seconds=1))
 
 

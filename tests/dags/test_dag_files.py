@@ -78,7 +78,7 @@ def test_another_use_case_gets_dags_by_being_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        pytest.param(None, "it needs a spec.py with SPEC", id="not there"),
+        pytest.param(None, "lists packages with a spec.py", id="not there"),
         pytest.param(("topics=(", "topics=(("), "spec.py:9: '(' was never closed", id="a syntax error"),
         pytest.param("raise RuntimeError('out of order')", "spec.py:1: RuntimeError: out of order", id="raises"),
         pytest.param("SPEC = None", "SPEC is a NoneType", id="no spec"),

@@ -14,8 +14,8 @@ from airflow.sdk import DAG
 from include.command_line import parse
 from include.step import StepArguments
 from include.step_specs import NIGHTLY, ROLLBACK, StepSpec
+from include.use_cases.flight_delay.spec import SPEC
 from plugins.data_days import data_day
-from plugins.deployment import use_cases
 from plugins.pod_operator import BLANK
 
 DEFAULTS: dict[str, Any] = {"date": None, "force": False, "candidates": [], "version": None}
@@ -30,13 +30,12 @@ def arguments_of(dag: DAG, step: StepSpec, *, scheduled: bool = True, **asked: A
     """What a step makes of its task's rendered command line."""
     task = dag.task_dict[step.name]
     task = task.unmap({"candidate": "historical_rates"}) if task.is_mapped else task
-    (spec,) = use_cases({})
-    due = spec.day_end(date(2013, 10, 1))
+    due = SPEC.day_end(date(2013, 10, 1))
     known = {
         "params": SimpleNamespace(**DEFAULTS | asked),
         "dag_run": SimpleNamespace(run_after=due, data_interval_end=due if scheduled else None),
-        "data_day": lambda *when: data_day(spec, *when),
-        "zone": spec.zone,
+        "data_day": lambda *when: data_day(SPEC, *when),
+        "zone": SPEC.zone,
     }
     rendered = [task.render_template(word, known) for word in task.arguments]
     assert rendered[:2] == ["-m", step.module]

@@ -9,8 +9,8 @@ from plugins.deployment import broken_use_cases, replay, use_cases
 
 
 def test_without_a_word_the_use_case_that_ships_is_run() -> None:
-    assert [spec.name for spec in use_cases({})] == ["flight_delay"]
-    assert [spec.name for spec in use_cases({"NIGHTSHIFT_USE_CASES": ""})] == ["flight_delay"]
+    assert "flight_delay" in [spec.name for spec in use_cases({})]  # beside a contributor's own
+    assert use_cases({"NIGHTSHIFT_USE_CASES": ""}) == use_cases({})
 
 
 def test_use_cases_are_named_by_package() -> None:

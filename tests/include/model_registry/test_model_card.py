@@ -24,7 +24,7 @@ REPORT: dict[str, Any] = {
 }
 DRAFT = Draft(
     run_key="2026-05-22/rates/ab",
-    night=date(2026, 5, 22),
+    day=date(2026, 5, 22),
     trained_through=date(2026, 5, 22),
     candidate="rates",
     recipe=Recipe("rates", Estimator.HISTORICAL_RATES, ("age",), {"max_rows": 10}),

@@ -161,7 +161,7 @@ def a_version(registry: Registry) -> None:
     registry.register(
         Draft(
             run_key="a",
-            night=DAY,
+            day=DAY,
             trained_through=DAY,
             candidate="trees",
             recipe=Recipe("trees", Estimator.HIST_GRADIENT_BOOSTING, ("age",), {}),

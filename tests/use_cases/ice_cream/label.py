@@ -1,4 +1,4 @@
-"""What came of it: whether a kiosk had sold out by the time it closed."""
+"""The outcome: whether a kiosk had sold out by the time it closed."""
 
 from __future__ import annotations
 

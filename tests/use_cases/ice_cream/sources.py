@@ -11,7 +11,7 @@ from tests.use_cases.ice_cream.spec import SPEC
 
 
 def source(settings: Settings) -> Source:
-    """The use case's source; the files lie in the repository, so nothing of the deployment matters."""
+    """The use case's source; the files are in the repository, so nothing of the deployment matters."""
     return TabularSource(
         (Path(__file__).parent / "data").as_uri(),
         {"plans": Files("plans.csv", date_column="date"), "sales": Files("sales.csv", date_column="date")},

@@ -36,7 +36,7 @@ from formats.portable_model import PortableModel
 from include.modelling.inputs import encode
 from include.modelling.scoring import probabilities
 from include.storage.lake import Dataset, Lake, Layer
-from include.storage.store import FileStore
+from stores.folder import FileStore
 
 DAY = date(2013, 10, 1)
 FEATURES = Dataset(Layer.FEATURES, "bench").on(DAY)

@@ -46,12 +46,12 @@ from include.ingestion.streams import EVENT_TIME, Record
 from include.ingestion.workers import Worker, WorkerSpec
 from include.settings import Settings
 from include.storage.lake import days_between
-from include.storage.store import FileStore
 from include.use_cases.flight_delay.sources import sample
 from include.use_cases.flight_delay.spec import SPEC
 from include.use_cases.flight_delay.streams import FLIGHT_STREAM, events
 from local.postgres import Postgres
 from local.processes import Processes
+from stores.folder import FileStore
 
 BACKLOG = 1_000_000
 COMPARED = 100_000

@@ -20,7 +20,7 @@ from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
-PLATFORM = ("dags", "formats", "include", "local", "plugins", "serving", "spark_jobs")
+PLATFORM = ("dags", "formats", "include", "local", "plugins", "serving", "spark_jobs", "stores")
 USE_CASES = "include.use_cases"
 SPEC_FIELDS = (
     "candidates",

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from include.errors import FaultError
+from stores.file import write_whole
 
 GRACE_SECONDS = 20.0
 # A process starts work only after it is noted: if its starter is killed in between, it reads the end of its input.
@@ -149,11 +150,7 @@ class Processes:
             time.sleep(0.1)
 
     def _record(self, process: Process) -> None:
-        part = self.folder / f".{process.name}.part"
-        part.unlink(missing_ok=True)
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:  # noqa: PTH123
-            json.dump(asdict(process), out)
-        part.replace(self._path(process.name))
+        write_whole(self._path(process.name), json.dumps(asdict(process)).encode(), mode=0o600)
 
     def _recorded(self, name: str) -> Process | None:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from include.errors import SettingsError
 from include.packages import python_path
 from include.settings import StackSettings
+from stores.file import write_whole
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -84,9 +85,5 @@ def keep_secret(path: Path, value: str | None = None, *, make: Callable[[], str]
             return kept
     value = value or make()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:  # noqa: PTH123
-        out.write(value)
-    part.replace(path)
+    write_whole(path, value.encode(), mode=0o600)
     return value

@@ -16,7 +16,9 @@ from starlette.middleware.base import RequestResponseEndpoint
 
 from include.errors import StepError
 from include.quality.data_docs import POLICY
-from include.storage.store import FileStore, Store, open_store
+from include.storage.store import open_store
+from stores.folder import FileStore
+from stores.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,6 +12,7 @@ from formats.names import not_a_setting
 from formats.variables import VariableError, VariablesModel, unknown_variable
 from serving.access.caller import Algorithm
 from serving.model_file import MODEL_BYTES
+from stores.store import split
 
 
 class ServingSettings(VariablesModel):
@@ -83,7 +84,7 @@ class ServingSettings(VariablesModel):
     # Published predictions
 
     lake: str | None = None
-    """Where batch predictions are published: a folder, `file://…` or `s3://…`; none: there is nothing to look up."""
+    """Where batch predictions are published: a folder or a bucket (`s3://…`, `gs://…`, `az://…`); none: nowhere."""
     use_case: str = "flight_delay"
     """Whose predictions: the folder of that name in the lake."""
     published_days: int = Field(default=7, ge=1, le=400)
@@ -152,6 +153,13 @@ class ServingSettings(VariablesModel):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("lake")
+    @classmethod
+    def _is_store(cls, value: str | None) -> str | None:
+        if value is not None:
+            split(value)
+        return value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -23,7 +23,9 @@ import pyarrow.parquet as pq
 
 from formats.manifest import Manifest
 from include.storage.lake import READERS, Lake, Partition
-from include.storage.store import FileStore, Store, passing_folder
+from include.storage.store import open_store, passing_folder
+from stores.folder import FileStore
+from stores.store import Store
 
 FOLDER = "_scratch/features"
 STALE = timedelta(days=1)
@@ -62,7 +64,7 @@ class Scratch:
         """
         if spark_is_local and not isinstance(lake.store, FileStore):
             with tempfile.TemporaryDirectory(prefix="nightshift-scratch-", ignore_cleanup_errors=True) as folder:
-                yield cls(lake, FileStore(Path(folder)), "features")
+                yield cls(lake, open_store(folder), "features")
             return
         _sweep(lake)
         scratch = cls(

@@ -26,6 +26,7 @@ class Fault(Enum):
 
     NONE = "it is answered"
     SLOW_DOWN = "503 SlowDown; the store never sees it"
+    CONFLICT = "409, another exclusive write is under way; the store never sees it"
     RESET = "the connection is reset; the store never sees it"
     LOST = "the store does it; the connection is reset before the answer"
     HALF = "the store does it; the connection is reset in the middle of the answer"
@@ -104,6 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reset()
         if fault is Fault.SLOW_DOWN:
             return self._answer(503, [], b"<Error><Code>SlowDown</Code><Message>Reduce your rate.</Message></Error>")
+        if fault is Fault.CONFLICT:
+            return self._answer(409, [], b"<Error><Code>ConditionalRequestConflict</Code></Error>")
         connection = http.client.HTTPConnection(self.upstream.netloc, timeout=PATIENCE)
         connection.request(self.command, self.path, body, dict(self.headers))
         answer = connection.getresponse()

@@ -21,19 +21,22 @@ ML = {
     "numpy",
     "pyarrow",
     "boto3",
+    "obstore",
 }
 
-PARTS = {"dags", "formats", "include", "local", "plugins", "serving", "spark_jobs", "tests"}
+PARTS = {"dags", "formats", "include", "local", "plugins", "serving", "spark_jobs", "stores", "tests"}
 """Ours; each of them names those that it may import."""
 
 FORBIDDEN = {
     "dags": ML | PARTS - {"dags", "plugins", "include"},
-    "plugins": ML | PARTS - {"plugins", "include", "formats"},
+    "plugins": ML | PARTS - {"plugins", "include", "formats", "stores"},
     "formats": {"airflow", "mlflow", "pandas", "pyspark", "sklearn"} | PARTS - {"formats"},
-    "include": {"airflow"} | PARTS - {"include", "formats"},
-    "spark_jobs": {"airflow", "mlflow", "sklearn"} | PARTS - {"spark_jobs", "include", "formats"},
-    "serving": {"airflow", "mlflow", "pandas", "pyspark", "sklearn"} | PARTS - {"serving", "formats"},
-    "local": PARTS - {"local", "include"},
+    "stores": ML - {"obstore"} | {"airflow"} | PARTS - {"stores"},
+    "include": {"airflow"} | PARTS - {"include", "formats", "stores"},
+    "spark_jobs": {"airflow", "mlflow", "sklearn"} | PARTS - {"spark_jobs", "include", "formats", "stores"},
+    "serving": {"airflow", "boto3", "mlflow", "pandas", "pyspark", "sklearn"}
+    | PARTS - {"serving", "formats", "stores"},
+    "local": PARTS - {"local", "include", "stores"},
 }  # fmt: skip
 
 

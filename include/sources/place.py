@@ -6,13 +6,15 @@ from pathlib import PurePosixPath
 from typing import Protocol
 from urllib.parse import SplitResult, quote, urlsplit
 
-from include.errors import DataError, FaultError, LakeError, SettingsError
+from include.errors import DataError, FaultError, SettingsError
 from include.sources.download import download
 from include.sources.limit import Limit
-from include.storage.store import FileStore, Store, open_store
+from include.storage.store import open_store
+from stores.folder import FileStore
+from stores.store import BUCKETS, FOLDER, Store
 
 WEB = ("http", "https")
-STORES = ("", "file", "s3")
+STORES = ("", FOLDER, *BUCKETS)
 PLAIN = "!$&'()*+,;=:@~%/"
 """Characters that stay as they are in the path of an address."""
 
@@ -43,13 +45,17 @@ def open_place(root: str, *, s3_endpoint: str | None = None) -> Place:
         return WebPlace(address)
     if address.scheme not in STORES:
         raise SettingsError(
-            f"source: nothing reads {address.scheme}://; use a folder, file://, s3://, http:// or https://"
+            f"source: nothing reads {address.scheme}://; use a folder, file://, s3://, gs://, az://, http:// or https://"
         )
-    if address.scheme == "s3" and not address.netloc:
-        raise SettingsError(f"source: {root} names no bucket; write s3://bucket/folder")
+    if address.scheme in BUCKETS and not address.netloc:
+        raise SettingsError(f"source: {root} names no bucket; write {address.scheme}://bucket/folder")
     if address.scheme == "file" and address.netloc not in ("", "localhost"):
         raise SettingsError(f"source: {root} names the host {address.netloc}; write file:/// and the whole path")
-    return StorePlace(open_store(root, s3_endpoint=s3_endpoint), root)
+    return StorePlace(open_store(root, s3_endpoint=s3_endpoint, failure=_failure), root)
+
+
+def _failure(line: str) -> FaultError:
+    return FaultError(f"source: {line}")
 
 
 class StorePlace:
@@ -66,19 +72,15 @@ class StorePlace:
         except FileNotFoundError:
             self._require_root()
             raise
-        except LakeError as error:
+        except FaultError as error:
             if isinstance(error.__cause__, IsADirectoryError):
                 raise FileNotFoundError(path) from None
-            raise FaultError(str(error).replace("lake:", "source:", 1)) from error
+            raise
         limit.check(len(content))
         return content
 
     def parts(self, path: str) -> list[str]:
-        try:
-            names = list(self._store.names(path))
-        except LakeError as error:
-            raise FaultError(str(error).replace("lake:", "source:", 1)) from error
-        below = [PurePosixPath(name).relative_to(path).parts for name in names]
+        below = [PurePosixPath(name).relative_to(path).parts for name in self._store.names(path)]
         if any("_temporary" in steps for steps in below):
             raise FaultError(f"source: {self._root}/{path} is still being written (it holds _temporary); try again")
         if any("=" in step for steps in below for step in steps[:-1]):

@@ -22,7 +22,8 @@ from formats.names import none_of
 from formats.partition import dataset_of, day_folder, day_of
 from include.errors import DataError, LakeError, SettingsError
 from include.settings import Settings
-from include.storage.store import Store, open_store
+from include.storage.store import open_store
+from stores.store import Store
 
 READERS = 4
 """Threads that read many small objects in parallel; more threads than cores only slow down decoding."""

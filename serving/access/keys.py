@@ -24,6 +24,7 @@ import msgspec
 
 from serving.access.caller import Caller, Scope
 from serving.errors import KeysError
+from stores.file import write_whole
 
 PREFIX = "ns"
 SECRET_BYTES = 32
@@ -109,13 +110,7 @@ class KeyFile:
         return found
 
     def _write(self, keys: Sequence[KeyRecord]) -> None:
-        part = self.path.with_name(f"{self.path.name}.part")
-        handle = os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(keys), indent=1) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.path)
+        write_whole(self.path, msgspec.json.format(msgspec.json.encode(keys), indent=1) + b"\n", mode=0o600)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

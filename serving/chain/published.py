@@ -19,12 +19,12 @@ import msgspec
 from pydantic import Field
 
 from formats.lookup import FOLDER
-from formats.manifest import Manifest
+from formats.manifest import MANIFEST, Manifest
 from formats.partition import day_folder, day_of
 from formats.portable_model import ServingError
-from serving.chain.lake import PublishedLake, open_lake
 from serving.errors import FetchError, NotFoundError, NotYetError
 from serving.settings import ServingSettings
+from stores.store import Store, open_store
 
 INTRADAY = "intraday"
 MANIFEST_BYTES = 2**20
@@ -32,6 +32,8 @@ LOOKUP_BYTES = 64 * 2**20
 """A day of 1,000 flights has 150 kB."""
 OUTDATED_SECONDS = 60
 """Published predictions are stale when the lake could not be read for this long, and for at least six polls."""
+PATIENCE_SECONDS = 30.0
+"""How long one reading of a bucket is tried."""
 
 log = logging.getLogger("serving")
 
@@ -145,7 +147,7 @@ class Published:
     def __init__(self, settings: ServingSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
-        self._lake: PublishedLake | None = None
+        self._lake: Store | None = None
         self._parts: dict[str, _Part] = {}
         self._since: date | None = None
         self._snapshot: Snapshot | None = None
@@ -196,7 +198,12 @@ class Published:
         trouble: set[str] = set()
         try:
             if self._lake is None:
-                self._lake = open_lake(self._settings.lake or "", s3_endpoint=self._settings.s3_endpoint)
+                self._lake = open_store(
+                    self._settings.lake or "",
+                    endpoint=self._settings.s3_endpoint,
+                    failure=FetchError,
+                    patience=PATIENCE_SECONDS,
+                )
             manifests = self._manifests(self._lake)
             if self._parts and not manifests:
                 # Days are withdrawn one by one; if all are gone, the disk is missing. The next time, all days count.
@@ -217,7 +224,7 @@ class Published:
             log.warning("%s", line)
         self._trouble = trouble
 
-    def _manifests(self, lake: PublishedLake) -> dict[str, str]:
+    def _manifests(self, lake: Store) -> dict[str, str]:
         top = f"{self._settings.use_case}/{FOLDER}"
         after = day_folder(self._since) if self._since else ""
         # A moment's name is UTC, its day local: one day more is looked at.
@@ -225,10 +232,10 @@ class Published:
         found: dict[str, str] = {}
         for name in lake.folders(top):
             if name != INTRADAY:
-                found |= lake.manifests(f"{top}/{name}", after)
+                found |= _tags(lake, f"{top}/{name}", after)
                 continue
             for horizon in lake.folders(f"{top}/{INTRADAY}"):
-                found |= lake.manifests(f"{top}/{INTRADAY}/{horizon}", after_moment)
+                found |= _tags(lake, f"{top}/{INTRADAY}/{horizon}", after_moment)
         return found
 
     def _newest_days(self, manifests: Mapping[str, str]) -> dict[str, str]:
@@ -238,7 +245,7 @@ class Published:
         self._since = days[0] if len(days) == self._settings.published_days else None
         return {name: manifests[name] for name, day in by_name.items() if day in days}
 
-    def _part(self, lake: PublishedLake, name: str, tag: str, trouble: set[str]) -> _Part | None:
+    def _part(self, lake: Store, name: str, tag: str, trouble: set[str]) -> _Part | None:
         before = self._parts.get(name)
         if before is not None and before.tag == tag:
             return before
@@ -249,7 +256,11 @@ class Published:
             return before
 
 
-def _read(lake: PublishedLake, name: str, tag: str) -> _Part:
+def _tags(lake: Store, folder: str, after: str) -> dict[str, str]:
+    return {name: tag for name, tag in lake.tags(folder, after) if name.endswith(f"/{MANIFEST}")}
+
+
+def _read(lake: Store, name: str, tag: str) -> _Part:
     """A partition's lookup; `FetchError` if it does not match its manifest."""
     try:
         manifest = msgspec.json.decode(lake.read(name, MANIFEST_BYTES), type=Manifest)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import math
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from serving.errors import StateError, UnacknowledgedError
 from serving.processes import roster
 from serving.rollout.comparison import PhaseTally
 from serving.rollout.rollout import InService, Rollout
+from stores.file import write_whole
 
 CURRENT = "current.json"
 ROLLOUT = "rollout.json"
@@ -93,8 +93,8 @@ class StateFolder:
         """One process and thread at a time; `StateError` if a file cannot be written meanwhile."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with (self.path / f"{name}.lock").open("a", encoding="utf-8") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with (self.path / f"{name}.lock").open("a", encoding="utf-8") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
         except OSError as error:
             raise StateError(
@@ -103,19 +103,7 @@ class StateFolder:
 
     def replace(self, name: str, content: bytes, *, durable: bool = True) -> None:
         """Replace a file as a whole, or create it."""
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-        try:
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        write_whole(self.path / name, content, durable=durable)
 
     # The workers
 

@@ -23,11 +23,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from serving.errors import FetchError
 from serving.settings import ServingSettings
 from serving.telemetry import tracing
 from serving.telemetry.logs import Log
-from serving.telemetry.sampling import Rotation, Sampler, open_bin
+from serving.telemetry.sampling import PATIENCE_SECONDS, Rotation, Sampler
 from serving.telemetry.tally import FOLDER, Family, MetricKind, ProcessMetrics
+from stores.store import open_store
 
 PUBLISH_SECONDS = 0.25
 PENDING = 4_096
@@ -158,8 +160,10 @@ class Telemetry(Collector):
         sampler = None
         if settings.lake and settings.sample_share > 0:
             rotation = Rotation(age=settings.sample_seconds)
-            into = open_bin(settings.lake, settings.s3_endpoint)
-            sampler = Sampler(into, settings.sample_share, settings.sample_rows_per_second, rotation)
+            lake = open_store(
+                settings.lake, endpoint=settings.s3_endpoint, failure=FetchError, patience=PATIENCE_SECONDS
+            )
+            sampler = Sampler(lake, settings.sample_share, settings.sample_rows_per_second, rotation)
         collector = (
             tracing.Destination(settings.otlp_endpoint, settings.trace_share) if settings.otlp_endpoint else None
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import logging
-import os
 import secrets
 import threading
 import time
@@ -16,10 +15,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
 from random import random
-from typing import Any, Protocol
-from urllib.parse import unquote, urlparse
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -27,6 +24,7 @@ from numpy.typing import NDArray
 
 from formats.sample import SUFFIX, Sample, day_folder
 from serving.errors import FetchError
+from stores.store import Store
 
 QUEUE_BYTES = 8 * 2**20
 """Bodies that may wait for the thread, together."""
@@ -37,6 +35,8 @@ HELD_BYTES = 16 * 2**20
 TICK_SECONDS = 0.25
 RETRY_SECONDS = 5.0
 DRAIN_SECONDS = 5.0
+PATIENCE_SECONDS = 5.0
+"""How long one writing to a bucket is tried."""
 
 log = logging.getLogger("serving")
 
@@ -65,63 +65,6 @@ class Rotation:
 
     size: int = 4 * 2**20
     age: float = 60.0
-
-
-class Bin(Protocol):
-    """Where segments are put."""
-
-    def put(self, name: str, content: bytes) -> None:
-        """Store a segment whole, or raise `OSError` or `FetchError`."""
-
-
-class FolderBin:
-    """A folder; a segment appears by a rename after it is on the disk."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def put(self, name: str, content: bytes) -> None:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".part-{path.name}")
-        try:
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
-
-
-class S3Bin:
-    """A bucket and prefix; a PUT is atomic."""
-
-    def __init__(self, bucket: str, prefix: str, endpoint: str | None) -> None:
-        self._bucket, self._prefix, self._endpoint = bucket, f"{prefix}/" if prefix else "", endpoint
-        self._client: Any = None
-
-    def put(self, name: str, content: bytes) -> None:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            if self._client is None:
-                config = Config(connect_timeout=3, read_timeout=10, retries={"max_attempts": 2, "mode": "standard"})
-                self._client = boto3.client("s3", endpoint_url=self._endpoint, config=config)
-            self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=content)
-        except (BotoCoreError, ClientError) as error:
-            raise FetchError(f"s3://{self._bucket}/{self._prefix}{name}: {error}") from None
-
-
-def open_bin(lake: str, s3_endpoint: str | None = None) -> Bin:
-    """Where samples go in a lake at a folder, `file://…` or `s3://bucket/prefix`."""
-    parsed = urlparse(lake)
-    if parsed.scheme == "s3":
-        return S3Bin(parsed.netloc, parsed.path.strip("/"), s3_endpoint)
-    return FolderBin(Path(unquote(parsed.path) if parsed.scheme == "file" else lake))
 
 
 class Segment:
@@ -158,13 +101,13 @@ class Segment:
 class Sampler:
     """Picks a share of the requests, up to a rate in rows, and brings them into the lake from a thread of its own."""
 
-    def __init__(self, bin: Bin, share: float, rows_per_second: float, rotation: Rotation | None = None) -> None:
+    def __init__(self, lake: Store, share: float, rows_per_second: float, rotation: Rotation | None = None) -> None:
         self.written = 0
         self.dropped = 0
         """Rows picked that could not be kept: the queue was full, or the lake did not take them."""
         self.skipped = 0
         """Requests picked but not taken because the rate was reached."""
-        self._bin = bin
+        self._lake = lake
         self._share = share
         self._rate = rows_per_second
         self._rotation = rotation or Rotation()
@@ -249,11 +192,11 @@ class Sampler:
 
     def _put(self, segment: Segment) -> bool:
         try:
-            self._bin.put(segment.name(), segment.content())
+            self._lake.replace(segment.name(), segment.content())
         except Exception as error:  # any error: the next samples may find the lake working
             self._retry_at = time.monotonic() + RETRY_SECONDS
             if not self._failing:
-                log.warning("samples cannot be kept, requests go on: %s; free or repair the lake", _reason(error))
+                log.warning("samples cannot be kept, requests go on: %s", _reason(error))
             self._failing = True
             return False
         if self._failing:
@@ -264,9 +207,7 @@ class Sampler:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, FetchError):
-        return str(error)
-    return error.strerror or type(error).__name__ if isinstance(error, OSError) else type(error).__name__
+    return str(error) if isinstance(error, FetchError) else f"{type(error).__name__}; free or repair the lake"
 
 
 def _lines(answered: Answered) -> bytes:

@@ -21,6 +21,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from stores.file import PART, write_whole
+
 FOLDER = "metrics"
 """Where in the state folder processes leave their counts for each other."""
 RETIRED = "retired"
@@ -107,7 +109,7 @@ class ProcessMetrics(Collector):
         if self._folder is None or (content := _encode(self.counts())) == self._written:
             return
         try:
-            _write(self._folder / self._name, content)
+            write_whole(self._folder / self._name, content, durable=False)
         except OSError:
             return
         self._written = content
@@ -138,7 +140,7 @@ class ProcessMetrics(Collector):
 def clear(folder: Path) -> None:
     """Forget what processes of an earlier start counted; for the parent, before it starts any."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob(f"*{SUFFIX}*"):
+    for path in (*folder.glob(f"*{SUFFIX}"), *folder.glob(f"{PART}*")):
         path.unlink(missing_ok=True)
 
 
@@ -152,7 +154,7 @@ def retire(folder: Path, pid: int) -> None:
     if counts is None:
         return
     with _locked(folder, fcntl.LOCK_EX):
-        _write(retired, _encode(_added(_read(retired) or {}, counts)))
+        write_whole(retired, _encode(_added(_read(retired) or {}, counts)), durable=False)
         dead.unlink(missing_ok=True)
 
 
@@ -180,17 +182,6 @@ def _read(path: Path) -> Counts | None:
         return _decode(path.read_bytes())
     except (OSError, msgspec.DecodeError):
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

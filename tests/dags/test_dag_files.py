@@ -17,8 +17,8 @@ from tests.airflow_home import ROOT, variables
 from tests.use_case_copy import copied
 
 HEAVY = {
-    "boto3", "duckdb", "great_expectations", "matplotlib", "mlflow", "numpy", "onnx", "onnxruntime", "pandas",
-    "pyarrow", "pyspark", "scipy", "sklearn", "sqlmodel",
+    "boto3", "duckdb", "great_expectations", "matplotlib", "mlflow", "numpy", "obstore", "onnx", "onnxruntime",
+    "pandas", "pyarrow", "pyspark", "scipy", "sklearn", "sqlmodel",
 }  # fmt: skip
 
 TIMETABLES = ["plugins.data_days.DataDays", "plugins.worker_timetable.WorkerTimetable"]

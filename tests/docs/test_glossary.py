@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("include", "formats", "serving", "plugins", "local", "spark_jobs")
+FOLDERS = ("include", "formats", "stores", "serving", "plugins", "local", "spark_jobs")
 ROWS = re.findall(r"^\| \*\*(.+?)\*\*.*\| (.+?) \|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
 
 

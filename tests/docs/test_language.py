@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-FOLDERS = ("include", "formats", "serving", "plugins", "dags", "spark_jobs", "local", "benchmarks", "docs")
+FOLDERS = ("include", "formats", "stores", "serving", "plugins", "dags", "spark_jobs", "local", "benchmarks", "docs")
 OTHERS = sorted(
     [ROOT / "Makefile", *(path for name in ("docker", "infra") for path in (ROOT / name).rglob("*") if path.is_file())]
 )

@@ -220,7 +220,7 @@ def test_every_setting_is_one_that_the_code_knows(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_is_named_is_there(page: Path) -> None:
-    folders = "include|formats|local|plugins|dags|spark_jobs|serving|tests|infra|docker|benchmarks"
+    folders = "include|formats|stores|local|plugins|dags|spark_jobs|serving|tests|infra|docker|benchmarks"
     named = re.findall(rf"`((?:{folders})/[\w./]+)`", page.read_text(encoding="utf-8"))
     assert not [name for name in named if not (ROOT / name).exists()]
 

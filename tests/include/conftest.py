@@ -9,7 +9,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from include.storage.store import Store, open_store
+from include.storage.store import open_store
+from stores.store import Store
 from tests.kafka_server import KafkaServer, require_kafka
 
 

@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.telemetry.logs import Log
 from serving.telemetry.metrics import CacheLookup, ModelState, Shed, Telemetry, UpstreamOutcome, VersionRole
-from serving.telemetry.sampling import FolderBin, Sampler
+from serving.telemetry.sampling import Sampler
+from stores.folder import FileStore
 
 MONITORING = Path(__file__).parents[2] / "infra" / "monitoring"
 PROMETHEUS_OWN = {"up": {"job", "instance"}}
@@ -26,7 +27,7 @@ GROUPING = re.compile(r"\b(?:by|on) \(([^)]*)\)")
 @cache
 def served() -> dict[str, set[str]]:
     """Every name on /metrics, and the labels it has there (Prometheus itself adds job and instance)."""
-    sampler = Sampler(FolderBin(Path("unused")), share=1.0, rows_per_second=1.0)
+    sampler = Sampler(FileStore(Path("unused")), share=1.0, rows_per_second=1.0)
     telemetry = Telemetry(sampler=sampler, log=Log(descriptor=2))
     telemetry.request("/v1/predict", "POST", 200, 0.001)
     telemetry.predicted("7", b"", [0.5])

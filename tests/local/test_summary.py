@@ -14,11 +14,11 @@ from rich.console import Console
 
 from include.deployment.serving_api import ServingApi
 from include.storage.lake import Dataset, Lake, Layer, to_json
-from include.storage.store import FileStore
 from include.use_cases.flight_delay.spec import SPEC
 from local.journal import Task, busy_seconds
 from local.progress import line_of
 from local.summary import Summary, airflow_share
+from stores.folder import FileStore
 
 DAY = date(2013, 10, 1)
 START = datetime(2026, 11, 21, 1, 15, tzinfo=UTC)

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from include.links import DATA_DOCS
 from include.step_specs import EXTRACT, VALIDATE
-from include.storage.store import FileStore
+from include.storage.store import open_store
 from plugins.data_docs import app, lake
 from plugins.pod_operator import StepPod
 
@@ -26,7 +26,7 @@ def browser(tmp_path: Path) -> Iterator[TestClient]:
     folder.mkdir(parents=True)
     (folder / "index.html").write_text("<h1>3 rows</h1>")
     (tmp_path / "ice_cream" / "secret.json").write_text("{}")
-    app.dependency_overrides[lake] = lambda: FileStore(tmp_path)
+    app.dependency_overrides[lake] = lambda: open_store(str(tmp_path))
     yield TestClient(app)
     app.dependency_overrides.clear()
 
@@ -89,7 +89,7 @@ def test_nothing_else_of_the_machine_is_to_be_seen(someone: TestClient, tmp_path
 
 def test_a_lake_that_is_a_link_itself_is_read(someone: TestClient, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
-    app.dependency_overrides[lake] = lambda: FileStore(tmp_path / "link")
+    app.dependency_overrides[lake] = lambda: open_store(str(tmp_path / "link"))
 
     assert someone.get(f"/{DAY}/index.html").status_code == 200
 

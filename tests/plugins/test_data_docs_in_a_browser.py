@@ -21,8 +21,8 @@ from fastapi.responses import HTMLResponse
 from include.quality.inspection import Inspection
 from include.quality.quiet_gx import gxe
 from include.storage.lake import Lake
-from include.storage.store import FileStore
 from plugins.data_docs import app, lake
+from stores.folder import FileStore
 from tests.chromium import Listener, opened, require_chromium
 
 DAY = date(2013, 10, 1)

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "upgrading.md").read_text(encoding="utf-8")
 ENTRIES = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.endswith(".py) |")]
 NAMED = [re.fullmatch(r"\[`(test_\w+)`\]\(\.\./(tests/upgrading/test_\w+\.py)\)", entry[-1]) for entry in ENTRIES]
-OURS = ("benchmarks", "dags", "docs", "formats", "include", "local", "plugins", "serving", "spark_jobs", "tests")
-CODE = [path for folder in OURS if folder != "tests" for path in sorted((ROOT / folder).rglob("*.py"))]
+OURS = ("benchmarks", "dags", "docs", "formats", "include", "local", "plugins", "serving", "spark_jobs", "stores")
+CODE = [path for folder in OURS for path in sorted((ROOT / folder).rglob("*.py"))]
 PUBLIC = {"_exit", "_replace"}
 """Python's own, in its manual."""
 
@@ -101,7 +101,7 @@ def _is_private(name: object) -> bool:
 
 def _foreign(module: str) -> bool:
     first, _, _ = module.partition(".")
-    return first not in OURS and first not in sys.stdlib_module_names
+    return first not in (*OURS, "tests") and first not in sys.stdlib_module_names
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from include.errors import LakeError
 from include.excerpt import printable
 from include.ingestion.brokers.broker import BATCH_BYTES, UNKNOWN_END, Bounds, BrokerError, Message, Received, beyond
 from include.ingestion.brokers.segments import Segments, TopicFolder
-from include.storage.store import Store
+from stores.store import Store
 
 PARTITIONS = 2
 SEGMENT_BYTES = 4 << 20

@@ -15,7 +15,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from include.errors import LakeError
-from include.storage.store import Store
+from stores.store import Store
 
 IDENTITY = "_log"
 """The name of the identity's file; tools that read folders of data leave out what begins with an underscore."""
@@ -154,5 +154,4 @@ def _may_not_write(error: LakeError) -> bool:
     cause = error.__cause__
     if isinstance(cause, OSError):
         return cause.errno in READ_ONLY
-    answer = getattr(cause, "response", {})
-    return bool(answer.get("Error", {}).get("Code") in ("AccessDenied", "403"))
+    return type(cause).__name__ == "PermissionDeniedError"  # obstore's

@@ -14,7 +14,7 @@ from include.ingestion.collector import Lateness, message, releases
 from include.ingestion.streams import EVENT_TIME
 from include.settings import Settings
 from include.storage.lake import days_between
-from include.storage.store import FileStore
+from include.storage.store import open_store
 from include.use_cases.flight_delay.sources import sample
 from include.use_cases.flight_delay.streams import STREAMS, events
 from tests.include.ingestion.site import Site
@@ -63,6 +63,6 @@ def messages() -> dict[str, list[Message]]:
 @pytest.fixture
 def site(database: str, tmp_path: Path) -> Iterator[Site]:
     """Empty topics in a landing folder, empty tables."""
-    site = Site(database, LandingBroker(FileStore(tmp_path / "landing")))
+    site = Site(database, LandingBroker(open_store(str(tmp_path / "landing"))))
     yield site
     site.close()

@@ -18,7 +18,7 @@ from include.ingestion.brokers.landing import LandingBroker
 from include.ingestion.ledger import Ledger
 from include.ingestion.shift import Shift
 from include.ingestion.workers import Worker, WorkerSpec
-from include.storage.store import FileStore
+from include.storage.store import open_store
 from include.use_cases.flight_delay.streams import FLIGHT_STREAM
 from tests.include.ingestion.site import Site, consumer
 
@@ -49,7 +49,7 @@ def parts(messages: Messages) -> list[list[Message]]:
 
 
 def moved(site: Site, folder: Path) -> None:
-    site.broker = LandingBroker(FileStore(folder))
+    site.broker = LandingBroker(open_store(str(folder)))
 
 
 def test_another_landing_folder_is_read_from_its_start_and_told(
@@ -125,7 +125,7 @@ def test_a_log_that_ends_before_what_was_read_of_it_is_read_again_and_told(
     site: Site, work: Work, parts: list[list[Message]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given a log whose newest part was lost after it was read, as by a restored backup
-    site.broker = LandingBroker(FileStore(tmp_path / "landing"), partitions=1)
+    site.broker = LandingBroker(open_store(str(tmp_path / "landing")), partitions=1)
     poison = Message(b"key", b"no JSON", "a2/1")
     site.publish("a2", [*parts[0], poison])
     site.publish("a2", parts[1])
@@ -146,7 +146,7 @@ def test_what_was_deleted_before_it_was_read_is_told_and_counted(
     site: Site, work: Work, parts: list[list[Message]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given a log of three segments, of which the first is read, and the second deleted
-    site.broker = LandingBroker(FileStore(tmp_path / "landing"), partitions=1)
+    site.broker = LandingBroker(open_store(str(tmp_path / "landing")), partitions=1)
     site.publish("a2", parts[0])
     work()
     for part in parts[1:]:
@@ -231,7 +231,7 @@ def test_a_topic_that_never_was_is_waited_for_unless_the_shift_ends_with_the_las
 
 def test_of_many_who_name_an_old_folders_log_one_counts(tmp_path: Path) -> None:
     # Given a folder that was written before logs had names, or by another program
-    broker = LandingBroker(FileStore(tmp_path))
+    broker = LandingBroker(open_store(str(tmp_path)))
     broker.producer("a1").send([Message(b"k", b"x", "a1/1")])
     (tmp_path / "topics" / "a1" / "_log").unlink()
     # When readers and producers meet it at once
@@ -248,7 +248,7 @@ def test_of_many_who_name_an_old_folders_log_one_counts(tmp_path: Path) -> None:
 
 
 def test_a_log_that_may_only_be_read_goes_by_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FileStore(tmp_path)
+    store = open_store(str(tmp_path))
     store.replace("topics/a1/partition=0/a1+0+0000000000.json", b"x\n")
 
     def refuse(name: str, content: bytes) -> bool:
@@ -260,7 +260,7 @@ def test_a_log_that_may_only_be_read_goes_by_its_address(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("content", [b"", b"\x00\xff", b"two\nlines\n"])
 def test_whatever_a_file_of_that_name_holds_is_an_identity(tmp_path: Path, content: bytes) -> None:
-    store = FileStore(tmp_path)
+    store = open_store(str(tmp_path))
     store.replace("topics/a1/_log", content)
     found = LandingBroker(store).consumer("a1", "readers").log_id()
     assert found is not None
@@ -269,7 +269,7 @@ def test_whatever_a_file_of_that_name_holds_is_an_identity(tmp_path: Path, conte
 
 def test_no_segment_goes_for_what_a_group_has_read_of_another_log(tmp_path: Path) -> None:
     # Given a group that had read much of a topic that was made again since
-    broker = LandingBroker(FileStore(tmp_path), partitions=1)
+    broker = LandingBroker(open_store(str(tmp_path)), partitions=1)
 
     def fill() -> None:
         for number in range(3):

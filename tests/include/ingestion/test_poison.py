@@ -21,7 +21,7 @@ from include.ingestion.ledger import Batch, Ledger
 from include.ingestion.shift import Shift
 from include.ingestion.streams import PoisonError, Stream
 from include.ingestion.workers import Worker, WorkerSpec
-from include.storage.store import FileStore
+from include.storage.store import open_store
 from include.use_cases.flight_delay.streams import FLIGHT_STREAM, WEATHER_STREAM
 from tests.include.ingestion.site import Site, consumer
 from tests.include.ingestion.test_streams import FLIGHT, OBSERVATION
@@ -126,7 +126,7 @@ def test_every_input_is_a_record_or_a_letter_that_can_be_written(topic: Stream) 
 
 
 def test_no_name_of_a_file_is_more_than_a_stray(tmp_path: Path) -> None:
-    folder = TopicFolder(FileStore(tmp_path), "a1")
+    folder = TopicFolder(open_store(str(tmp_path)), "a1")
     chance = random.Random(7)
     for _ in range(20_000):
         name = "partition=0/a1+0+0000000000.json" if chance.random() < 0.3 else ""
@@ -310,7 +310,7 @@ def test_a_segment_that_cannot_be_read_holds_up_its_partition_alone(
 def test_a_segment_that_is_missing_in_the_middle_is_told(
     site: Site, messages: dict[str, list[Message]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site.broker = LandingBroker(FileStore(tmp_path / "landing"), partitions=1)
+    site.broker = LandingBroker(open_store(str(tmp_path / "landing")), partitions=1)
     for first in (0, 50, 100):
         site.publish("a2", messages["a2"][first : first + 50])
     (tmp_path / "landing" / "topics" / "a2" / "partition=0" / "a2+0+0000000050.json").unlink()

@@ -18,7 +18,7 @@ from include.modelling.inputs import Input, encode
 from include.modelling.recipe import Estimator, Recipe
 from include.modelling.scoring import load_model, probabilities, raw_columns, raw_rows
 from include.storage.lake import Lake
-from include.storage.store import FileStore
+from stores.folder import FileStore
 from tests.portable_files import portable_bytes
 
 INPUTS = (

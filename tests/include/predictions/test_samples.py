@@ -7,7 +7,7 @@ from include.predictions.samples import SCHEMA, days, samples
 from include.settings import Settings
 from include.storage.lake import Lake
 from include.storage.store import open_store
-from serving.telemetry.sampling import Sampler, open_bin
+from serving.telemetry.sampling import Sampler
 
 TODAY = datetime.now(UTC).date()
 
@@ -18,7 +18,7 @@ def lake(root: Path) -> Lake:
 
 def keep(root: Path, version: str, body: bytes, *probabilities: float, use_case: str = "flight_delay") -> None:
     """One request as serving samples it."""
-    sampler = Sampler(open_bin(str(root)), 1.0, 1e9)
+    sampler = Sampler(open_store(str(root)), 1.0, 1e9)
     sampler.start()
     sampler.offer(use_case, version, f"request-of-{version}", body, probabilities)
     sampler.stop()

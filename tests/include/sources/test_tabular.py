@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(download, "PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr("include.storage.store.PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("stores.bucket.PAUSE_SECONDS", 0.001)
     server = Server(("127.0.0.1", 0), Handler)
     server.bodies = {f"/sales/{DAY}.csv": CSV.encode()}
     thread = threading.Thread(target=server.serve_forever)

@@ -32,8 +32,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.spark]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses as in production, but shorter."""
-    monkeypatch.setattr("include.storage.store.PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr("include.storage.store.LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("stores.bucket.PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("stores.bucket.LONGEST_PAUSE_SECONDS", 0.02)
 
 
 @pytest.fixture

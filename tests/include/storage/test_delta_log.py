@@ -24,8 +24,9 @@ from include.step import Context
 from include.storage.delta_log import DeltaLog, follow
 from include.storage.lake import Dataset, Lake, Layer
 from include.storage.query import query
-from include.storage.store import FileStore, open_store
+from include.storage.store import open_store
 from include.use_case import load_use_case
+from stores.folder import FileStore
 from tests.use_case_copy import ICE_CREAM
 
 SALES = Dataset(Layer.RAW, "sales")

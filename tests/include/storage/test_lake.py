@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from formats.manifest import MANIFEST, Manifest
 from include.errors import DataError, LakeError, SettingsError
 from include.storage.lake import Dataset, Lake, Layer, days_between
-from include.storage.store import FileStore, Store
+from include.storage.store import open_store
+from stores.store import Store
 
 FLIGHTS = Dataset(Layer.RAW, "flights")
 DAY = date(2013, 10, 1)
@@ -53,7 +54,7 @@ def test_what_is_published_is_read_back_in_its_order(lake: Lake) -> None:
 
 def test_equal_content_is_equal_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        Lake(FileStore(tmp_path / name), "case").publish(FLIGHTS.on(DAY), {"rows.parquet": TABLE})
+        Lake(open_store(str(tmp_path / name)), "case").publish(FLIGHTS.on(DAY), {"rows.parquet": TABLE})
     one, two = (
         {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
         for name in ("one", "two")
@@ -182,7 +183,7 @@ def test_any_table_comes_back_and_its_manifest_tells_its_rows_and_hash(given_row
         }
     )
     with tempfile.TemporaryDirectory() as folder:
-        lake = Lake(FileStore(Path(folder)), "case")
+        lake = Lake(open_store(folder), "case")
         manifest = lake.publish(FLIGHTS.on(DAY), {"rows.parquet": table})
         assert lake.read(FLIGHTS.on(DAY)).equals(table)
         assert manifest.rows == table.num_rows
@@ -192,7 +193,7 @@ def test_any_table_comes_back_and_its_manifest_tells_its_rows_and_hash(given_row
 
 def publish_in_a_process(folder: str, number: int, start: Any, answers: Any) -> None:
     """Publish a table of one's own when all are ready, and say what the lake answered."""
-    lake = Lake(FileStore(Path(folder)), "case")
+    lake = Lake(open_store(folder), "case")
     start.wait()
     for day in days_between(date(2013, 1, 1), date(2013, 1, 20)):
         manifest = lake.publish(FLIGHTS.on(day), {"rows.parquet": pa.table({"by": [number] * 1000})})
@@ -217,7 +218,7 @@ def test_processes_that_publish_one_partition_at_once_agree_on_one_winner(tmp_pa
     # When four processes publish different rows under the same twenty dates
     said = in_processes(publish_in_a_process, 4, str(tmp_path))
     # Then each date has one winner, whole, and everyone was told the same
-    lake = Lake(FileStore(tmp_path), "case")
+    lake = Lake(open_store(str(tmp_path)), "case")
     for day in days_between(date(2013, 1, 1), date(2013, 1, 20)):
         assert {answer for each, answer in said if each == day} == {lake.require(FLIGHTS.on(day)).sha256}
         assert len(set(lake.read(FLIGHTS.on(day))["by"].to_pylist())) == 1
@@ -226,7 +227,7 @@ def test_processes_that_publish_one_partition_at_once_agree_on_one_winner(tmp_pa
 @pytest.mark.parametrize("instead", ["nothing", "an empty folder"])
 def test_a_lake_that_is_away_is_a_fault_and_is_not_made_again_in_its_place(tmp_path: Path, instead: str) -> None:
     # Given a lake in a folder that may be away, as a mount may be
-    lake = Lake(FileStore(tmp_path / "lake"), "sales")
+    lake = Lake(open_store(str(tmp_path / "lake")), "sales")
     lake.publish(FLIGHTS.on(DAY), {"rows.parquet": TABLE})
     aside = (tmp_path / "lake").rename(tmp_path / "aside")
     if instead == "an empty folder":

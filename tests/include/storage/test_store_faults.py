@@ -12,11 +12,13 @@ from datetime import date, timedelta
 
 import pyarrow as pa
 import pytest
-from botocore.exceptions import ClientError
 
+import stores.store
 from include.errors import ExitCode, LakeError
 from include.storage.lake import Dataset, Lake, Layer
-from include.storage.store import TRIES, S3Store, Store, open_store
+from include.storage.store import open_store
+from stores.refusal import TRIES
+from stores.store import Store, StoreError
 from tests.fault_proxy import Fault, FaultProxy, Request, third_and_fourth
 
 Faulty = Callable[[Callable[[Request], Fault]], FaultProxy]
@@ -27,8 +29,8 @@ FLIGHTS = Dataset(Layer.RAW, "flights")
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses as in production, but shorter."""
-    monkeypatch.setattr("include.storage.store.PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr("include.storage.store.LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("stores.bucket.PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("stores.bucket.LONGEST_PAUSE_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ def test_an_exclusive_write_that_was_refused_first_and_came_late_has_lost(
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (Fault.SLOW_DOWN, "SlowDown: the store asks to slow down, and went on to; run the step again later"),
+        (Fault.SLOW_DOWN, "SlowDown: the store asks to slow down, and went on to; try again later"),
         (Fault.RESET, "is the endpoint up?"),
     ],
 )
@@ -154,15 +156,13 @@ def test_a_body_that_always_breaks_off_is_told_in_the_end(bucket: str, s3_endpoi
     assert [request.method for request, _ in proxy.seen] == ["GET"] * TRIES
 
 
-def test_a_store_that_does_not_answer_at_all_is_not_waited_for_as_often_as_one_that_does(
-    bucket: str, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a store that hangs, and patience for a moment
-    monkeypatch.setattr("include.storage.store.PATIENCE_SECONDS", 0)
+def test_a_store_that_hangs_is_not_waited_for_longer_than_its_caller_has_patience(bucket: str, faulty: Faulty) -> None:
+    # Given a store that breaks off, and patience for a moment
     proxy = faulty(lambda _: Fault.RESET)
+    impatient = stores.store.open_store(f"s3://{bucket}", endpoint=proxy.url, patience=0)
     # Then it is told at once
-    with pytest.raises(LakeError, match="cannot read"):
-        store(bucket, proxy.url).read("x")
+    with pytest.raises(StoreError, match="cannot read"):
+        impatient.read("x")
     assert len(proxy.seen) == 1
 
 
@@ -175,20 +175,15 @@ def test_who_waits_for_a_store_in_trouble_is_told_why(
     assert caplog.text.count("/lake/x after 8 tries: SlowDown: the store asks to slow down") == 1
 
 
-def test_of_two_exclusive_writers_one_is_asked_to_wait_and_then_has_lost(bucket: str, s3_endpoint: str) -> None:
+def test_of_two_exclusive_writers_one_is_asked_to_wait_and_then_has_lost(
+    bucket: str, s3_endpoint: str, faulty: Faulty
+) -> None:
     # Given a store that is busy with another's write of the same content
-    mine, asked = store(bucket, s3_endpoint), []
-
-    def busy(**wanted: object) -> object:
-        asked.append(wanted)
-        if len(asked) < 3:
-            raise ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")
-        raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
-
-    mine.client.put_object = busy  # type: ignore[attr-defined]
+    store(bucket, s3_endpoint).create("manifest", b"same")
+    proxy = faulty(lambda request: Fault.CONFLICT if request.number < 3 else Fault.NONE)
     # Then it is not taken for one's own
-    assert mine.create("manifest", b"same") is False
-    assert len(asked) == 3
+    assert store(bucket, proxy.url).create("manifest", b"same") is False
+    assert len(proxy.seen) == 3
 
 
 def test_missing_credentials_are_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,6 +191,7 @@ def test_missing_credentials_are_told_as_such(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the credentials of other tests
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     with pytest.raises(LakeError, match="there are no credentials; set AWS_ACCESS_KEY_ID"):
-        S3Store("bucket", "", endpoint="http://127.0.0.1:1").read("x")
+        store("bucket", "http://127.0.0.1:1").read("x")

@@ -118,7 +118,7 @@ def test_a_deployment_on_a_full_disk_is_refused_and_works_once_there_is_room(
     answer = server.deploy(*eight, "8")
     assert (answer.status_code, "cannot be written (File too large)" in answer.json()["detail"]) == (507, True)
     assert server.predict(ROW).json()["model_version"] == "7"
-    assert not [path for path in server.state.rglob("*.part") if path.stat().st_size]
+    assert not [path for path in server.state.rglob(".part-*") if path.stat().st_size]
 
     disk.empty()
     assert server.deploy(*eight, "8").status_code == 200

@@ -13,21 +13,29 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from serving.errors import FetchError
 from serving.telemetry import sampling
-from serving.telemetry.sampling import FolderBin, Rotation, S3Bin, Sampler, open_bin
+from serving.telemetry.sampling import Rotation, Sampler
+from stores.folder import FileStore
+from stores.store import Store, open_store
 from tests.waiting import PATIENCE
 
 BODY = b'{"rows":[{"distance":1.5,"carrier":"B6"},{"distance":null,"carrier":null}]}'
 MANY = 1e9
 
 
-class Hanging:
+def lake_at(address: str, s3_endpoint: str | None = None) -> Store:
+    return open_store(address, endpoint=s3_endpoint, failure=FetchError)
+
+
+class Hanging(FileStore):
     """A lake that answers nothing until it is let go."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
         self.let_go = threading.Event()
 
-    def put(self, name: str, content: bytes) -> None:
+    def replace(self, name: str, content: bytes | Path) -> None:
         self.let_go.wait(PATIENCE)
 
 
@@ -52,7 +60,7 @@ def soon(holds: Callable[[], object]) -> None:
 
 
 def test_a_sample_holds_what_was_asked_and_answered(tmp_path: Path) -> None:
-    sampler = Sampler(open_bin(tmp_path.as_uri()), 1.0, MANY)
+    sampler = Sampler(lake_at(tmp_path.as_uri()), 1.0, MANY)
     before = datetime.now(UTC)
 
     sampler.start()
@@ -73,7 +81,7 @@ def test_a_sample_holds_what_was_asked_and_answered(tmp_path: Path) -> None:
 
 
 def test_samples_lie_under_their_use_case_and_day_and_nothing_half_written_is_left(tmp_path: Path) -> None:
-    sampler = Sampler(FolderBin(tmp_path), 1.0, MANY)
+    sampler = Sampler(lake_at(str(tmp_path)), 1.0, MANY)
 
     sampler.start()
     sampler.offer("a/use case", "7", "", BODY, [0.1, 0.2])
@@ -84,7 +92,7 @@ def test_samples_lie_under_their_use_case_and_day_and_nothing_half_written_is_le
 
 
 def test_only_the_share_wished_for_is_kept(tmp_path: Path) -> None:
-    some, none = Sampler(FolderBin(tmp_path), 0.2, MANY), Sampler(FolderBin(tmp_path), 0.0, MANY)
+    some, none = Sampler(lake_at(str(tmp_path)), 0.2, MANY), Sampler(lake_at(str(tmp_path)), 0.0, MANY)
 
     for sampler in (some, none):
         sampler.start()
@@ -96,7 +104,7 @@ def test_only_the_share_wished_for_is_kept(tmp_path: Path) -> None:
 
 
 def test_however_great_the_load_only_so_many_rows_a_second_are_picked(tmp_path: Path) -> None:
-    sampler = Sampler(FolderBin(tmp_path), 1.0, rows_per_second=100)
+    sampler = Sampler(lake_at(str(tmp_path)), 1.0, rows_per_second=100)
 
     sampler.start()
     started = time.monotonic()
@@ -110,7 +118,7 @@ def test_however_great_the_load_only_so_many_rows_a_second_are_picked(tmp_path: 
 
 
 def test_a_segment_appears_when_it_is_old_enough(tmp_path: Path) -> None:
-    sampler = Sampler(FolderBin(tmp_path), 1.0, MANY, Rotation(age=0.3))
+    sampler = Sampler(lake_at(str(tmp_path)), 1.0, MANY, Rotation(age=0.3))
 
     sampler.start()
     offer(sampler)
@@ -123,7 +131,7 @@ def test_a_segment_appears_when_it_is_old_enough(tmp_path: Path) -> None:
 
 
 def test_a_segment_appears_when_it_is_large_enough(tmp_path: Path) -> None:
-    sampler = Sampler(FolderBin(tmp_path), 1.0, MANY, Rotation(size=1_000))
+    sampler = Sampler(lake_at(str(tmp_path)), 1.0, MANY, Rotation(size=1_000))
 
     sampler.start()
     offer(sampler, 10)
@@ -142,7 +150,7 @@ def test_midnight_parts_the_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             return datetime(2026, 12, cls.day, 23, 59, 59, tzinfo=tz)
 
     monkeypatch.setattr(sampling, "datetime", Clock)
-    sampler = Sampler(FolderBin(tmp_path), 1.0, MANY)
+    sampler = Sampler(lake_at(str(tmp_path)), 1.0, MANY)
     offer(sampler)
     Clock.day = 2
     offer(sampler)
@@ -161,7 +169,7 @@ def test_a_lake_that_cannot_be_written_costs_samples_not_requests(
     monkeypatch.setattr(sampling, "RETRY_SECONDS", 0.05)
     lake = tmp_path / "lake"
     lake.write_text("no folder")
-    sampler = Sampler(FolderBin(lake), 1.0, MANY, Rotation(age=0.1))
+    sampler = Sampler(lake_at(str(lake)), 1.0, MANY, Rotation(age=0.1))
     sampler.start()
 
     # When much is answered meanwhile
@@ -175,9 +183,9 @@ def test_a_lake_that_cannot_be_written_costs_samples_not_requests(
     # Then nobody waited, what is held is bounded, it was said once, and nothing was written
     assert took < 5
     assert sum(segment.size for segment in sampler._segments.values()) < 11_000
-    assert [record.message for record in caplog.records] == [
-        "samples cannot be kept, requests go on: Not a directory; free or repair the lake"
-    ]
+    (said,) = (record.message for record in caplog.records)
+    assert said.startswith(f"samples cannot be kept, requests go on: cannot write {lake}/samples/")
+    assert said.endswith(": Not a directory; free or repair it, then try again")
 
     # And when the lake is back, what was held arrives
     lake.unlink()
@@ -191,8 +199,8 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("serving.telemetry.sampling.os.fsync", full)
-    sampler = Sampler(FolderBin(tmp_path), 1.0, MANY)
+    monkeypatch.setattr("os.fsync", full)
+    sampler = Sampler(lake_at(str(tmp_path)), 1.0, MANY)
 
     sampler.start()
     offer(sampler)
@@ -202,10 +210,12 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     assert (sampler.written, sampler.dropped) == (0, 2)
 
 
-def test_a_lake_that_hangs_holds_up_neither_requests_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lake_that_hangs_holds_up_neither_requests_nor_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sampling, "QUEUE_BYTES", 100_000)
     monkeypatch.setattr(sampling, "DRAIN_SECONDS", 0.2)
-    hanging = Hanging()
+    hanging = Hanging(tmp_path)
     sampler = Sampler(hanging, 1.0, MANY, Rotation(size=1))
     sampler.start()
 
@@ -223,14 +233,14 @@ def test_a_lake_that_hangs_holds_up_neither_requests_nor_the_end(monkeypatch: py
 def test_a_lake_that_fails_in_a_way_nobody_thought_of_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Surprising(FolderBin):
+    class Surprising(FileStore):
         failed = False
 
-        def put(self, name: str, content: bytes) -> None:
+        def replace(self, name: str, content: bytes | Path) -> None:
             if not self.failed:
                 self.failed = True
                 raise RuntimeError("raw input of a caller")
-            super().put(name, content)
+            super().replace(name, content)
 
     monkeypatch.setattr(sampling, "RETRY_SECONDS", 0.05)
     sampler = Sampler(Surprising(tmp_path), 1.0, MANY, Rotation(age=0.1))
@@ -246,7 +256,7 @@ def test_a_lake_that_fails_in_a_way_nobody_thought_of_is_tried_again(
 
 
 def test_a_body_that_cannot_be_read_is_dropped_and_the_next_is_kept(tmp_path: Path) -> None:
-    sampler = Sampler(FolderBin(tmp_path), 1.0, MANY)
+    sampler = Sampler(lake_at(str(tmp_path)), 1.0, MANY)
 
     sampler.start()
     sampler.offer("flight_delay", "7", "", b"\xff", [0.1])
@@ -273,7 +283,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_samples_are_put_into_a_bucket(bucket: str) -> None:
-    sampler = Sampler(open_bin("s3://lake/prod", bucket), 1.0, MANY)
+    sampler = Sampler(lake_at("s3://lake/prod", bucket), 1.0, MANY)
 
     sampler.start()
     offer(sampler)
@@ -287,7 +297,7 @@ def test_samples_are_put_into_a_bucket(bucket: str) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_survived(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
-    sampler = Sampler(S3Bin("gone", "", bucket), 1.0, MANY)
+    sampler = Sampler(lake_at("s3://gone", bucket), 1.0, MANY)
 
     sampler.start()
     offer(sampler)

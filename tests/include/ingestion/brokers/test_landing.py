@@ -10,7 +10,8 @@ import pytest
 from include.errors import LakeError
 from include.ingestion.brokers.broker import BrokerError, Message, Received
 from include.ingestion.brokers.landing import SEGMENT_BYTES, LandingBroker
-from include.storage.store import FileStore, Store, open_store
+from include.storage.store import open_store
+from stores.store import Store
 
 TOPIC = "a1"
 
@@ -19,7 +20,7 @@ TOPIC = "a1"
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A folder, and a bucket behind an S3 API."""
     if request.param == "folder":
-        yield FileStore(tmp_path / "landing")
+        yield open_store(str(tmp_path / "landing"))
     else:
         bucket = request.getfixturevalue("bucket")
         yield open_store(f"s3://{bucket}/landing", s3_endpoint=request.getfixturevalue("s3_endpoint"))
@@ -123,7 +124,7 @@ def test_an_empty_line_is_a_message_too(broker: LandingBroker) -> None:
 
 
 def test_large_sends_are_cut_into_segments_that_fit_in_memory(tmp_path: Path) -> None:
-    broker = LandingBroker(FileStore(tmp_path), partitions=1)
+    broker = LandingBroker(open_store(str(tmp_path)), partitions=1)
     line = b"x" * 1000
     broker.producer(TOPIC).send(Message(b"k", line, "a1/1") for _ in range(10_000))
     sizes = [path.stat().st_size for path in tmp_path.rglob("*.json")]
@@ -134,7 +135,7 @@ def test_large_sends_are_cut_into_segments_that_fit_in_memory(tmp_path: Path) ->
 
 def test_a_read_that_fails_half_way_skips_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a reader whose store fails after the first partition was read
-    store = FileStore(tmp_path / "landing")
+    store = open_store(str(tmp_path / "landing"))
     LandingBroker(store).producer(TOPIC).send(messages(50))
     consumer = LandingBroker(store).consumer(TOPIC, "readers")
     read_whole = store.read
@@ -156,12 +157,12 @@ def test_a_read_that_fails_half_way_skips_nothing(tmp_path: Path, monkeypatch: p
 def test_a_folder_that_cannot_be_used_is_an_error_not_an_empty_topic(tmp_path: Path) -> None:
     (tmp_path / "landing").write_text("no folder")
     with pytest.raises(BrokerError, match="landing: lake: cannot write"):
-        LandingBroker(FileStore(tmp_path / "landing")).producer(TOPIC).send(messages(1))
+        LandingBroker(open_store(str(tmp_path / "landing"))).producer(TOPIC).send(messages(1))
 
 
 def test_old_segments_go_once_every_group_has_left_them_behind(tmp_path: Path) -> None:
     # Given four segments, one group that has read three of them and one that has read two and a half
-    broker = LandingBroker(FileStore(tmp_path), partitions=1)
+    broker = LandingBroker(open_store(str(tmp_path)), partitions=1)
     for begin in range(0, 40, 10):
         broker.producer(TOPIC).send(messages(10, begin))
     now = datetime.now(UTC)
@@ -202,7 +203,7 @@ def test_a_producer_that_was_idle_for_long_does_not_write_where_segments_have_go
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a producer that another has overtaken, whose segments were read and have gone
-    broker = LandingBroker(FileStore(tmp_path), partitions=1)
+    broker = LandingBroker(open_store(str(tmp_path)), partitions=1)
     idle = broker.producer(TOPIC)
     idle.send(messages(5))
     for begin in range(5, 20, 5):
@@ -217,7 +218,7 @@ def test_a_producer_that_was_idle_for_long_does_not_write_where_segments_have_go
 
 
 def test_notes_are_not_written_for_every_commit_but_are_true_in_the_end(tmp_path: Path) -> None:
-    broker = LandingBroker(FileStore(tmp_path))
+    broker = LandingBroker(open_store(str(tmp_path)))
     broker.producer(TOPIC).send(messages(50))
     consumer = broker.consumer(TOPIC, "readers")
     for offset in range(1, 50):

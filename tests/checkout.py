@@ -20,7 +20,7 @@ from include.storage.lake import Dataset, Lake, Layer
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVERS = ("POSTGRES", "SERVING", "AIRFLOW", "MLFLOW")
-PUBLISHED = ("raw", "features", "candidates", "decisions", "predictions", "models", "quality", "quarantine")
+PUBLISHED = ("raw", "features", "candidates", "decisions", "predictions", "lookups", "models", "quality", "quarantine")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from urllib.request import urlopen
 import pyarrow.compute as pc
 import pytest
 
+from formats.manifest import MANIFEST
 from include.step_specs import NIGHTLY
-from include.storage.lake import Layer
+from include.storage.delta_log import LAYERS, DeltaLog
+from include.storage.lake import Layer, Partition
 from include.use_cases.flight_delay.spec import SPEC
 from tests.checkout import Checkout
 from tests.empty_environment import TOLERANCE, alone, without_ours
@@ -81,6 +83,31 @@ def test_the_champion_that_mlflow_loads_gives_every_published_row(checkout: Chec
     found = dict(zip(features["flight_id"].to_pylist(), answers.tolist(), strict=True))
     expected = dict(zip(published["flight_id"].to_pylist(), published["probability"].to_pylist(), strict=True))
     assert found == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_every_table_is_to_other_engines_what_its_manifests_say(checkout: Checkout) -> None:
+    lake = checkout.lake
+    names = [name.removeprefix(f"{lake.prefix}/") for name in lake.store.names(lake.prefix)]
+    published = {partition_of(name) for name in names if name.endswith(f"/{MANIFEST}")}
+    datasets = {one.dataset for one in published if one.dataset.layer in LAYERS}
+    assert {str(dataset) for dataset in datasets} >= {"raw/flights", "features/nightly", "predictions/two_hours"}
+    for dataset in datasets:
+        table = DeltaLog(lake, str(dataset)).open()
+        assert table is not None, dataset
+        by_day = Counter(table.to_pyarrow_table(columns=["data_day"])["data_day"].to_pylist())
+        manifests = lake.manifests(dataset, lake.days(dataset))
+        assert by_day == Counter({day: manifest.rows for day, manifest in manifests.items()}), dataset
+
+
+def partition_of(manifest: str) -> Partition:
+    return Partition.named(manifest.removesuffix(f"/{MANIFEST}"))
+
+
+def test_a_question_in_sql_is_answered_from_the_running_stacks_lake(checkout: Checkout) -> None:
+    asked = "SELECT count(*) AS flights FROM predictions.nightly WHERE data_day = DATE '2013-03-02'"
+    done = checkout.command("query", asked)
+    assert done.returncode == 0, done.stdout
+    assert str(checkout.table(Layer.PREDICTIONS, "nightly", "2013-03-02").num_rows) in done.stdout
 
 
 def test_the_version_that_won_is_served(checkout: Checkout) -> None:

@@ -33,7 +33,7 @@ def query(context: Context, sql: str) -> pa.Table:
                     continue  # one that the statement makes itself
                 table = DeltaLog(context.lake, f"{layer}/{dataset}", s3_endpoint=context.settings.s3_endpoint).open()
                 if table is None:
-                    raise DataError(f"lake: {layer}/{dataset} {none_of(dataset, _tables(context.lake, layer))}")
+                    raise DataError(f"lake: {layer}.{dataset} {none_of(f'{layer}.{dataset}', tables(context.lake))}")
                 connection.register(f"{layer}/{dataset}", table.to_pyarrow_dataset())
                 connection.execute(f'CREATE VIEW {layer}."{dataset}" AS FROM "{layer}/{dataset}"')
             return connection.sql(sql).to_arrow_table()
@@ -41,6 +41,9 @@ def query(context: Context, sql: str) -> pa.Table:
             raise DataError(f"query: {' '.join(str(error).split())}") from None
 
 
-def _tables(lake: Lake, layer: str) -> list[str]:
-    names = (name.removeprefix(f"{lake.prefix}/{layer}/") for name in lake.store.names(f"{lake.prefix}/{layer}"))
-    return sorted({name.partition("/_delta_log/")[0] for name in names if "/_delta_log/" in name})
+def tables(lake: Lake) -> list[str]:
+    """The names of all tables, such as `raw.flights`."""
+    names = (
+        name.removeprefix(f"{lake.prefix}/") for layer in LAYERS for name in lake.store.names(f"{lake.prefix}/{layer}")
+    )
+    return sorted({name.partition("/_delta_log/")[0].replace("/", ".", 1) for name in names if "/_delta_log/" in name})

@@ -329,7 +329,7 @@ def test_only_the_tables_that_a_statement_names_are_opened(folder: Tables) -> No
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("SELECT * FROM raw.sale", r"raw/sale is none of sales; did you mean sales\?"),
+        ("SELECT * FROM raw.sale", r"raw.sale is none of raw.sales; did you mean raw.sales\?"),
         ("SELEC 1", "query: Parser Error: syntax error at or near"),
         ("SELECT price FROM raw.sales", 'query: Binder Error: .*"price" not found'),
         ("SELECT * FROM sales", "query: Catalog Error: Table with name sales does not exist"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,8 @@ LAYERS = (Layer.RAW, Layer.QUARANTINE, Layer.FEATURES, Layer.PREDICTIONS)
 """Those whose datasets are tables."""
 WRITER = "nightshift"
 """Commits of one writer conflict wherever they race, so each of them is made from the newest manifests."""
+COLOUR = re.compile(r"\x1b\[\d+m")
+"""What delta-rs paints the arrows of its messages with."""
 TRIES = 20
 PAUSE_SECONDS = 0.05
 
@@ -91,7 +94,7 @@ class DeltaLog:
                 return self._vacuum(change, datetime.now(UTC) - grace)
             except (DeltaError, OSError) as error:
                 if not isinstance(error, CommitFailedError) or tries == TRIES:
-                    reason = " ".join(str(error).split())
+                    reason = " ".join(COLOUR.sub("", str(error)).split())
                     raise LakeError(f"lake: {self.name}: cannot write {self._uri}/_delta_log: {reason}") from error
             time.sleep(random.uniform(0, PAUSE_SECONDS * tries))  # noqa: S311 (no secret)
         raise AssertionError("unreachable")

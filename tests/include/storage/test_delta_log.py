@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from include.errors import DataError
+from include.errors import DataError, LakeError
 from include.quality.kind import Kind
 from include.settings import Settings
 from include.step import Context
@@ -316,6 +316,42 @@ def in_processes(work: Callable[..., None], arguments: list[tuple[Any, ...]]) ->
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0] * len(processes)
+
+
+def test_a_commit_that_another_runs_overtook_is_made_again_from_what_is_published_now(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two runs that have published
+    tables.publish(DAY, sales(1))
+    tables.follow()
+    before, rival = tables.version, Tables(tables.uri, tables.endpoint)
+    rival.publish(DAY, sales(2), force=True)
+    tables.publish(NEXT, sales(3))
+
+    # When one has compared the manifests with the log, and the other publishes once more and commits before it
+    compare = DeltaLog._change
+
+    def overtaken(log: DeltaLog, table: Any) -> Any:
+        change = compare(log, table)
+        monkeypatch.setattr(DeltaLog, "_change", compare)
+        rival.publish(DAY, sales(4), force=True)
+        rival.follow()
+        return change
+
+    monkeypatch.setattr(DeltaLog, "_change", overtaken)
+    tables.follow()
+
+    # Then nothing of the older comparison is committed
+    assert tables.by_delta() == tables.published() == [(DAY, 4), (NEXT, 3)]
+    assert tables.version == before + 1
+
+
+def test_a_log_that_cannot_be_written_is_a_fault_in_one_line(folder: Tables) -> None:
+    folder.publish(DAY, sales(1))
+    (glob(folder) / "_delta_log").write_text("no folder")
+    with pytest.raises(LakeError, match=r"lake: raw/sales: cannot write file:.*/_delta_log: ") as refused:
+        folder.follow()
+    assert not set("\n\x1b") & set(str(refused.value))
 
 
 def test_only_the_tables_that_a_statement_names_are_opened(folder: Tables) -> None:

@@ -16,3 +16,8 @@ def excerpt(value: object, length: int = LONGEST) -> str:
     """The beginning of a value, printable, with an ellipsis where it was cut."""
     text = str(value)
     return printable(text) if len(text) <= length else f"{printable(text[:length])}…"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -22,6 +22,7 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from include.errors import FaultError, SettingsError
+from include.excerpt import first_line
 from include.settings import Settings
 from include.spark_failure import spark_failure
 
@@ -247,7 +248,7 @@ def _no_session(error: Exception) -> str:
     """Why there is no session; the Java process that was to hold it is ended."""
     gateway = SparkContext._gateway
     if gateway is None:  # Java's own words went to the log
-        return f"{next(iter(str(error).strip().splitlines()), type(error).__name__)} The lines above say why"
+        return f"{first_line(error)} The lines above say why"
     told = spark_failure(error, gateway.proc)
     _end(gateway.proc)
     _forget_session()

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from include.errors import FaultError
+from include.excerpt import first_line
 
 
 @contextmanager
@@ -20,8 +21,7 @@ def session(url: str) -> Iterator[psycopg.Connection]:
     except psycopg.Error as error:
         parts = urlsplit(url)
         where = f"{parts.hostname}:{parts.port or 5432}{parts.path}"
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise FaultError(f"PostgreSQL at {where}: {reason}; is it up, and is its address right?") from None
+        raise FaultError(f"PostgreSQL at {where}: {first_line(error)}; is it up, and is its address right?") from None
 
 
 def plain_url(url: str) -> str:

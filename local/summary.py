@@ -14,7 +14,7 @@ from rich.table import Table
 from include.deployment.serving_api import ServingApi
 from include.errors import DataError, LakeError, StepError
 from include.modelling.scoring import feature_partition, load_model, raw_rows
-from include.storage.lake import Dataset, Lake, Layer
+from include.storage.lake import DECISIONS, Dataset, Lake, Layer
 from include.use_case import UseCaseSpec
 from local.journal import Task, busy_seconds
 from local.progress import table
@@ -61,7 +61,7 @@ class Summary:
 
     def champion(self, tasks: Sequence[Task]) -> Iterator[str]:
         """Which version is in force after this night, and why."""
-        decision = self._json(Dataset(Layer.DECISIONS, "champion"), "decision.json")
+        decision = self._json(DECISIONS, "decision.json")
         if decision:
             promoted = "promoted" if decision["promoted"] else "not promoted, the champion stays"
             yield f"{decision['challenger']}: {promoted}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from include.errors import StepError
+from include.excerpt import first_line
 from include.failure import line_of
 
 
@@ -19,9 +20,8 @@ class Mistake:
     @classmethod
     def of(cls, error: Exception, package: str, file: str, field: str) -> Mistake:
         """The mistake behind an error of the package's own code, at the line where it came up."""
-        said = next(iter(str(error).strip().splitlines()), "")
-        told = said if isinstance(error, StepError) else f"{type(error).__name__}: {said}"
-        return cls(line_of(error, package) or file, field, told)
+        said = first_line(error) if isinstance(error, StepError) else f"{type(error).__name__}: {first_line(error)}"
+        return cls(line_of(error, package) or file, field, said)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.field}: {self.problem}"

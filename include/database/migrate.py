@@ -14,6 +14,7 @@ import psycopg
 
 from include.database.address import libpq_url
 from include.errors import ExitCode, FaultError, SettingsError, StepError
+from include.excerpt import first_line
 from include.masking import mask_output
 from include.settings import load_settings
 
@@ -42,9 +43,8 @@ def current(url: str) -> str | None:
             row = session.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608 (a constant)
             return None if row is None else str(row[0])
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[0]
         raise FaultError(
-            f"PostgreSQL does not answer: {reason}; start it (`make up`) or correct NIGHTSHIFT_DATABASE_URL"
+            f"PostgreSQL does not answer: {first_line(error)}; start it (`make up`) or correct NIGHTSHIFT_DATABASE_URL"
         ) from error
 
 

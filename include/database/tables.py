@@ -18,6 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from include.database.address import sqlalchemy_url
 from include.errors import CodeError, FaultError, SettingsError
+from include.excerpt import first_line
 from include.settings import Settings
 
 ATTEMPTS = 4
@@ -110,8 +111,8 @@ class Tables:
             except OperationalError as error:
                 if attempt == ATTEMPTS:
                     raise FaultError(
-                        f"PostgreSQL at {self.address} does not answer ({ATTEMPTS} tries): {_first_line(error)}; "
-                        "start it (`make up`) or correct NIGHTSHIFT_DATABASE_URL"
+                        f"PostgreSQL at {self.address} does not answer ({ATTEMPTS} tries): "
+                        f"{first_line(error.orig or error)}; start it (`make up`) or correct NIGHTSHIFT_DATABASE_URL"
                     ) from error
                 time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
             else:
@@ -141,7 +142,7 @@ class Tables:
         try:
             yield
         except ProgrammingError as error:
-            said = f"PostgreSQL at {self.address}: {_first_line(error)}"
+            said = f"PostgreSQL at {self.address}: {first_line(error.orig or error)}"
             if isinstance(error.orig, UndefinedTable | UndefinedColumn):
                 raise FaultError(
                     f"{said}; bring its tables up to date: python -m include.database.migrate upgrade"
@@ -150,8 +151,6 @@ class Tables:
                 raise SettingsError(f"{said}; give the role of NIGHTSHIFT_DATABASE_URL this right") from error
             raise CodeError(said) from error
         except DBAPIError as error:
-            raise FaultError(f"PostgreSQL at {self.address}: {_first_line(error)}; is it up (`make up`)?") from error
-
-
-def _first_line(error: DBAPIError) -> str:
-    return next(iter(str(error.orig).strip().splitlines()), type(error).__name__)
+            raise FaultError(
+                f"PostgreSQL at {self.address}: {first_line(error.orig or error)}; is it up (`make up`)?"
+            ) from error

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from include.errors import SettingsError
+from include.excerpt import first_line
 from include.ingestion.streams import EVENT_TIME_COLUMN, Stream
 from include.quality.contract import Column, Kind
 
@@ -56,9 +57,9 @@ class StreamTable:
                 elif missing:
                     connection.execute(self._add(missing))
         except psycopg.errors.InsufficientPrivilege as error:
-            reason = str(error).strip().splitlines()[0]
             raise SettingsError(
-                f"table {self._name}: {reason}; let the role of NIGHTSHIFT_DATABASE_URL make tables in its schema"
+                f"table {self._name}: {first_line(error)}; "
+                "let the role of NIGHTSHIFT_DATABASE_URL make tables in its schema"
             ) from error
 
     @property

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from include.database.address import libpq_url
 from include.errors import DataError, FaultError, StepError
+from include.excerpt import first_line
 from include.ingestion.ledger import SESSION
 from include.ingestion.streams import Stream
 from include.quality.contract import Contract, Kind
@@ -116,8 +117,7 @@ def _names(names: Any) -> sql.Composed:
 
 
 def _fault(error: psycopg.Error) -> StepError:
-    lines = str(error).strip().splitlines()
-    said = f"source: the tables cannot be read: {lines[0] if lines else type(error).__name__}"
+    said = f"source: the tables cannot be read: {first_line(error)}"
     if isinstance(error, psycopg.DataError):
         return DataError(f"{said}; correct the rows")
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):

@@ -13,7 +13,7 @@ from threading import Lock
 import psycopg
 
 from include.errors import FaultError, SettingsError
-from include.excerpt import excerpt
+from include.excerpt import excerpt, first_line
 from include.ingestion.breaker import Breaker
 from include.ingestion.brokers.broker import EMPTY, Bounds, Broker, BrokerError, Consumer, beyond
 from include.ingestion.ledger import REASON_LETTERS, UNTOLD, Batch, FencedError, Ledger, Positions, refuses
@@ -398,5 +398,4 @@ class Worker:
 
 
 def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return excerpt(lines[0], REASON_LETTERS) if lines else type(error).__name__
+    return excerpt(first_line(error), REASON_LETTERS)

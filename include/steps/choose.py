@@ -15,14 +15,13 @@ from include import identity
 from include.errors import DataError
 from include.identity import GATES
 from include.model_registry.versions import Registry, Version
-from include.modelling.decisions import DECISIONS
 from include.modelling.examples import Ingredients, ingredients
 from include.modelling.judgement import Contender, Judged, Judgement, judge
 from include.modelling.recipe import Gates, Recipe
 from include.modelling.training import backtest_holdout, holdout_columns
 from include.step import Context, Result, StepArguments, main
 from include.steps.train import candidate_identity
-from include.storage.lake import Dataset, Layer, Partition, to_json
+from include.storage.lake import DECISIONS, Dataset, Layer, Partition, to_json
 
 log = logging.getLogger("nightshift")
 

@@ -14,11 +14,10 @@ from formats.manifest import Manifest
 from include import identity
 from include.errors import DataError
 from include.model_registry.versions import Registry, Version
-from include.modelling.decisions import DECISIONS
 from include.modelling.scoring import feature_partition, load_model, prediction_partition, probabilities
 from include.predictions.lookup import publish_lookup
 from include.step import Context, Result, StepArguments, main
-from include.storage.lake import Dataset, Lake, Layer, Partition
+from include.storage.lake import DECISIONS, Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
 
 AS_OF = "as_of"

@@ -62,6 +62,10 @@ class Dataset:
         return f"{self.layer}/{self.name}"
 
 
+DECISIONS = Dataset(Layer.DECISIONS, "champion")
+"""Each run's decision: which candidate won, and whether it is promoted."""
+
+
 @dataclass(frozen=True)
 class Partition:
     """One day of a dataset."""

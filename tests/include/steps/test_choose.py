@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from include.errors import DataError
-from include.modelling.decisions import DECISIONS
 from include.modelling.recipe import Gates, Recipe
 from include.step import Context
 from include.steps.choose import ChooseArguments, choose, read_decision
 from include.steps.register import RegisterArguments, register
+from include.storage.lake import DECISIONS
 from tests.include import learning
 from tests.include.learning import GATES, HABIT, LAST, PACKAGE, RATES, TWIN, WEATHER
 

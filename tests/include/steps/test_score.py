@@ -10,9 +10,8 @@ import pytest
 
 from formats.portable_model import PortableModel
 from include.errors import DataError, LakeError
-from include.modelling.decisions import DECISIONS
 from include.steps.score import ScoreArguments, score
-from include.storage.lake import Dataset, Layer
+from include.storage.lake import DECISIONS, Dataset, Layer
 from tests.factory import DAY, ROWS, USE_CASE, Factory, features, flight_id, schedule
 
 NIGHTLY = Dataset(Layer.PREDICTIONS, "nightly")

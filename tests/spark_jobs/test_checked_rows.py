@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
@@ -20,6 +21,7 @@ from include.step import Context
 from include.steps.extract import ExtractArguments, extract
 from include.storage.lake import Dataset, Lake, Layer, Partition
 from spark_jobs.features import FeaturesArguments, features
+from spark_jobs.scratch import PART, READ_ONCE, Scratch
 from tests.include.learning import Case
 from tests.use_cases.ice_cream.features import build
 from tests.use_cases.ice_cream.spec import SPEC
@@ -152,3 +154,22 @@ def test_spark_writes_no_file_and_no_folder_for_each_day(
     assert len(published(context)) == 5
     assert len({path.parent for path in made}) == 1
     assert len(made) <= 2, "a file for each task of the session"
+
+
+def test_days_and_instants_of_any_year_are_the_same_in_spark(spark: SparkSession, tmp_path: Path) -> None:
+    # Given raw rows from year 1 on, among them days that the Julian calendar has otherwise or not at all
+    days = [date(1, 1, 1), date(4, 2, 29), date(1500, 3, 1), date(1582, 10, 10), date(1600, 2, 29), date(9999, 12, 31)]
+    instants = [datetime(day.year, day.month, day.day, 23, 59, 59, 999_999, UTC) for day in days]
+    rows = pa.table({"day": pa.array(days), "at": pa.array(instants, pa.timestamp("us", tz="UTC"))})
+    lake = Lake.open(Settings(lake=str(tmp_path)), "old")
+    manifest = lake.publish(RAW.on(DAY), {"rows.parquet": rows})
+    with Scratch.opened(lake, spark_is_local=True) as scratch:
+        paths = scratch.stage("plans", {RAW.on(DAY): manifest}, rows.schema)
+        # When Spark reads them and writes them
+        read = spark.read.schema("day date, at timestamp").parquet(*paths)
+        said = [tuple(row) for row in read.select(F.col("day").cast("string"), F.col("at").cast("string")).collect()]
+        read.withColumn(PART, F.lit(0)).write.options(**READ_ONCE).parquet(scratch.target)
+        # Then it has the same days, in its words and in its files
+        assert sorted(said) == [(str(day), f"{day} 23:59:59.999999") for day in days]
+        ((_, made),) = scratch.made()
+        assert made.cast(rows.schema).sort_by("day") == rows

@@ -49,15 +49,15 @@ class FeaturesArguments(StepArguments):
 
 @dataclass(frozen=True)
 class FeatureWork:
-    """The feature dates to compute of each horizon, and the raw partitions that each of them is made from.
+    """The feature dates to compute of each horizon, and what each of them is made from: code, hashes of raw partitions.
 
-    `outdated` are those that are published, and to be replaced.
+    `manifests` are those of the raw partitions. `outdated` are feature partitions that are published, and to be
+    replaced.
     """
 
     wanted: Mapping[Horizon, Sequence[date]]
-    ingredients: Mapping[Partition, Sequence[Partition]]
+    ingredients: Mapping[Partition, Mapping[str, str]]
     manifests: Mapping[Partition, Manifest]
-    code: str
     outdated: frozenset[Partition]
 
     @property
@@ -78,10 +78,6 @@ class FeatureWork:
                 f"features.py: build() made {rows.num_rows} rows of {target} from {wanted} examples ({examples}); "
                 "answer one row for each"
             )
-
-    def inputs(self, target: Partition) -> dict[str, str]:
-        """The content hashes of what a feature partition is made from."""
-        return _inputs(self.ingredients[target], self.manifests, self.code)
 
 
 def features(context: Context, arguments: FeaturesArguments) -> Result:
@@ -126,37 +122,38 @@ def _work(spec: UseCaseSpec, lake: Lake, day: date, code: str, forced: set[Parti
     made_from = {target: list(_ingredients(spec, horizon, target.day)) for target, horizon in targets.items()}
     raw = _manifests(lake, {partition for partitions in made_from.values() for partition in partitions})
     published = _manifests(lake, targets)
-    lacking = [
-        target
+    hashes = {partition: (str(partition), manifest.sha256) for partition, manifest in raw.items()}
+    # What cannot be made now, as raw data are gone, cannot be judged and stays
+    present = {
+        target: {CODE: code} | dict(hashes[partition] for partition in partitions)
         for target, partitions in made_from.items()
-        if target in forced or not _true(published.get(target), partitions, raw, code)
-    ]
-    ingredients = {target: made_from[target] for target in sorted(lacking, key=lambda one: (one.day, str(one)))}
+        if hashes.keys() >= set(partitions)
+    }
+    outdated = {target for target in published.keys() & present.keys() if published[target].inputs != present[target]}
+    lacking = [target for target in targets if target in forced | outdated or target not in published]
     needed = {partition for target in lacking for partition in made_from[target]}
     for partition in sorted(needed - set(raw), key=str):
         lake.require(partition)  # which is not there, and says so
+    ingredients = {target: present[target] for target in sorted(lacking, key=lambda one: (one.day, str(one)))}
     wanted = {
         horizon: [target.day for target in ingredients if targets[target] == horizon] for horizon in spec.horizons
     }
     manifests = {partition: raw[partition] for partition in sorted(needed, key=str)}
-    _tell(made_from, raw, published, code)
-    return FeatureWork(wanted, ingredients, manifests, code, frozenset(published.keys() & ingredients.keys()))
+    _tell(published, present, outdated, code)
+    return FeatureWork(wanted, ingredients, manifests, frozenset(published.keys() & ingredients.keys()))
 
 
 def _tell(
-    made_from: Mapping[Partition, Sequence[Partition]],
-    raw: Mapping[Partition, Manifest],
     published: Mapping[Partition, Manifest],
+    present: Mapping[Partition, Mapping[str, str]],
+    outdated: Iterable[Partition],
     code: str,
 ) -> None:
     """Log what is out of date and why, and what stays so because its raw data are gone."""
-    reasons, stuck = Counter[str](), 0
-    for target, manifest in published.items():
-        if set(made_from[target]) <= set(raw):
-            changed = identity.differences(manifest.inputs, _inputs(made_from[target], raw, code))
-            reasons.update(changed.split(", ") if changed else ())
-        elif manifest.inputs.get(CODE) != code:
-            stuck += 1
+    reasons = Counter[str]()
+    for target in outdated:
+        reasons.update(identity.differences(published[target].inputs, present[target]).split(", "))
+    stuck = sum(published[target].inputs.get(CODE) != code for target in published.keys() - present.keys())
     if reasons:
         told = ", ".join(f"another {reason}: {count}" for reason, count in sorted(reasons.items()))
         log.info("features: published partitions are out of date (%s) and computed again", told)
@@ -174,19 +171,6 @@ def _manifests(lake: Lake, partitions: Iterable[Partition]) -> dict[Partition, M
         for dataset, each in days.items()
         for day, manifest in lake.manifests(dataset, each).items()
     }
-
-
-def _true(
-    manifest: Manifest | None, made_from: Sequence[Partition], raw: Mapping[Partition, Manifest], code: str
-) -> bool:
-    """Whether a partition equals what would be computed now; one whose raw data are gone cannot be judged and stays."""
-    if manifest is None:
-        return False
-    return not set(made_from) <= set(raw) or manifest.inputs == _inputs(made_from, raw, code)
-
-
-def _inputs(made_from: Sequence[Partition], raw: Mapping[Partition, Manifest], code: str) -> dict[str, str]:
-    return {CODE: code} | {str(partition): raw[partition].sha256 for partition in made_from}
 
 
 def _ingredients(spec: UseCaseSpec, horizon: Horizon, day: date) -> Iterator[Partition]:
@@ -269,7 +253,7 @@ def _publish(context: Context, work: FeatureWork, scratch: Scratch) -> None:
         target = targets[part]
         rows = rows.cast(schema).sort_by(order)
         work.check(spec, target, rows)
-        lake.publish(target, {"features.parquet": rows}, inputs=work.inputs(target), force=target in work.outdated)
+        lake.publish(target, {"features.parquet": rows}, inputs=work.ingredients[target], force=target in work.outdated)
 
     def made() -> Iterator[tuple[int, pa.Table]]:
         empty = dict.fromkeys(targets, schema.empty_table())

@@ -105,7 +105,7 @@ def night(context: Context) -> None:
     extract(context, ExtractArguments(use_case=PACKAGE, date=DAY))
     work = _work(spec, lake, DAY, identity.features(spec), set())
     for target in work.ingredients:
-        lake.publish(target, {"features.parquet": pa.table({"n": [1]})}, inputs=work.inputs(target))
+        lake.publish(target, {"features.parquet": pa.table({"n": [1]})}, inputs=work.ingredients[target])
     for subject in _subjects(context.use_case, lake, DAY):
         report = QualityReport(str(subject.own), rows=1, history_days=0, history_rows=0, checks=1, findings=())
         content = {"report.json": to_json(report.to_dict())}

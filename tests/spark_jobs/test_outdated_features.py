@@ -26,7 +26,7 @@ def context(tmp_path: Path) -> Context:
     extract(context, ExtractArguments(use_case=SPEC.package, date=DAY))
     work = _work(SPEC, context.lake, DAY, CODE, set())
     for target in work.ingredients:
-        context.lake.publish(target, {"features.parquet": pa.table({"n": [1]})}, inputs=work.inputs(target))
+        context.lake.publish(target, {"features.parquet": pa.table({"n": [1]})}, inputs=work.ingredients[target])
     return context
 
 

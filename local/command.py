@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from include.errors import ExitCode, StepError
@@ -112,47 +113,46 @@ def airflow(services: Services, argv: list[str]) -> int:
     return code
 
 
-def _add_query(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    ask = commands.add_parser("query", help=show.__doc__)
-    ask.add_argument("--use-case", default=os.environ.get(USE_CASES, ""), help="a dotted package")
+def _parser() -> argparse.ArgumentParser:
+    """The commands and their arguments; each says in `does` what it runs."""
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, function: Callable[..., int], does: Callable[..., int]) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=function.__doc__)
+        made.set_defaults(does=does)
+        return made
+
+    commands.add_parser("down", help=down.__doc__)
+    for name, function in (("up", up), ("status", status), ("lab", lab)):
+        command(name, function, lambda services, _, function=function: function(services))
+    back = command("rollback", rollback, lambda services, given: rollback(services, given.version))
+    back.add_argument("--version", default="", help="the version to put back; the previous one if not given")
+    night = command("run", run, lambda services, given: run(services, given.date, force=given.force))
+    night.add_argument("--date", default="", help="the data day, YYYY-MM-DD")
+    night.add_argument("--force", action="store_true", help="publish again what is published")
+    past = command(
+        "backfill", backfill, lambda services, given: backfill(services, given.first, given.last, force=given.force)
+    )
+    past.add_argument("--first", default="", help="the first data day, YYYY-MM-DD")
+    past.add_argument("--last", default="", help="the last data day, YYYY-MM-DD")
+    past.add_argument("--force", action="store_true", help="run days again that have succeeded")
+    look = command("check", check, lambda services, given: check(services, given.use_case, given.argv))
+    look.add_argument("--static", action="append_const", dest="argv", const="--static", default=[], help="no data")
+    look.add_argument("--verbose", action="append_const", dest="argv", const="--verbose", help="times and remarks")
+    pin = command("lock", lock, lambda services, given: lock(services, given.use_case))
+    ask = command("query", show, lambda services, given: show(services, given.use_case, given.sql))
     ask.add_argument("sql", nargs="?", default="", help="a statement in DuckDB's SQL")
-    ask.set_defaults(does=lambda services, given: show(services, given.use_case, given.sql))
+    for one in (look, pin, ask):
+        one.add_argument("--use-case", default=os.environ.get(USE_CASES, ""), help="packages or folders")
+    own = command("airflow", airflow, lambda services, given: airflow(services, given.argv))
+    own.add_argument("argv", nargs=argparse.REMAINDER)
+    return parser
 
 
 def main() -> None:
     """Run one command; an error is one line, and its exit code says whose fault it is."""
-    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("down", help=down.__doc__)
-    for name, does in (("up", up), ("status", status), ("lab", lab)):
-        commands.add_parser(name, help=does.__doc__).set_defaults(does=lambda services, _, does=does: does(services))
-    back = commands.add_parser("rollback", help=rollback.__doc__)
-    back.add_argument("--version", default="", help="the version to put back; the previous one if not given")
-    back.set_defaults(does=lambda services, given: rollback(services, given.version))
-    night = commands.add_parser("run", help=run.__doc__)
-    night.add_argument("--date", default="", help="the data day, YYYY-MM-DD")
-    night.add_argument("--force", action="store_true", help="publish again what is published")
-    night.set_defaults(does=lambda services, given: run(services, given.date, force=given.force))
-    past = commands.add_parser("backfill", help=backfill.__doc__)
-    past.add_argument("--first", default="", help="the first data day, YYYY-MM-DD")
-    past.add_argument("--last", default="", help="the last data day, YYYY-MM-DD")
-    past.add_argument("--force", action="store_true", help="run days again that have succeeded")
-    past.set_defaults(does=lambda services, given: backfill(services, given.first, given.last, force=given.force))
-    look = commands.add_parser("check", help=check.__doc__)
-    look.add_argument(
-        "--use-case", default=os.environ.get(USE_CASES, ""), help="packages or folders, separated by commas"
-    )
-    look.add_argument("--static", action="append_const", dest="argv", const="--static", default=[], help="no data")
-    look.add_argument("--verbose", action="append_const", dest="argv", const="--verbose", help="times and remarks")
-    look.set_defaults(does=lambda services, given: check(services, given.use_case, given.argv))
-    pin = commands.add_parser("lock", help=lock.__doc__)
-    pin.add_argument("--use-case", default="", help="packages or folders, separated by commas")
-    pin.set_defaults(does=lambda services, given: lock(services, given.use_case))
-    _add_query(commands)
-    own = commands.add_parser("airflow", help=airflow.__doc__)
-    own.add_argument("argv", nargs=argparse.REMAINDER)
-    own.set_defaults(does=lambda services, given: airflow(services, given.argv))
-    arguments = parser.parse_args()
+    arguments = _parser().parse_args()
     # In every locale: our files and child processes write UTF-8; a terminal substitutes characters that it lacks.
     os.environ["PYTHONUTF8"] = "1"
     for stream in (sys.stdout, sys.stderr):

@@ -118,7 +118,7 @@ def test_a_message_never_exceeds_what_kubernetes_keeps(place: Path) -> None:
         ([*GOOD, "--times", "many"], "--times 'many': Input should be a valid integer"),
         ([*GOOD, "extra"], "unknown argument extra"),
         (["--use-case", "no.such.case", *GOOD[2:]], "use case 'no.such.case' cannot be loaded"),
-        (["--use-case", "include.steps", *GOOD[2:]], "it needs a spec.py with SPEC"),
+        (["--use-case", "include.steps", *GOOD[2:]], "lists packages with a spec.py, entry points or folders"),
     ],
 )
 def test_a_wrong_argument_is_named_before_any_work(place: Path, argv: list[str], line: str) -> None:

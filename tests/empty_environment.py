@@ -43,7 +43,7 @@ ALONE = (
     + """
 import json, sys
 
-ours = {"formats", "include", "serving", "tests"} & {name.partition(".")[0] for name in sys.modules}
+ours = {"formats", "include", "serving", "stores", "tests"} & {name.partition(".")[0] for name in sys.modules}
 print(json.dumps({"answers": answers["probability"].tolist(), "ours": sorted(ours)}))
 """
 )

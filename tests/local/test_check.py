@@ -17,7 +17,7 @@ from tests.use_case_copy import FLIGHT_DELAY, ICE_CREAM
 
 pytestmark = pytest.mark.stack
 
-BESIDE = ("airflow_settings.yaml", "formats", "include", "serving", "plugins", "spark_jobs", "tests")
+BESIDE = ("airflow_settings.yaml", "formats", "stores", "include", "serving", "plugins", "spark_jobs", "tests")
 
 
 @pytest.fixture

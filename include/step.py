@@ -27,6 +27,7 @@ from include.masking import MaskedStream, mask_output, own_mask
 from include.packages import default_use_cases, first_package
 from include.report import Report
 from include.settings import Settings, load_settings
+from include.step_specs import written_by
 from include.stop import Stop
 from include.storage.lake import Lake
 from include.termination import RESULT_BYTES, one_line, terminate
@@ -144,7 +145,7 @@ def _outcome(
         report.begin(context.lake)
         clock = time.monotonic()
         result = step(context, parsed)
-        _log_tables(context)
+        _log_tables(context, _name(step))
         seconds = time.monotonic() - clock
         message = result.to_json()
         report.done(message, seconds)
@@ -163,13 +164,15 @@ def _outcome(
     return message, ExitCode.DONE
 
 
-def _log_tables(context: Context) -> None:
-    """Show what the step has published to other engines; Delta's library is loaded by steps that published."""
-    if context.lake.published:
+def _log_tables(context: Context, module: str) -> None:
+    """Show other engines what the step has published, or an earlier attempt that was killed before it could."""
+    written = written_by(module, context.use_case.spec)
+    if written or context.lake.published:
         from include.storage.delta_log import follow
 
         settings = context.settings
-        follow(context.lake, grace=timedelta(days=settings.superseded_days), s3_endpoint=settings.s3_endpoint)
+        grace = timedelta(days=settings.superseded_days)
+        follow(context.lake, written, grace=grace, s3_endpoint=settings.s3_endpoint)
 
 
 def _begin_log() -> None:

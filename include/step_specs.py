@@ -231,3 +231,9 @@ SCORE_INTRADAY = StepSpec(
     reads=(Data.INTRADAY_FEATURES, Data.CHAMPION, Data.MODELS),
     writes=(Data.INTRADAY_PREDICTIONS, Data.INTRADAY_LOOKUPS),
 )
+
+
+def written_by(module: str, spec: UseCaseSpec) -> list[str]:
+    """The datasets that the step of a module writes, one for each topic or horizon; none for any other module."""
+    steps = (step for step in NIGHTLY if step.module == module)
+    return [name for step in steps for data in step.writes if "{" in data for name in data.names(spec)]

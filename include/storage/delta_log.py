@@ -1,7 +1,7 @@
 """The Delta log of a dataset: its Parquet files as a table that other engines read, none of them copied.
 
 The manifests stay the truth, and a log follows them. What it lacks or has too much is put right in one
-commit, so the next publication also makes up for a step that was killed before its own.
+commit, so a retry, or the next publication, also makes up for a step that was killed before its own.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ TRIES = 20
 PAUSE_SECONDS = 0.05
 
 
-def follow(lake: Lake, *, grace: timedelta, s3_endpoint: str | None = None) -> None:
-    """Bring the logs of all tables that this process has published to in line; see `DeltaLog.follow`."""
-    names = {path.partition("=")[0].rpartition("/")[0] for path in lake.published}
+def follow(lake: Lake, written: Iterable[str] = (), *, grace: timedelta, s3_endpoint: str | None = None) -> None:
+    """Bring the logs of the tables among some datasets, and of all that this process has published to, in line."""
+    names = {*written, *(path.partition("=")[0].rpartition("/")[0] for path in lake.published)}
     for name in sorted(name for name in names if name.partition("/")[0] in LAYERS):
         DeltaLog(lake, name, s3_endpoint=s3_endpoint).follow(grace)
 

@@ -215,6 +215,35 @@ def test_the_next_publication_heals_what_a_process_killed_before_its_commit_left
     assert folder.by_delta() == folder.published() == [(DAY, 4), (NEXT, 3), (NEXT + timedelta(days=1), 7)]
 
 
+DIES = """
+import os, signal, sys
+import include.storage.delta_log
+include.storage.delta_log.follow = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+from include.step import main
+from include.steps.extract import ExtractArguments, extract
+main(ExtractArguments, extract)
+"""
+
+
+@pytest.mark.stack
+def test_the_retry_of_a_step_killed_before_its_commit_heals_what_it_left(tmp_path: Path) -> None:
+    # Given a step that has published its history, and is killed before its commit
+    environment = {**os.environ, "NIGHTSHIFT_LAKE": str(tmp_path / "lake")}
+    argv = [f"--use-case={ICE_CREAM}", "--date=2026-05-10"]
+    killed = subprocess.run([sys.executable, "-c", DIES, *argv], check=False, env=environment)
+    lake = Lake(FileStore(tmp_path / "lake"), "ice_cream")
+    assert killed.returncode == -signal.SIGKILL
+    assert lake.days(SALES) and DeltaLog(lake, "raw/sales").open() is None
+
+    # When it is tried again, and finds everything published
+    subprocess.run([sys.executable, "-m", "include.steps.extract", *argv], check=True, env=environment)
+
+    # Then its tables are what the manifests say
+    table = DeltaLog(lake, "raw/sales").open()
+    assert table is not None
+    assert sorted(set(table.to_pyarrow_table()["data_day"].to_pylist())) == lake.days(SALES)
+
+
 def test_a_day_that_is_withdrawn_leaves_the_table(tables: Tables) -> None:
     for day in (DAY, NEXT):
         tables.publish(day, sales(1))

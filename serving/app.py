@@ -12,11 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp
 
 from formats.portable_model import ServingError
+from include.use_cases.flight_delay.serving.chain import Chain
 from serving import admin, answer, health, openapi, predict
 from serving.access.access import Access, Credentials
 from serving.access.limits import RequestLimits
 from serving.answer import Shield
-from serving.chain.chain import Chain
 from serving.head import Head
 from serving.rollout import deployments
 from serving.rollout.service import Service

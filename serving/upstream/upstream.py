@@ -13,11 +13,11 @@ from typing import Generic, TypeVar
 import httpx
 import msgspec
 
-from serving.chain.circuit import CircuitBreaker
-from serving.chain.pace import Pace
 from serving.errors import NotFoundError, UpstreamError
 from serving.telemetry import tracing
 from serving.telemetry.metrics import Telemetry, UpstreamOutcome
+from serving.upstream.circuit import CircuitBreaker
+from serving.upstream.pace import Pace
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from serving.chain.pace import Pace
+from serving.upstream.pace import Pace
 
 
 def test_a_burst_begins_one_after_the_other_and_in_order() -> None:

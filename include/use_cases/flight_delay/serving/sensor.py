@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 
-from serving.chain.airports import CODE
-from serving.chain.published import Published, Reading
-from serving.chain.refusal import NOT_FOUND
+from include.use_cases.flight_delay.serving.airports import CODE
 from serving.errors import NotFoundError
+from serving.lookups.published import Published, Reading
+from serving.lookups.refusal import NOT_FOUND
 
 
 def router(published: Published) -> APIRouter:

@@ -23,6 +23,7 @@ from formats.manifest import MANIFEST, Manifest
 from formats.partition import day_folder, day_of
 from formats.portable_model import ServingError
 from serving.errors import FetchError, NotFoundError, NotYetError
+from serving.lookups.lake import PublishedLake, open_lake
 from serving.settings import ServingSettings
 from stores.store import Store, open_store
 

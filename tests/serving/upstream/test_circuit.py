@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from serving.chain.circuit import OPEN_SECONDS, THRESHOLD, CircuitBreaker
+from serving.upstream.circuit import OPEN_SECONDS, THRESHOLD, CircuitBreaker
 
 
 def test_it_opens_after_failures_in_a_row_only() -> None:

@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, Field
 
-from serving.chain.airports import CODE
-from serving.chain.flights import FLIGHT_ID
-from serving.chain.published import FlightDelay, Instant, Probability, Published
-from serving.chain.refusal import NOT_FOUND
+from include.use_cases.flight_delay.serving.airports import CODE
+from include.use_cases.flight_delay.serving.flights import FLIGHT_ID
 from serving.errors import NotFoundError
+from serving.lookups.published import FlightDelay, Instant, Probability, Published
+from serving.lookups.refusal import NOT_FOUND
 
 
 @dataclass(frozen=True, slots=True)

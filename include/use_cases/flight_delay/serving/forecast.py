@@ -16,16 +16,16 @@ from fastapi.routing import APIRoute
 from pydantic import Field
 from starlette.types import Receive, Scope, Send
 
+from include.use_cases.flight_delay.serving.flights import FLIGHT_ID
+from include.use_cases.flight_delay.serving.prediction import Prediction
 from serving.answer import send_json
-from serving.chain.cache import Cache, Held, Loaded, Terms
-from serving.chain.flights import FLIGHT_ID
-from serving.chain.prediction import Prediction
-from serving.chain.published import Location, Published, Reading
-from serving.chain.refusal import NOT_FOUND
-from serving.chain.upstream import Upstream
 from serving.errors import NotFoundError, NotYetError, QuestionError
+from serving.lookups.published import Location, Published, Reading
+from serving.lookups.refusal import NOT_FOUND
 from serving.settings import ServingSettings
 from serving.telemetry.metrics import Telemetry
+from serving.upstream.cache import Cache, Held, Loaded, Terms
+from serving.upstream.upstream import Upstream
 
 PLACES_STAY_SECONDS = 3600.0
 """A flight's airport is kept for an hour: airports do not move, and gates do not matter."""

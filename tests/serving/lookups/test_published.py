@@ -14,8 +14,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from include.storage.lake import Dataset, Layer, Partition
-from serving.chain.published import Published
 from serving.errors import NotFoundError, NotYetError
+from serving.lookups.published import Published
 from serving.settings import ServingSettings
 from tests.factory import flight_id
 from tests.published_lake import DAY, PublishedLake

@@ -9,15 +9,15 @@ from fastapi import APIRouter, FastAPI
 from pydantic import HttpUrl
 
 from formats.portable_model import ServingError
+from include.use_cases.flight_delay.serving import airports, flights, forecast, location, prediction, sensor
+from include.use_cases.flight_delay.serving.forecast import Forecasts, Upstreams
+from include.use_cases.flight_delay.serving.prediction import Prediction
 from serving import answer
-from serving.chain import airports, flights, forecast, location, prediction, sensor
-from serving.chain.forecast import Forecasts, Upstreams
-from serving.chain.pace import Pace
-from serving.chain.prediction import Prediction
-from serving.chain.published import Location, Published, Reading
-from serving.chain.upstream import Upstream
+from serving.lookups.published import Location, Published, Reading
 from serving.settings import ServingSettings
 from serving.telemetry.metrics import Telemetry
+from serving.upstream.pace import Pace
+from serving.upstream.upstream import Upstream
 
 T = TypeVar("T")
 

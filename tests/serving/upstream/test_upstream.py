@@ -10,12 +10,12 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from serving.chain.circuit import THRESHOLD
-from serving.chain.prediction import Prediction
-from serving.chain.published import Location
-from serving.chain.upstream import ENOUGH, HEDGES_SAVED, Upstream
+from include.use_cases.flight_delay.serving.prediction import Prediction
 from serving.errors import NotFoundError, UpstreamError
+from serving.lookups.published import Location
 from serving.telemetry.metrics import Telemetry
+from serving.upstream.circuit import THRESHOLD
+from serving.upstream.upstream import ENOUGH, HEDGES_SAVED, Upstream
 from tests.upstreams import Mode, UpstreamProcess
 
 FLIGHT = "2013-10-01-B6-2-JFK"

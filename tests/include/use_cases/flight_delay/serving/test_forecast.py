@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.chain.chain import Chain
-from serving.chain.forecast import Forecast
-from serving.chain.published import Published
+from include.use_cases.flight_delay.serving.chain import Chain
+from include.use_cases.flight_delay.serving.forecast import Forecast
+from serving.lookups.published import Published
 from serving.settings import ServingSettings
 from serving.telemetry.metrics import Telemetry
 from tests.factory import flight_id

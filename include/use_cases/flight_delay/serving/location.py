@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from serving.chain.airports import CODE
-from serving.chain.flights import FLIGHT_ID, flight
-from serving.chain.published import Location, Published
-from serving.chain.refusal import NOT_FOUND
+from include.use_cases.flight_delay.serving.airports import CODE
+from include.use_cases.flight_delay.serving.flights import FLIGHT_ID, flight
 from serving.errors import NotFoundError, QuestionError
+from serving.lookups.published import Location, Published
+from serving.lookups.refusal import NOT_FOUND
 
 
 def router(published: Published) -> APIRouter:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from serving.chain.published import FlightDelay, Published
-from serving.chain.refusal import NOT_FOUND
 from serving.errors import NotFoundError
+from serving.lookups.published import FlightDelay, Published
+from serving.lookups.refusal import NOT_FOUND
 
 FLIGHT_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
 

@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.chain.published import FlightDelay, Instant, Published
-from serving.chain.refusal import NOT_FOUND
 from serving.errors import NotFoundError
+from serving.lookups.published import FlightDelay, Instant, Published
+from serving.lookups.refusal import NOT_FOUND
 
 CODE = r"^[A-Z0-9]{2,4}$"
 MOST = 500

@@ -12,9 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from serving.chain.cache import Cache, Held, Loaded, Terms
 from serving.errors import NotFoundError, NotYetError, UpstreamError
 from serving.telemetry.metrics import Telemetry
+from serving.upstream.cache import Cache, Held, Loaded, Terms
 
 TERMS = Terms(refresh=10, fresh=20, keep=100, missing=5, entries=3, loads=2)
 KEYS = ("a", "b", "c", "d", "e")

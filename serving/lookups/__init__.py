@@ -1,0 +1,1 @@
+"""What the lake publishes, held in memory and looked up."""

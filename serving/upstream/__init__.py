@@ -1,0 +1,1 @@
+"""Upstreams that are asked over HTTP, and their answers kept."""

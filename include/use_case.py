@@ -11,7 +11,8 @@ library, because DAG files read it. The other modules are imported by the step t
 - `candidates.py`: `CANDIDATES: tuple[Recipe, ...]`
 - `gates.py`: `GATES: Gates`, and `ROLLOUT: Plan`, which may be left out
 - `lookup.py`, which may be left out: `LOOKUP: Lookup`, the columns by which serving looks up predictions
-- `timetable.yaml`, which may be left out: its workers and their shifts
+- `streams.py` and `timetable.yaml`, which may be left out: its streams and their tables, its workers and their shifts
+- `serving/`, which may be left out: its own routes in the server (`serving.use_case_part`)
 
 `make check` checks a package against all of this (`include/check`).
 """

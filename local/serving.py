@@ -38,8 +38,10 @@ class Serving:
     def start(self) -> Process:
         """Start the server; it is not yet ready when this returns."""
         self.require_port()
-        package = first_package(self.stack.use_cases)
-        looked_up = {"SERVING_LAKE": self.lake, "SERVING_USE_CASE": load_use_case(package).name}
+        use_case = load_use_case(first_package(self.stack.use_cases))
+        looked_up = {"SERVING_LAKE": self.lake, "SERVING_USE_CASE": use_case.name}
+        if use_case.has_part("serving"):
+            looked_up["SERVING_ROUTES"] = f"{use_case.spec.package}.serving"
         given = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
         environment = (
             looked_up

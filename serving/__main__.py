@@ -66,6 +66,8 @@ def _serve(settings: ServingSettings, opened: socket.socket, log: Log, *, child:
         app = create_app(settings, log)
     except KeysError as error:
         return _give_up(f"SERVING_KEYS: {error}")
+    except VariableError as error:
+        return _give_up(str(error))
     gc.freeze()
     gc.enable()
     Server(app, settings, opened, child=child).serve_until_told()

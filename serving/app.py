@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,12 +13,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp
 
 from formats.portable_model import ServingError
-from include.use_cases.flight_delay.serving.chain import Chain
 from serving import admin, answer, health, openapi, predict
 from serving.access.access import Access, Credentials
 from serving.access.limits import RequestLimits
 from serving.answer import Shield
 from serving.head import Head
+from serving.lookups import router as lookups
+from serving.lookups.published import Published
 from serving.rollout import deployments
 from serving.rollout.service import Service
 from serving.settings import ServingSettings
@@ -26,6 +28,7 @@ from serving.telemetry import metrics
 from serving.telemetry.logs import Log
 from serving.telemetry.metrics import Telemetry
 from serving.telemetry.observation import Observation
+from serving.use_case_part import Mounted, load_part, own_settings
 
 
 class App(FastAPI):
@@ -40,22 +43,32 @@ class App(FastAPI):
         return self._around(super().build_middleware_stack())
 
 
-def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
-    """The application; it serves what was last in service when it starts. `KeysError` for a bad file of API keys."""
+def create_app(
+    settings: ServingSettings, log: Log | None = None, environment: Mapping[str, str] = os.environ
+) -> FastAPI:
+    """The application; it serves what was last in service when it starts.
+
+    `environment` has the settings of the use case's own routes. `KeysError` for a bad file of API keys, `VariableError`
+    for routes that are not there.
+    """
     log = log or Log(access=settings.access_log)
     credentials = Credentials(settings)
     service = Service(settings)
     telemetry = Telemetry.of(settings, log)
     telemetry.watch_models(service.states)
-    chain = Chain(settings, telemetry)
+    part = load_part(settings.routes) if settings.routes else None
+    published = Published(settings, part.shape if part else None)
+    own = own_settings(settings.routes)
+    mounted = [part.mount(published, telemetry, own.read(environment) if own else None)] if part else []
+    parts: list[Mounted | Published | Service | Telemetry] = [telemetry, published, *mounted, service]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        for part in (telemetry, chain, service):
-            await part.start()
+        for one in parts:
+            await one.start()
         yield
-        for part in (service, chain, telemetry):
-            await part.stop()
+        for one in reversed(parts):
+            await one.stop()
         # Not later: uvicorn ends the process with the signal that it received.
         await asyncio.to_thread(log.stop)
 
@@ -75,7 +88,9 @@ def create_app(settings: ServingSettings, log: Log | None = None) -> FastAPI:
     )
     app.state.draining = False
     app.router.routes.append(hot)
-    app.include_router(chain.router)
+    for one in mounted:
+        app.include_router(one.router)
+    app.include_router(lookups.router(published))
     app.include_router(health.router(service))
     app.include_router(admin.router(service))
     app.include_router(deployments.router(service.folder, service.history))

@@ -109,7 +109,7 @@ def _predict() -> dict[str, Any]:
         "responses": {
             "200": {"description": "One probability a row, in order", "content": _content("PredictAnswer")},
             "422": _problem(
-                "The body is not what the model takes", "row 3, field 'distance': expected a number or null, got text"
+                "The body is not what the model takes", "row 3, field 'stock': expected a number or null, got text"
             ),
         },
     }
@@ -162,7 +162,7 @@ _BODIES: Mapping[str, Any] = {
 }
 _DEPLOYING: Mapping[str, Any] = {
     "400": _problem("The body is no text", "There was an error parsing the body"),
-    "409": _problem("Something else is served, or on its way", "this server serves use case 'flight_delay'"),
+    "409": _problem("Something else is served, or on its way", "this server serves use case 'ice_cream'"),
     "424": _problem("The model file cannot be had", "file:///models/7.onnx: No such file or directory"),
 }
 _REFUSED: Mapping[str, Any] = {
@@ -186,7 +186,7 @@ _METRICS: dict[str, Any] = {
 }
 
 _AT = "2026-11-21T01:30:00Z"
-_FILE: Mapping[str, Any] = {"sha256": "0" * 64, "use_case": "flight_delay"}
+_FILE: Mapping[str, Any] = {"sha256": "0" * 64, "use_case": "ice_cream"}
 _SERVED: Mapping[str, Any] = {"version": _VERSION, "uri": "s3://models/7.onnx", **_FILE, "since": _AT, "by": "nightly"}
 _ROLLOUT: Mapping[str, Any] = {
     "id": "3f0c9a52b1d84c6e9a7d1f4e2b6c8d90",

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from formats.names import not_a_setting
 from formats.variables import VariableError, VariablesModel, unknown_variable
 from serving.access.caller import Algorithm
 from serving.model_file import MODEL_BYTES
+from serving.use_case_part import own_settings
 from stores.store import split
 
 
@@ -85,39 +86,14 @@ class ServingSettings(VariablesModel):
 
     lake: str | None = None
     """Where batch predictions are published: a folder or a bucket (`s3://…`, `gs://…`, `az://…`); none: nowhere."""
-    use_case: str = "flight_delay"
-    """Whose predictions: the folder of that name in the lake."""
+    use_case: str | None = None
+    """Whose predictions: the folder of that name in the lake; none: there is nothing to look up."""
+    routes: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+    """The package of that use case's own routes, such as `include.use_cases.yours.serving`; none: it has none."""
     published_days: int = Field(default=7, ge=1, le=400)
-    """How many of the newest published days are held in memory (about 2 MB a day of 1,000 flights)."""
+    """How many of the newest published days are held in memory (about 2 MB a day of 1,000 predictions)."""
     published_poll_seconds: float = Field(default=5.0, gt=0)
     """How often the lake is read."""
-
-    # The chain location → sensor → prediction, and the forecast over it (times in seconds)
-
-    location_url: HttpUrl | None = None
-    """Answers `?flight_id=` as /v1/location does; none: this server's own. Likewise the next two."""
-    sensor_url: HttpUrl | None = None
-    """Answers `?location=` as /v1/sensor does."""
-    prediction_url: HttpUrl | None = None
-    """Answers `?flight_id=&location=&known_at=` as /v1/prediction does."""
-    upstream_token: SecretStr | None = None
-    """Sent to these URLs as a bearer token."""
-    upstream_seconds: float = Field(default=15.0, gt=0)
-    """How long one of them may take, hedged call included."""
-    forecast_seconds: float = Field(default=1.0, gt=0)
-    """How long a forecast is waited for; the app that asks has 2 s."""
-    forecast_refresh_seconds: float = Field(default=30.0, gt=0)
-    """A forecast this old is made again when it is asked for."""
-    forecast_fresh_seconds: float = Field(default=60.0, gt=0)
-    """An older one is answered as stale."""
-    forecast_keep_seconds: float = Field(default=6 * 3600.0, gt=0)
-    """An older one is not answered at all."""
-    forecast_missing_seconds: float = Field(default=15.0, gt=0)
-    """How long it is believed that there is none."""
-    forecast_entries: int = Field(default=5_000, ge=1)
-    """How many are held (about 1.5 kB each); the least recently used are dropped first."""
-    forecast_loads: int = Field(default=128, ge=1)
-    """How many are being made at the same time."""
 
     # Telemetry
 
@@ -136,12 +112,16 @@ class ServingSettings(VariablesModel):
 
     @classmethod
     def load(cls, environment: Mapping[str, str], **given: Any) -> Self:
-        """The settings of an environment, under those that are `given`.
+        """The settings of an environment, under those that are `given`; those of the use case's routes are checked.
 
         A wrong value and an unknown name raise `VariableError`, whose one line holds no value: it may be a secret.
         """
-        if name := unknown_variable(environment, cls.PREFIX, cls.variables()):
-            raise VariableError("", None, not_a_setting(name, cls.variables(), "docs/reference/settings.md"))
+        own = own_settings(environment.get(cls.variable("routes")) or None)
+        known = [*cls.variables(), *(own.variables() if own else ())]
+        if name := unknown_variable(environment, cls.PREFIX, known):
+            raise VariableError("", None, not_a_setting(name, known, "docs/reference/settings.md"))
+        if own:
+            own.read(environment)
         return cls.read(environment, **given)
 
     @property

@@ -110,9 +110,9 @@ def tables_url(postgres: str, migrated: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def serving_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
     """The one serving process; tests ask for `serving`."""
-    from tests.serving_process import ServingProcess
+    from tests.serving_process import ROUTES, ServingProcess
 
-    process = ServingProcess(tmp_path_factory.mktemp("serving") / "state").start()
+    process = ServingProcess(tmp_path_factory.mktemp("serving") / "state", **ROUTES).start()
     yield process
     process.stop(signal.SIGKILL)
 

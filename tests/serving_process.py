@@ -17,6 +17,8 @@ from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "a-token-for-tests"
+ROUTES = {"SERVING_USE_CASE": "flight_delay", "SERVING_ROUTES": "include.use_cases.flight_delay.serving"}
+"""What a server is told of whose predictions it looks up."""
 
 
 def free_port() -> int:

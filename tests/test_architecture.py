@@ -44,6 +44,10 @@ ALONE = {"formats/portable_model.py": {"mlflow", "pandas"}}
 """What a file imports only where another program runs it by itself, outside our packages."""
 
 
+ROUTES = "include/use_cases/*/serving/*.py"
+"""What use cases add to the server: a part of it, in a folder of theirs."""
+
+
 def imports(path: Path) -> Iterator[str]:
     """The top-level packages a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -55,7 +59,7 @@ def imports(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("part", FORBIDDEN)
 def test_no_part_imports_what_it_must_not_know(part: str) -> None:
-    files = sorted((ROOT / part).rglob("*.py"))
+    files = sorted(path for path in (ROOT / part).rglob("*.py") if not path.match(ROUTES))
     assert files, f"{part}/ has no Python file: this test would assert nothing"
     offences = [
         f"{path.relative_to(ROOT)} imports {name}"
@@ -63,6 +67,18 @@ def test_no_part_imports_what_it_must_not_know(part: str) -> None:
         for name in set(imports(path)) & FORBIDDEN[part] - ALONE.get(str(path.relative_to(ROOT)), set())
     ]
     assert not offences, offences
+
+
+def test_a_use_cases_routes_import_only_what_the_servers_image_has() -> None:
+    files = sorted(ROOT.glob(ROUTES))
+    assert files
+    for path in files:
+        own = ".".join(path.parent.relative_to(ROOT).parts)
+        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        named = [node.module or "" for node in tree if isinstance(node, ast.ImportFrom)]
+        foreign = [name for name in named if name.startswith("include") and not f"{name}.".startswith(f"{own}.")]
+        assert not foreign, path
+        assert not set(imports(path)) & (FORBIDDEN["serving"] - {"include"}), path
 
 
 def test_a_use_cases_spec_imports_only_the_standard_library_and_the_words_it_is_written_in() -> None:

@@ -12,8 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from formats.variables import VariablesModel
+from include.packages import default_use_cases, packages
 from include.settings import OperatorSettings, Settings, StackSettings
 from serving.settings import ServingSettings
+from serving.use_case_part import own_settings
 
 PAGE = Path(__file__).with_suffix(".md")
 README = PAGE.parents[2] / "README.md"
@@ -25,7 +27,6 @@ SERVING = {
     "keys": "Access",
     "rate": "Limits, of each worker process",
     "lake": "Published predictions",
-    "location_url": "The chain and its forecast (times in seconds)",
     "access_log": "Telemetry",
 }
 """The first field of each group of serving's settings, and the group's title."""
@@ -49,7 +50,8 @@ def main() -> None:
     """Write the page and the README's table, and say where they are."""
     PAGE.write_text(page(), encoding="utf-8")
     README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"{PAGE}: {sum(1 for _ in settings(*PIPELINE, ServingSettings))} settings; {README}")
+    every = settings(*PIPELINE, ServingSettings, *(model for _, model in routes()))
+    print(f"{PAGE}: {sum(1 for _ in every)} settings; {README}")
 
 
 def page() -> str:
@@ -69,6 +71,9 @@ def page() -> str:
     blocks += ["## Serving", inspect.cleandoc(ServingSettings.__doc__ or "")]
     for title, rows in serving_groups():
         blocks += [f"### {title}", table(rows)]
+    for package, model in routes():
+        about = f"With `SERVING_ROUTES={package}`. {inspect.cleandoc(model.__doc__ or '')}"
+        blocks += [f"### Routes of {package.split('.')[-2]}", about, table(settings(model))]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -80,6 +85,13 @@ def serving_groups() -> Iterator[tuple[str, list[Setting]]]:
         title = SERVING.get(field, title)
         groups.setdefault(title, []).append(setting)
     yield from groups.items()
+
+
+def routes() -> Iterator[tuple[str, type[VariablesModel]]]:
+    """The packages with routes of the use cases in this repository, and the settings of each."""
+    for package in packages(default_use_cases()):
+        if model := own_settings(f"{package}.serving"):
+            yield f"{package}.serving", model
 
 
 def with_table(readme: str) -> str:

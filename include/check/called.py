@@ -1,4 +1,4 @@
-"""What the platform calls of a package besides its labels and features: the source, streams and locations.
+"""What the platform calls of a package besides its labels and features: the source, streams and lookup.
 
 Each is called once, as a step would, and its answer is held to what the step reads of it.
 """
@@ -10,12 +10,9 @@ from datetime import date
 from functools import partial
 from itertools import islice
 from typing import Any
-from zoneinfo import available_timezones
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from formats.lookup import LOCATION
 from include.check.finding import Mistake, MistakeError
 from include.check.sample import CheckSample
 from include.errors import FaultError
@@ -26,11 +23,10 @@ from include.step import Context
 LOOKUP, SOURCES, STREAMS = "lookup.py", "sources.py", "streams.py"
 EVENTS = 200
 """This many events of a day are checked against their stream's schema."""
-BOUNDS = {"latitude": 90.0, "longitude": 180.0}
 
 
 def check_called(context: Context, sample: CheckSample) -> Iterator[Mistake]:
-    """Findings on `lookup.LOOKUP.locations`, `sources.source`, `sources.sample` and `streams.events`."""
+    """Findings on `lookup.LOOKUP.beside`, `sources.source`, `sources.sample` and `streams.events`."""
     for part in (_source, _lookup, _streams):
         try:
             yield from part(context, sample)
@@ -52,65 +48,27 @@ def _is_source(source: Any, field: str) -> Iterator[Mistake]:
         yield Mistake(SOURCES, field, f"answers a {type(source).__name__} without read(topic, day); add it")
 
 
-# Locations
+# What a lookup puts beside its predictions
 
 
-def _lookup(context: Context, sample: CheckSample) -> Iterator[Mistake]:
-    if not context.use_case.has_part("lookup"):
+def _lookup(context: Context, _: CheckSample) -> Iterator[Mistake]:
+    """`beside` is called with tables of no row, so that what it names, reads and answers is seen."""
+    use_case = context.use_case
+    if not use_case.has_part("lookup") or not (beside := use_case.part("lookup").LOOKUP.beside):
         return
-    lookup = context.use_case.part("lookup").LOOKUP
-    field = "LOOKUP.locations"
-    if not callable(lookup.locations):
-        yield Mistake(LOOKUP, field, f"is a {type(lookup.locations).__name__}; name a function that answers a table")
+    spec, field = use_case.spec, "LOOKUP.beside"
+    examples = use_case.part("contracts").RAW[spec.examples].schema.empty_table()
+    features = use_case.part("feature_contract").FEATURES.schema.empty_table()
+    predictions = examples.select(list(dict.fromkeys([spec.key, *spec.carried]))).append_column(
+        "as_of", pa.chunked_array([], pa.timestamp("us", "UTC"))
+    )
+    answer = _call(context, LOOKUP, field, lambda: beside(predictions, features))
+    if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], pa.Table)):
+        yield Mistake(LOOKUP, field, f"answers a {type(answer).__name__}; answer the predictions, and tables by name")
         return
-    table = _call(context, LOOKUP, field, lookup.locations)
-    if not isinstance(table, pa.Table):
-        yield Mistake(LOOKUP, field, f"answers a {type(table).__name__}; answer a pyarrow Table")
-        return
-    if lacking := [name for name in LOCATION if name not in table.column_names]:
-        yield Mistake(LOOKUP, field, f"answers no column {lacking[0]}; answer {', '.join(LOCATION)}")
-        return
-    if problems := list(_kinds(table)):
-        yield from (Mistake(LOOKUP, f"{field}: {name}", problem) for name, problem in problems)
-        return
-    yield from (Mistake(LOOKUP, f"{field}: {name}", problem) for name, problem in _values(table))
-    yield from _places(context, sample, table, lookup.places)
-
-
-def _kinds(table: pa.Table) -> Iterator[tuple[str, str]]:
-    for name in LOCATION:
-        kind = table.schema.field(name).type
-        if name in BOUNDS and not pa.types.is_floating(kind):
-            yield name, f"is a {kind}; answer double, in degrees"
-        elif name not in BOUNDS and not (pa.types.is_string(kind) or pa.types.is_null(kind)):
-            yield name, f"is a {kind}; answer string"
-
-
-def _values(table: pa.Table) -> Iterator[tuple[str, str]]:
-    codes = table["code"]
-    if codes.null_count:
-        yield "code", f"is empty in {codes.null_count} rows; leave out what has no code"
-    twice = pc.value_counts(codes.drop_null()).filter(pc.greater(pc.value_counts(codes.drop_null()).field("counts"), 1))
-    if len(twice):
-        yield "code", f"{twice[0]['values'].as_py()} comes {twice[0]['counts'].as_py()} times; answer one row for each"
-    for name, most in BOUNDS.items():
-        if pc.any(pc.greater(pc.abs(table[name]), most)).as_py():
-            yield name, f"goes beyond {most:.0f} degrees; correct the unit or the column"
-    zones = set(table["time_zone"].drop_null().unique().to_pylist())
-    if unknown := sorted(zones - available_timezones()):
-        yield "time_zone", f"{unknown[0]} is no time zone; write an IANA name, or leave it empty"
-
-
-def _places(context: Context, sample: CheckSample, table: pa.Table, places: tuple[str, ...]) -> Iterator[Mistake]:
-    if sample.made_up:
-        return
-    examples = sample.world[context.use_case.spec.examples].table
-    for name in places:
-        if name in examples.column_names and len(examples):
-            known = pc.is_in(examples[name], value_set=table["code"].combine_chunks())
-            if not pc.any(known).as_py():
-                said = f"knows none of the examples' {name}, such as {examples[name][0].as_py()}; answer their codes"
-                yield Mistake(LOOKUP, "LOOKUP.locations: code", said)
+    for name, table in dict(answer[1]).items():
+        if not isinstance(table, pa.Table):
+            yield Mistake(LOOKUP, f"{field}: {name}", f"is a {type(table).__name__}; answer a pyarrow Table")
 
 
 # Streams

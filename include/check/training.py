@@ -34,8 +34,8 @@ def check_training(use_case: UseCase, parts: Parts) -> Iterator[Mistake]:
             if name not in columns:
                 yield Mistake(GATES, "GATES.slices", f"{name} is no column of feature_contract.py; name one of them")
     lookup = parts.value("lookup", "LOOKUP", Lookup)
-    if lookup is not None and columns is not None:
-        yield from _lookup(spec, lookup, columns)
+    if lookup is not None:
+        yield from _lookup(spec, lookup)
 
 
 def _recipes(spec: UseCaseSpec, recipes: tuple[Recipe, ...], columns: Mapping[str, Column] | None) -> Iterator[Mistake]:
@@ -81,15 +81,9 @@ def _recipe(recipe: Recipe, columns: Mapping[str, Column] | None) -> Iterator[Mi
             yield Mistake(CANDIDATES, f"{field}: inputs", f"{name} is a {column.kind}, no rate; name columns of rates")
 
 
-def _lookup(spec: UseCaseSpec, lookup: Lookup, columns: Mapping[str, Column]) -> Iterator[Mistake]:
-    if not lookup.places:
-        yield Mistake(LOOKUP, "LOOKUP.places", "is empty; name the carried column whose sensor is read")
-    for name in lookup.places:
-        if name not in spec.carried:
-            yield Mistake(LOOKUP, "LOOKUP.places", f"{name} is not among spec.py's carried columns; add it there")
-    for name in (*lookup.sensor, lookup.sensor_age):
-        if name not in columns:
-            yield Mistake(LOOKUP, "LOOKUP.sensor", f"{name} is no column of feature_contract.py; correct the name")
-    age = columns.get(lookup.sensor_age)
-    if age and age.kind not in NUMBERS:
-        yield Mistake(LOOKUP, "LOOKUP.sensor_age", f"{age.name} is a {age.kind}; name a column of minutes")
+def _lookup(spec: UseCaseSpec, lookup: Lookup) -> Iterator[Mistake]:
+    shown = (spec.key, *spec.carried)
+    asked = [("groups", name) for name in lookup.groups] + ([("order", lookup.order)] if lookup.order else [])
+    for field, name in asked:
+        if name not in shown:
+            yield Mistake(LOOKUP, f"LOOKUP.{field}", f"{name} is not among spec.py's carried columns; add it there")

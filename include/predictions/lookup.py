@@ -1,72 +1,50 @@
-"""A partition's lookup: its predictions, their places and the sensor readings they used, as one JSON file."""
+"""A partition's lookup: its predictions, and tables that a use case puts beside them, as one JSON file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from formats.lookup import FILE, LOCATION
+from formats.lookup import FILE
 from include import identity
-from include.errors import DataError
 from include.step import Context
 from include.storage.lake import Dataset, Layer, Partition
 
-AS_OF = "as_of"
-SENSOR_AT = "sensor_at"
-
-_MICROSECONDS = 60_000_000
+Beside = Callable[[pa.Table, pa.Table], tuple[pa.Table, Mapping[str, pa.Table]]]
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """Which of a use case's columns are places and sensor readings; the `LOOKUP` of its part `lookup`.
+    """How serving looks up a use case's predictions, besides by key; the `LOOKUP` of its part `lookup`.
 
-    `places` are the example's columns that name a location, first the one whose sensor is read. `sensor` are the
-    feature columns of a reading, `sensor_age` the one that says how many minutes before as_of it became known.
-    `locations` answers all locations, with the columns `LOCATION`.
+    `groups` are carried columns by which serving lists them, `order` the one that sorts a list (empty: the key).
+    `beside(predictions, features)` answers the predictions, to which it may add columns, and tables by name, for the
+    use case's own routes; `features` are the rows that the predictions were made from, in their order.
     """
 
-    places: tuple[str, ...]
-    sensor: tuple[str, ...]
-    sensor_age: str
-    locations: Callable[[], pa.Table]
+    groups: tuple[str, ...] = ()
+    order: str = ""
+    beside: Beside | None = None
 
     def to_json(self, predictions: pa.Table, features: pa.Table, key: str) -> bytes:
-        """A partition's lookup; `features` are the rows that the predictions were made from, in their order.
+        """A partition's lookup, as `formats.lookup.LookupFile` says.
 
-        Canonical JSON: equal tables are equal bytes. Instants are UTC to the second. `DataError` when the features lack
-        a column of the sensor.
+        Canonical JSON: equal tables are equal bytes. Instants are UTC to the second.
         """
-        missing = [name for name in (*self.sensor, self.sensor_age) if name not in features.column_names]
-        if missing:
-            raise DataError(f"lookup: features lack {', '.join(missing)}; compute the features again with --force")
-        known = _known_at(features[AS_OF], features[self.sensor_age])
+        extended, tables = self.beside(predictions, features) if self.beside else (predictions, {})
         body = {
             "key": key,
-            "location": self.places[0],
-            "predictions": _columns(predictions.append_column(SENSOR_AT, known)),
-            "locations": _columns(self._locations(predictions)),
-            "readings": _columns(self._readings(predictions[self.places[0]], known, features)),
+            "groups": self.groups,
+            "order": self.order,
+            "predictions": _columns(extended),
+            "tables": {name: _columns(table) for name, table in tables.items()},
         }
         return (json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
-
-    def _locations(self, predictions: pa.Table) -> pa.Table:
-        named = pa.chunked_array([chunk for place in self.places for chunk in predictions[place].chunks], pa.string())
-        locations = self.locations().select(list(LOCATION))
-        return locations.filter(pc.is_in(locations["code"], value_set=pc.unique(named))).sort_by("code")
-
-    def _readings(self, places: pa.ChunkedArray, known: pa.ChunkedArray, features: pa.Table) -> pa.Table:
-        names = ["location", "known_at"]
-        shown = pa.table([places, known, *(features[name] for name in self.sensor)], names=[*names, *self.sensor])
-        shown = shown.filter(pc.is_valid(shown["known_at"]))
-        # One thread: with several, the first of equal rows would be random.
-        grouped = shown.group_by(names, use_threads=False).aggregate([(name, "first") for name in self.sensor])
-        return grouped.rename_columns([*names, *self.sensor]).sort_by([(name, "ascending") for name in names])
 
 
 def publish_lookup(context: Context, predictions: Partition, features: Partition, *, force: bool = False) -> None:
@@ -89,11 +67,6 @@ def publish_lookup(context: Context, predictions: Partition, features: Partition
     made_from = made_from.take(pc.index_in(predicted[key], value_set=made_from[key].combine_chunks()))
     content = use_case.part("lookup").LOOKUP.to_json(predicted, made_from, key)
     lake.publish(target, {FILE: content}, inputs=inputs, force=force or published is not None)
-
-
-def _known_at(as_of: pa.ChunkedArray, age: pa.ChunkedArray) -> pa.ChunkedArray:
-    ago = pc.cast(pc.round(pc.multiply(pc.cast(age, pa.float64()), float(_MICROSECONDS))), pa.int64())
-    return pc.subtract(as_of, pc.cast(ago, pa.duration("us")))
 
 
 def _columns(table: pa.Table) -> dict[str, Sequence[Any]]:

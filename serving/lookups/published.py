@@ -7,30 +7,29 @@ import logging
 import sys
 import threading
 import time
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from itertools import groupby
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from pydantic import Field
 
-from formats.lookup import FOLDER
+from formats.lookup import FOLDER, Columns, LookupFile
 from formats.manifest import MANIFEST, Manifest
 from formats.partition import day_folder, day_of
 from formats.portable_model import ServingError
 from serving.errors import FetchError, NotFoundError, NotYetError
-from serving.lookups.lake import PublishedLake, open_lake
+from serving.lookups.shape import Row, Shape
+from serving.lookups.snapshot import Part, Snapshot
 from serving.settings import ServingSettings
 from stores.store import Store, open_store
 
 INTRADAY = "intraday"
+HORIZON = "horizon"
+AS_OF = "as_of"
 MANIFEST_BYTES = 2**20
 LOOKUP_BYTES = 64 * 2**20
-"""A day of 1,000 flights has 150 kB."""
+"""A day of 1,000 predictions has 150 kB."""
 OUTDATED_SECONDS = 60
 """Published predictions are stale when the lake could not be read for this long, and for at least six polls."""
 PATIENCE_SECONDS = 30.0
@@ -38,118 +37,18 @@ PATIENCE_SECONDS = 30.0
 
 log = logging.getLogger("serving")
 
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-Probability = Annotated[float, msgspec.Meta(ge=0, le=1), Field(ge=0, le=1, examples=[0.18])]
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """An airport. Latitude and longitude in degrees; `time_zone` is an IANA name, none if it is not known."""
-
-    code: Annotated[str, Field(examples=["JFK"])]
-    name: Annotated[str, Field(examples=["John F Kennedy Intl"])]
-    latitude: Annotated[float, msgspec.Meta(ge=-90, le=90), Field(ge=-90, le=90, examples=[40.64])]
-    longitude: Annotated[float, msgspec.Meta(ge=-180, le=180), Field(ge=-180, le=180, examples=[-73.78])]
-    time_zone: Annotated[str | None, Field(examples=["America/New_York"])] = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A weather station's reading, and when it became known (UTC). A value not measured is null."""
-
-    location: Annotated[str, Field(examples=["JFK"])]
-    known_at: Instant
-    values: Annotated[dict[str, float | None], Field(examples=[{"temperature": 61.0, "wind_speed": 10.4}])]
-
-
-@dataclass(frozen=True, slots=True)
-class FlightDelay:
-    """The probability that a flight arrives more than 15 minutes late.
-
-    It was made by `model_version` from what was known at `as_of`, with the weather known at `sensor_at` (all UTC).
-    """
-
-    flight_id: Annotated[str, Field(examples=["2013-10-02-AA-1-JFK"])]
-    carrier: Annotated[str, Field(examples=["AA"])]
-    flight: Annotated[int, Field(examples=[1])]
-    tailnum: Annotated[str | None, Field(examples=["N338AA"])]
-    origin: Annotated[str, Field(examples=["JFK"])]
-    dest: Annotated[str, Field(examples=["LAX"])]
-    scheduled_departure: Instant
-    as_of: Instant
-    sensor_at: Instant | None
-    probability: Probability
-    model_version: Annotated[str, Field(examples=["7"])]
-    horizon: Annotated[str, Field(examples=["two_hours"])]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All that was published of the newest days.
-
-    `flights` has each flight's predictions, oldest as_of first; `departures` an airport's flights of a data day, newest
-    prediction each, by departure; `readings` a location's, oldest first.
-    """
-
-    flights: Mapping[str, Sequence[FlightDelay]] = field(default_factory=dict)
-    departures: Mapping[str, Mapping[date, Sequence[FlightDelay]]] = field(default_factory=dict)
-    locations: Mapping[str, Location] = field(default_factory=dict)
-    readings: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
-    days: Sequence[date] = ()
-
-    def reading(self, location: str, known_at: datetime | None) -> Reading | None:
-        """A location's reading of exactly that moment."""
-        readings = self.readings.get(location, ())
-        place = bisect_left(readings, known_at, key=lambda one: one.known_at) if known_at else len(readings)
-        return readings[place] if place < len(readings) and readings[place].known_at == known_at else None
-
-
-class _Columns(msgspec.Struct):
-    flight_id: list[str]
-    carrier: list[str]
-    flight: list[int]
-    tailnum: list[str | None]
-    origin: list[str]
-    dest: list[str]
-    scheduled_departure: list[Instant]
-    as_of: list[Instant]
-    sensor_at: list[Instant | None]
-    probability: list[Probability]
-    model_version: list[str]
-
-
-class _Locations(msgspec.Struct):
-    code: list[str]
-    name: list[str]
-    latitude: list[float]
-    longitude: list[float]
-    time_zone: list[str | None]
-
-
-class _Lookup(msgspec.Struct):
-    predictions: _Columns
-    locations: _Locations
-    readings: dict[str, list[Any]]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One partition, read: its manifest's tag when that was, and what it holds."""
-
-    tag: str
-    flights: Sequence[FlightDelay] = ()
-    locations: Sequence[Location] = ()
-    readings: Sequence[Reading] = ()
-
 
 class Published:
     """What the lake has published, newest days only; a snapshot is replaced as a whole, by one assignment."""
 
-    def __init__(self, settings: ServingSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: ServingSettings, shape: Shape | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._settings = settings
+        self._shape = shape or Shape()
         self._clock = clock
         self._lake: Store | None = None
-        self._parts: dict[str, _Part] = {}
+        self._parts: dict[str, Part] = {}
         self._since: date | None = None
         self._snapshot: Snapshot | None = None
         self._read_at = clock()
@@ -163,11 +62,18 @@ class Published:
             return self._snapshot
         if self._settings.lake is None:
             raise NotFoundError("nothing is published here: SERVING_LAKE is not set")
+        if self._settings.use_case is None:
+            raise NotFoundError("nothing is published here: SERVING_USE_CASE is not set")
         raise NotYetError("published predictions could not be read yet; ask again", retry_after=1)
 
-    def newest(self, flight_id: str) -> FlightDelay | None:
-        """A flight's newest prediction, if there is any."""
-        found = self._snapshot.flights.get(flight_id) if self._snapshot else None
+    @property
+    def use_case(self) -> str | None:
+        """Whose predictions they are."""
+        return self._settings.use_case
+
+    def newest(self, key: str) -> Any | None:
+        """A key's newest prediction, if there is any."""
+        found = self._snapshot.predictions.get(key) if self._snapshot else None
         return found[-1] if found else None
 
     @property
@@ -178,7 +84,7 @@ class Published:
 
     async def start(self) -> None:
         """Follow the lake from now on, without waiting for the first reading."""
-        if self._settings.lake is not None:
+        if self._settings.lake is not None and self._settings.use_case is not None:
             # A thread of its own: a lake that hangs must not hold up the process's end.
             threading.Thread(target=self._follow, name="published", daemon=True).start()
 
@@ -219,8 +125,8 @@ class Published:
             read = {name: part for name, part in parts.items() if part is not None}
             if self._snapshot is None or read != self._parts:
                 self._parts = read
-                self._snapshot = _snapshot(read)
-                log.info("published: %d flights of %d days", len(self._snapshot.flights), len(self._snapshot.days))
+                self._snapshot = Snapshot.of(read, self._shape)
+                log.info("published: %d examples of %d days", len(self._snapshot.predictions), len(self._snapshot.days))
         for line in sorted(trouble - self._trouble):
             log.warning("%s", line)
         self._trouble = trouble
@@ -246,12 +152,12 @@ class Published:
         self._since = days[0] if len(days) == self._settings.published_days else None
         return {name: manifests[name] for name, day in by_name.items() if day in days}
 
-    def _part(self, lake: Store, name: str, tag: str, trouble: set[str]) -> _Part | None:
+    def _part(self, lake: Store, name: str, tag: str, trouble: set[str]) -> Part | None:
         before = self._parts.get(name)
         if before is not None and before.tag == tag:
             return before
         try:
-            return _read(lake, name, tag)
+            return _read(lake, name, tag, self._shape)
         except ServingError as error:
             trouble.add(f"{PurePosixPath(name).parent}: {error}")
             return before
@@ -261,41 +167,32 @@ def _tags(lake: Store, folder: str, after: str) -> dict[str, str]:
     return {name: tag for name, tag in lake.tags(folder, after) if name.endswith(f"/{MANIFEST}")}
 
 
-def _read(lake: Store, name: str, tag: str) -> _Part:
+def _read(lake: Store, name: str, tag: str, shape: Shape) -> Part:
     """A partition's lookup; `FetchError` if it does not match its manifest."""
+    day = _day(name) or date.min
     try:
         manifest = msgspec.json.decode(lake.read(name, MANIFEST_BYTES), type=Manifest)
         (file,) = manifest.files
         content = lake.read(f"{PurePosixPath(name).parent}/{file.name}", min(file.size, LOOKUP_BYTES))
         if hashlib.sha256(content).hexdigest() != file.sha256:
             raise FetchError(f"{file.name} is damaged (hash differs); publish it again with --force")
-        lookup = msgspec.json.decode(content, type=_Lookup)
-        return _Part(tag, _flights(lookup.predictions, _horizon(name)), _locations(lookup.locations), _readings(lookup))
+        lookup = msgspec.json.decode(content, type=LookupFile)
+        if lacking := {lookup.key, AS_OF, *lookup.groups, lookup.order or lookup.key} - lookup.predictions.keys():
+            raise FetchError(f"the lookup's predictions lack {min(lacking)}; publish it again with --force")
+        lookup.predictions[HORIZON] = [_horizon(name)] * len(lookup.predictions[lookup.key])
+        predictions = _rows(lookup.predictions, shape.prediction)
+        tables = {name: _rows(lookup.tables[name], reader) for name, reader in shape.tables.items()}
+        return Part(tag, day, lookup.key, lookup.groups, lookup.order, predictions, tables)
     except (msgspec.MsgspecError, ValueError, KeyError) as error:
         raise FetchError(f"the lookup cannot be understood: {error}; publish it again with --force") from None
 
 
-def _flights(columns: _Columns, horizon: str) -> list[FlightDelay]:
-    # These few texts stand in every row: one copy of each is held.
-    for names in (columns.carrier, columns.origin, columns.dest, columns.model_version):
-        names[:] = map(sys.intern, names)
-    horizons = [horizon] * len(columns.flight_id)
-    return [FlightDelay(*row) for row in zip(*msgspec.structs.astuple(columns), horizons, strict=True)]
-
-
-def _locations(columns: _Locations) -> list[Location]:
-    return [Location(*row) for row in zip(*msgspec.structs.astuple(columns), strict=True)]
-
-
-def _readings(lookup: _Lookup) -> list[Reading]:
-    columns = dict(lookup.readings)
-    places, instants = columns.pop("location"), columns.pop("known_at")
-    rows = zip(*columns.values(), strict=True) if columns else [()] * len(places)
-    readings = [
-        {"location": place, "known_at": known, "values": dict(zip(columns, row, strict=True))}
-        for place, known, row in zip(places, instants, rows, strict=True)
-    ]
-    return msgspec.convert(readings, list[Reading])
+def _rows(columns: Columns, reader: Callable[[Row], Any]) -> list[Any]:
+    # A few texts stand in every row: one copy of each is held.
+    held: dict[str, str] = {}
+    for values in columns.values():
+        values[:] = [held.setdefault(value, value) if isinstance(value, str) else value for value in values]
+    return [reader(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
 
 
 def _day(name: str) -> date | None:
@@ -305,36 +202,3 @@ def _day(name: str) -> date | None:
 def _horizon(name: str) -> str:
     parts = PurePosixPath(name).parts
     return sys.intern(parts[parts.index(FOLDER) + (2 if INTRADAY in parts else 1)])
-
-
-def _snapshot(parts: Mapping[str, _Part]) -> Snapshot:
-    days = {name: day for name in parts if (day := _day(name))}
-    # Among equal as_of the later day counts, then the later moment.
-    ordered = sorted(days, key=lambda name: (days[name], name))
-    flights: dict[str, list[FlightDelay]] = {}
-    flown: dict[str, date] = {}
-    for name in ordered:
-        for one in parts[name].flights:
-            flights.setdefault(one.flight_id, []).append(one)
-            flown[one.flight_id] = days[name]
-    for predictions in flights.values():
-        predictions.sort(key=lambda one: one.as_of)
-    readings = {(one.location, one.known_at): one for name in ordered for one in parts[name].readings}
-    return Snapshot(
-        flights=flights,
-        departures=_departures((flown[key], predictions[-1]) for key, predictions in flights.items()),
-        locations={one.code: one for name in ordered for one in parts[name].locations},
-        readings=_by_location(readings[key] for key in sorted(readings)),
-        days=sorted(set(days.values())),
-    )
-
-
-def _departures(newest: Iterable[tuple[date, FlightDelay]]) -> dict[str, dict[date, list[FlightDelay]]]:
-    found: dict[str, dict[date, list[FlightDelay]]] = {}
-    for day, one in sorted(newest, key=lambda item: (item[1].scheduled_departure, item[1].flight_id)):
-        found.setdefault(one.origin, {}).setdefault(day, []).append(one)
-    return found
-
-
-def _by_location(readings: Iterable[Reading]) -> dict[str, list[Reading]]:
-    return {location: list(rows) for location, rows in groupby(readings, key=lambda one: one.location)}

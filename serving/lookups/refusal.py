@@ -10,7 +10,7 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {
         "content": {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},
-                "example": {"detail": "flight 2013-10-02-AA-1-JFK: no prediction is published"},
+                "example": {"detail": "kiosk_day 2026-06-15-Arno: no prediction is published"},
             }
         },
     }

@@ -14,7 +14,7 @@ from local.settings_file import SETTABLE, read_settings_file
 from local.stack import REPOSITORY
 from serving.settings import ServingSettings
 
-EVERY: tuple[type[VariablesModel], ...] = (*settings.PIPELINE, ServingSettings)
+EVERY: tuple[type[VariablesModel], ...] = (*settings.PIPELINE, ServingSettings, *dict(settings.routes()).values())
 PAGES = [settings.README, *settings.README.parent.joinpath("docs").rglob("*.md")]
 
 
@@ -26,7 +26,7 @@ def test_the_page_and_the_readme_are_of_the_models_in_the_repository() -> None:
 
 def test_every_variable_that_a_person_may_set_is_a_row_with_a_meaning() -> None:
     documented = {row.variable: row.meaning for row in settings.settings(*EVERY)}
-    known = {f"{PREFIX}{name.upper()}" for name in KNOWN} | set(ServingSettings.variables())
+    known = {f"{PREFIX}{name.upper()}" for name in KNOWN} | {name for model in EVERY for name in model.variables()}
     assert documented.keys() == known - set(RunVariables.variables())
     assert [variable for variable, meaning in documented.items() if not meaning] == []
     page = settings.page()

@@ -227,9 +227,14 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
 
 def known_settings() -> set[str]:
     """The environment variables that a person may set."""
+    from include.use_cases.flight_delay.serving.settings import SETTINGS
     from serving.settings import ServingSettings
 
-    known = {variable for model in MODELS for variable in model.variables()} | set(ServingSettings.variables())
+    known = (
+        {variable for model in MODELS for variable in model.variables()}
+        | set(ServingSettings.variables())
+        | set(SETTINGS.variables())
+    )
     for folder in ("include", "dags", "plugins"):
         for path in (ROOT / folder).rglob("*.py"):
             known |= set(re.findall(r"\b(?:NIGHTSHIFT|AWS)_[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8")))

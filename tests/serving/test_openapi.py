@@ -21,7 +21,7 @@ from serving.app import create_app
 from serving.openapi import build, example
 from serving.settings import ServingSettings
 from tests.portable_files import INPUTS, portable_bytes, write
-from tests.serving_process import TOKEN, ServingProcess
+from tests.serving_process import ROUTES, TOKEN, ServingProcess
 
 READER = RowReader([ModelInput.from_dict(column) for column in INPUTS])
 SEED = 4
@@ -30,7 +30,7 @@ SEED = 4
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The document while the tiny model is served and credentials are asked for."""
-    app = create_app(ServingSettings(state=tmp_path_factory.mktemp("openapi")))
+    app = create_app(ServingSettings(state=tmp_path_factory.mktemp("openapi"), routes=ROUTES["SERVING_ROUTES"]))
     return build(app, READER, secured=True)
 
 
@@ -104,6 +104,8 @@ def test_every_route_is_there(document: dict[str, Any]) -> None:
         "GET /v1/sensor",
         "GET /v1/prediction",
         "GET /v1/forecast",
+        "GET /v1/models/{use_case}/predictions/{key}",
+        "GET /v1/models/{use_case}/groups/{column}/{value}",
         "GET /v1/model",
         "GET /v1/deployments",
         "POST /admin/deployments",
@@ -179,7 +181,7 @@ def test_the_server_answers_the_document_of_the_model_in_service(serving: Servin
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The operations of a server that serves a model, as schemathesis reads its document."""
     folder = tmp_path_factory.mktemp("schemathesis")
-    server = ServingProcess(folder / "state").start()
+    server = ServingProcess(folder / "state", **ROUTES).start()
     server.deploy(*write(folder, portable_bytes()), "7").raise_for_status()
     found = list(schemathesis.openapi.from_url(f"{server.url}/openapi.json").get_all_operations())
     operations = [one.ok() for one in found if isinstance(one, Ok)]

@@ -21,7 +21,7 @@ from include.storage.lake import Lake
 from include.storage.store import open_store
 from serving.processes import roster
 from tests.portable_files import portable_bytes, write
-from tests.serving_process import ServingProcess
+from tests.serving_process import ROUTES, ServingProcess
 from tests.span_collector import SpanCollector
 from tests.waiting import PATIENCE, until
 
@@ -34,6 +34,7 @@ def server(tmp_path: Path) -> Iterator[ServingProcess]:
     """Two workers that serve version 7 and keep every request as a sample."""
     server = ServingProcess(
         tmp_path / "state",
+        **ROUTES,
         SERVING_WORKERS="2",
         SERVING_LAKE=str(tmp_path / "lake"),
         SERVING_SAMPLE_SHARE="1",

@@ -12,17 +12,13 @@ from include.settings import Settings
 from include.step import open_context
 from tests.use_case_copy import FLIGHT_DELAY, Edits, copied
 
-CODES = "['Arno', 'Brera', 'Corso']"
-LOOKUP = f"""import pyarrow as pa
+LOOKUP = """import pyarrow as pa
 from include.predictions.lookup import Lookup
 
-def kiosks():
-    return pa.table({{
-        "code": {CODES}, "name": ["a", "b", "c"], "latitude": [44.0] * 3, "longitude": [9.0] * 3,
-        "time_zone": ["Europe/Rome", None, None],
-    }})
+def beside(predictions, features):
+    return predictions.append_column("heat", features["forecast"]), {"towns": pa.table({"name": ["Rome"]})}
 
-LOOKUP = Lookup(places=("kiosk",), sensor=("forecast",), sensor_age="sold_out_rate", locations=kiosks)
+LOOKUP = Lookup(groups=("kiosk",), beside=beside)
 """
 
 
@@ -48,19 +44,17 @@ def test_sound_packages_answer_what_steps_read(flights: CheckSample, tmp_path: P
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("pa.table({", 'open("/nowhere/kiosks.csv").read({', "lookup.py:5: LOOKUP.locations: FileNotFoundError: "),
-        ("pa.table({", "dict({", "lookup.py: LOOKUP.locations: answers a dict; answer a pyarrow Table"),
-        ('"latitude"', '"lat"', "LOOKUP.locations: answers no column latitude; answer code, name, latitude, longitude"),
-        ("[44.0] * 3", "['44'] * 3", "LOOKUP.locations: latitude: is a string; answer double, in degrees"),
-        ("[44.0] * 3", "[4400.0] * 3", "LOOKUP.locations: latitude: goes beyond 90 degrees; correct the unit or the"),
-        ("'Brera'", "'Arno'", "LOOKUP.locations: code: Arno comes 2 times; answer one row for each"),
-        ("'Brera'", "None", "LOOKUP.locations: code: is empty in 1 rows; leave out what has no code"),
-        ("Europe/Rome", "Roma", "LOOKUP.locations: time_zone: Roma is no time zone; write an IANA name"),
-        (CODES, "['A', 'B', 'C']", "LOOKUP.locations: code: knows none of the examples' kiosk, such as Arno; answer"),
-        ("=kiosks)", "=kiosks())", "LOOKUP.locations: is a Table; name a function that answers a table"),
+        ("pa.table({", 'open("/nowhere/towns.csv").read({', "lookup.py:5: LOOKUP.beside: FileNotFoundError: "),
+        ('features["forecast"]', 'features["heat"]', "lookup.py:5: LOOKUP.beside: KeyError: "),
+        (
+            "return predictions",
+            "return 1, predictions",
+            "LOOKUP.beside: answers a tuple; answer the predictions",
+        ),
+        ('pa.table({"name": ["Rome"]})', '["Rome"]', "LOOKUP.beside: towns: is a list; answer a pyarrow Table"),
     ],
 )
-def test_locations_that_no_lookup_can_use_are_found(old: str, new: str, said: str, tmp_path: Path) -> None:
+def test_what_no_lookup_can_put_beside_predictions_is_found(old: str, new: str, said: str, tmp_path: Path) -> None:
     assert old in LOOKUP
     with copied(tmp_path, {"lookup.py": LOOKUP.replace(old, new)}) as package:
         (line,) = found(package, tmp_path / "lake")

@@ -106,7 +106,7 @@ MISTAKES: dict[str, tuple[Edits, str]] = {
         "FEATURES.part: the name is taken",
     ),
     "a carried column that is none": (
-        {SPEC: ("holdout_days=7,", 'holdout_days=7, carried=("town",),')},
+        {SPEC: ('carried=("kiosk", "forecast")', 'carried=("town",)')},
         "spec.py: carried: town is no column of plans; it has kiosk_day, date, kiosk, stock, forecast",
     ),
     "known_at of no instant": (

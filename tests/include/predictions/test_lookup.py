@@ -3,135 +3,50 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
-import pytest
 
-from include.errors import DataError
+from formats.lookup import LookupFile
 from include.predictions.lookup import Lookup
-from include.use_case import load_use_case
-from include.use_cases.flight_delay.lookup import LOOKUP, airports
-
-UTC_US = pa.timestamp("us", "UTC")
-PLACES = pa.table(
-    {
-        "code": ["C", "A", "B"],
-        "name": ["Sea", "Hill", "Bay"],
-        "latitude": [1.5, 2.5, 3.5],
-        "longitude": [-1.0, -2.0, -3.0],
-        "time_zone": ["UTC", None, "UTC"],
-    }
-)
-SMALL = Lookup(places=("origin", "dest"), sensor=("rain", "wind"), sensor_age="age", locations=lambda: PLACES)
-
-
-def at(hour: int, minute: int = 0) -> datetime:
-    return datetime(2013, 10, 1, hour, minute, tzinfo=UTC)
-
 
 PREDICTIONS = pa.table(
     {
-        "id": ["1", "2", "3", "4"],
-        "origin": ["B", "A", "A", "A"],
-        "dest": ["A", "X", "B", "B"],
-        "as_of": pa.array([at(5, 10), at(6), at(6, 30), at(7)], UTC_US),
-        "probability": [0.25, 0.5, float("nan"), 1.0],
+        "shop": ["1", "2"],
+        "opened": pa.array([date(2026, 6, 1), None]),
+        "as_of": pa.array([datetime(2026, 6, 15, 5, 10, 9, 123_000, UTC)] * 2, pa.timestamp("us", "UTC")),
+        "probability": [0.25, float("nan")],
     }
 )
-FEATURES = pa.table(
-    {
-        "as_of": PREDICTIONS["as_of"],
-        "age": [10.0, 0.5, 30.5, None],
-        "rain": [0.1, 0.2, 0.2, 9.9],
-        "wind": [7.0, None, None, 9.9],
+NOTHING = pa.table({})
+
+
+def test_predictions_are_columns_of_json_in_their_order() -> None:
+    body = json.loads(Lookup(groups=("opened",)).to_json(PREDICTIONS, NOTHING, "shop"))
+    assert body == {
+        "key": "shop",
+        "groups": ["opened"],
+        "order": "",
+        "predictions": {
+            "shop": ["1", "2"],
+            "opened": ["2026-06-01", None],
+            "as_of": ["2026-06-15T05:10:09Z"] * 2,
+            "probability": [0.25, None],
+        },
+        "tables": {},
     }
-)
+    assert set(body) == set(LookupFile.__struct_fields__)
 
 
-def lookup(predictions: pa.Table = PREDICTIONS, features: pa.Table = FEATURES) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(SMALL.to_json(predictions, features, "id"))
-    return body
+def test_a_use_case_may_put_columns_and_tables_beside_them() -> None:
+    def beside(predictions: pa.Table, features: pa.Table) -> tuple[pa.Table, dict[str, pa.Table]]:
+        return predictions.append_column("heat", features["heat"]), {"towns": pa.table({"name": ["Rome"]})}
 
-
-def test_each_prediction_names_the_reading_that_it_was_made_with() -> None:
-    assert lookup()["predictions"]["sensor_at"] == [
-        "2013-10-01T05:00:00Z",
-        "2013-10-01T05:59:30Z",
-        "2013-10-01T05:59:30Z",
-        None,
-    ]
-
-
-def test_a_reading_is_there_once_and_one_that_nobody_knew_is_not() -> None:
-    assert lookup()["readings"] == {
-        "location": ["A", "B"],
-        "known_at": ["2013-10-01T05:59:30Z", "2013-10-01T05:00:00Z"],
-        "rain": [0.2, 0.1],
-        "wind": [None, 7.0],
-    }
-
-
-def test_the_places_are_those_that_predictions_name_and_the_reference_describes() -> None:
-    assert lookup()["locations"] == {
-        "code": ["A", "B"],
-        "name": ["Hill", "Bay"],
-        "latitude": [2.5, 3.5],
-        "longitude": [-2.0, -3.0],
-        "time_zone": [None, "UTC"],
-    }
-
-
-def test_predictions_keep_their_order_and_what_is_no_number_is_null() -> None:
-    body = lookup()
-    assert (body["key"], body["location"]) == ("id", "origin")
-    assert body["predictions"]["id"] == ["1", "2", "3", "4"]
-    assert body["predictions"]["as_of"][0] == "2013-10-01T05:10:00Z"
-    assert body["predictions"]["probability"] == [0.25, 0.5, None, 1.0]
-
-
-def test_a_day_without_predictions_has_a_lookup_too() -> None:
-    body = lookup(PREDICTIONS.slice(0, 0), FEATURES.slice(0, 0))
-    assert [len(body[part][name]) for part, name in (("predictions", "id"), ("readings", "rain"))] == [0, 0]
+    body = json.loads(Lookup(beside=beside).to_json(PREDICTIONS, pa.table({"heat": [30.5, None]}), "shop"))
+    assert body["predictions"]["heat"] == [30.5, None]
+    assert body["tables"] == {"towns": {"name": ["Rome"]}}
 
 
 def test_equal_tables_are_equal_bytes_however_they_are_cut() -> None:
     cut = pa.concat_tables([PREDICTIONS.slice(0, 1), PREDICTIONS.slice(1)])
-    assert SMALL.to_json(cut, FEATURES, "id") == SMALL.to_json(PREDICTIONS, FEATURES, "id")
-
-
-def test_an_age_that_no_float_holds_exactly_names_its_second_all_the_same() -> None:
-    ages = [65 / 60, 123 / 60, 130 / 60, 131 / 60]
-    body = lookup(features=FEATURES.set_column(1, "age", pa.array(ages)))
-
-    assert body["predictions"]["sensor_at"] == [
-        "2013-10-01T05:08:55Z",
-        "2013-10-01T05:57:57Z",
-        "2013-10-01T06:27:50Z",
-        "2013-10-01T06:57:49Z",
-    ]
-
-
-def test_features_without_the_sensor_are_refused_by_name() -> None:
-    with pytest.raises(DataError, match="features lack wind, age; compute the features again"):
-        lookup(features=FEATURES.drop_columns(["wind", "age"]))
-
-
-def test_the_packages_airports_are_the_reference() -> None:
-    table = airports()
-    rows = {row["code"]: row for row in table.to_pylist()}
-    assert len(rows) == 1458
-    assert rows["JFK"] == {
-        "code": "JFK",
-        "name": "John F Kennedy Intl",
-        "latitude": pytest.approx(40.64, abs=0.01),
-        "longitude": pytest.approx(-73.78, abs=0.01),
-        "time_zone": "America/New_York",
-    }
-
-
-def test_a_use_case_may_leave_the_part_out() -> None:
-    assert load_use_case("include.use_cases.flight_delay").has_part("lookup")
-    assert not load_use_case("tests.use_cases.ice_cream").has_part("lookup")
-    assert LOOKUP.places[0] == "origin"
+    assert Lookup().to_json(cut, NOTHING, "shop") == Lookup().to_json(PREDICTIONS, NOTHING, "shop")

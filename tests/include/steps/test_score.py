@@ -104,10 +104,10 @@ def test_what_serving_looks_up_is_published_beside_them(factory: Factory) -> Non
     assert body["predictions"]["probability"] == table["probability"].to_pylist()
     assert set(body["predictions"]["model_version"]) == {version.version}
     assert set(body["predictions"]["sensor_at"]) == {"2013-10-02T04:51:00Z"}
-    assert body["locations"]["code"] == ["BOS", "EWR", "JFK", "LGA"]
-    assert body["readings"]["location"] == ["EWR", "JFK", "LGA"]
-    assert body["readings"]["temperature"] == [60.0, 61.0, 62.0]
-    assert body["readings"]["wind_speed"] == [10.0, None, 10.0]
+    assert body["tables"]["locations"]["code"] == ["BOS", "EWR", "JFK", "LGA"]
+    assert body["tables"]["readings"]["location"] == ["EWR", "JFK", "LGA"]
+    assert body["tables"]["readings"]["temperature"] == [60.0, 61.0, 62.0]
+    assert body["tables"]["readings"]["wind_speed"] == [10.0, None, 10.0]
 
 
 def test_a_lookup_follows_its_code_and_the_predictions_stay(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_what_serving_looks_up_is_published_beside_them(factory: Factory) -> Non
     body = json.loads(factory.lake.read_file(asked().partition(Layer.LOOKUPS), "lookup.json"))
     assert body["predictions"]["flight_id"] == rows["flight_id"].to_pylist()
     assert body["predictions"]["probability"] == predictions(factory)["probability"].to_pylist()
-    assert body["readings"]["known_at"] == ["2013-10-01T04:51:00Z"] * 3
+    assert body["tables"]["readings"]["known_at"] == ["2013-10-01T04:51:00Z"] * 3
 
 
 def test_a_version_that_has_seen_the_day_does_not_predict_it(factory: Factory) -> None:

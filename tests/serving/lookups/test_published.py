@@ -14,6 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from include.storage.lake import Dataset, Layer, Partition
+from include.use_cases.flight_delay.serving.places import SHAPE
 from serving.errors import NotFoundError, NotYetError
 from serving.lookups.published import Published
 from serving.settings import ServingSettings
@@ -38,7 +39,7 @@ def lake(tmp_path: Path) -> PublishedLake:
 
 
 def published(uri: str, **settings: object) -> Published:
-    return Published(ServingSettings.model_validate({"lake": uri, **settings}))
+    return Published(ServingSettings.model_validate({"lake": uri, "use_case": "flight_delay", **settings}), SHAPE)
 
 
 def read(uri: str, **settings: object) -> Published:
@@ -50,7 +51,7 @@ def read(uri: str, **settings: object) -> Published:
 def probability(found: Published, flight: str = FLIGHT) -> float:
     newest = found.newest(flight)
     assert newest is not None
-    return newest.probability
+    return float(newest.probability)
 
 
 def test_a_published_prediction_is_found_with_what_it_was_made_from(lake: PublishedLake) -> None:
@@ -63,8 +64,8 @@ def test_a_published_prediction_is_found_with_what_it_was_made_from(lake: Publis
     assert (newest.probability, newest.as_of, newest.horizon, newest.model_version) == (0.25, ONE, "nightly", "7")
     assert newest.sensor_at == ONE - timedelta(minutes=9)
     assert newest.tailnum is None
-    assert found.snapshot.locations["LGA"].time_zone == "America/New_York"
-    (reading,) = found.snapshot.readings["JFK"]
+    assert found.snapshot.view.locations["LGA"].time_zone == "America/New_York"
+    (reading,) = found.snapshot.view.readings["JFK"]
     assert (reading.known_at, reading.values["temperature"], reading.values["wind_speed"]) == (
         ONE - timedelta(minutes=9),
         61.0,
@@ -79,8 +80,8 @@ def test_the_newest_as_of_wins_whichever_was_published_first(lake: PublishedLake
     found = read(lake.uri)
 
     assert probability(found) == 0.75
-    assert [one.horizon for one in found.snapshot.flights[FLIGHT]] == ["nightly", "two_hours"]
-    assert [one.probability for one in found.snapshot.departures["EWR"][DAY]] == [0.75, 0.75]
+    assert [one.horizon for one in found.snapshot.predictions[FLIGHT]] == ["nightly", "two_hours"]
+    assert [one.probability for one in found.snapshot.groups["origin"]["EWR"][DAY]] == [0.75, 0.75]
 
 
 def test_predictions_within_the_day_are_followed_too(lake: PublishedLake) -> None:
@@ -170,7 +171,7 @@ def test_a_lookup_that_promises_something_else_is_not_believed(lake: PublishedLa
     body = {"predictions": {"flight_id": ["1"]}, "locations": {}, "readings": {}}
     lake.lake.publish(_nightly(DAY), {"lookup.json": json.dumps(body).encode()})
 
-    assert read(lake.uri).snapshot.flights == {}
+    assert read(lake.uri).snapshot.predictions == {}
 
 
 def test_what_was_read_before_stays_when_its_next_edition_is_damaged(lake: PublishedLake) -> None:
@@ -193,7 +194,7 @@ def test_predictions_without_a_lookup_are_passed_over(lake: PublishedLake, caplo
 
     found = read(lake.uri)
 
-    assert found.snapshot.flights == {}
+    assert found.snapshot.predictions == {}
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -211,7 +212,9 @@ def test_before_the_first_reading_one_is_asked_to_wait(lake: PublishedLake) -> N
 @pytest.mark.parametrize("gone", Gone)
 def test_a_lake_that_goes_away_leaves_what_was_read_and_its_age(lake: PublishedLake, gone: Gone) -> None:
     now = [0.0]
-    found = Published(ServingSettings(lake=lake.uri, published_poll_seconds=1), lambda: now[0])
+    found = Published(
+        ServingSettings(lake=lake.uri, use_case="flight_delay", published_poll_seconds=1), SHAPE, clock=lambda: now[0]
+    )
     lake.publish("nightly", probability=0.25, as_of=ONE)
     found.read()
     lookups = Path(lake.uri) / "flight_delay" / "lookups"

@@ -10,9 +10,9 @@ from typing import TypeVar
 import httpx
 import pytest
 
+from include.use_cases.flight_delay.serving.places import Location
 from include.use_cases.flight_delay.serving.prediction import Prediction
 from serving.errors import NotFoundError, UpstreamError
-from serving.lookups.published import Location
 from serving.telemetry.metrics import Telemetry
 from serving.upstream.circuit import THRESHOLD
 from serving.upstream.upstream import ENOUGH, HEDGES_SAVED, Upstream

@@ -25,4 +25,5 @@ SPEC = UseCaseSpec(
     history_days=40,
     lookback_days=7,
     holdout_days=7,
+    carried=("kiosk", "forecast"),
 )

@@ -1,1 +1,1 @@
-"""location → sensor → prediction, the forecast over it, and the published predictions below it."""
+"""What serving looks up of flights: location → sensor → prediction, the forecast over it, and lookups below it."""

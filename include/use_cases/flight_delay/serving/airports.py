@@ -8,12 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.errors import NotFoundError
-from serving.lookups.published import FlightDelay, Instant, Published
+from include.use_cases.flight_delay.serving.places import FlightDelay, Instant, places
+from serving.lookups.page import MOST, Page
+from serving.lookups.published import Published
 from serving.lookups.refusal import NOT_FOUND
 
 CODE = r"^[A-Z0-9]{2,4}$"
-MOST = 500
 AnyCode = Annotated[str, Path(pattern=CODE, examples=["JFK"])]
 
 
@@ -49,28 +49,19 @@ def router(published: Published) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
     ) -> AirportDelays:
-        snapshot = published.snapshot
-        days = snapshot.departures.get(code)
-        if not days:
-            raise NotFoundError(f"airport {code}: no predictions are published of flights from it")
-        day = day or max(days)
-        flights = days.get(day)
-        if not flights:
-            raise NotFoundError(f"airport {code}: nothing is published of {day}; there are {min(days)} to {max(days)}")
-        shown = flights[offset : offset + limit]
-        if not shown:
-            raise NotFoundError(f"airport {code}: offset {offset} is past the {len(flights)} flights of {day}")
-        location = snapshot.locations.get(code)
+        days = published.snapshot.groups.get("origin", {}).get(code)
+        page = Page.of(days, day, limit=limit, offset=offset, name=f"airport {code}")
+        location = places(published).locations.get(code)
         return AirportDelays(
             code=code,
             name=location.name if location else None,
-            date=day,
-            as_of=max(one.as_of for one in shown),
-            model_versions=sorted({one.model_version for one in shown}),
-            mean_probability=sum(one.probability for one in flights) / len(flights),
-            total=len(flights),
-            next_offset=offset + limit if offset + limit < len(flights) else None,
-            flights=list(shown),
+            date=page.day,
+            as_of=page.as_of,
+            model_versions=page.model_versions,
+            mean_probability=sum(one.probability for one in page.predictions) / len(page.predictions),
+            total=len(page.predictions),
+            next_offset=page.next_offset,
+            flights=list(page.shown),
         )
 
     return routes

@@ -1,4 +1,4 @@
-"""The chain location → sensor → prediction, the forecast over it, and the lookups below it, as the app mounts them."""
+"""The chain location → sensor → prediction, the forecast over it, and the lookups below it, as one part."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pydantic import HttpUrl
 from formats.portable_model import ServingError
 from include.use_cases.flight_delay.serving import airports, flights, forecast, location, prediction, sensor
 from include.use_cases.flight_delay.serving.forecast import Forecasts, Upstreams
+from include.use_cases.flight_delay.serving.places import Location, Reading
 from include.use_cases.flight_delay.serving.prediction import Prediction
+from include.use_cases.flight_delay.serving.settings import ChainSettings
 from serving import answer
-from serving.lookups.published import Location, Published, Reading
-from serving.settings import ServingSettings
+from serving.lookups.published import Published
 from serving.telemetry.metrics import Telemetry
 from serving.upstream.pace import Pace
 from serving.upstream.upstream import Upstream
@@ -29,10 +30,10 @@ KEPT_CONNECTIONS = 8
 
 
 class Chain:
-    """Published predictions, forecasts, and the routes over them; started and stopped with the app."""
+    """Forecasts, and the routes over them and over published predictions; started and stopped with the app."""
 
-    def __init__(self, settings: ServingSettings, telemetry: Telemetry, published: Published | None = None) -> None:
-        self.published = published or Published(settings)
+    def __init__(self, published: Published, telemetry: Telemetry, settings: ChainSettings) -> None:
+        self.published = published
         self._client = _client(settings, self._links())
         self._pace = Pace()
         upstreams = Upstreams(
@@ -54,12 +55,10 @@ class Chain:
         return routes
 
     async def start(self) -> None:
-        """Begin to follow what is published."""
-        await self.published.start()
+        """Nothing: forecasts are made when they are asked for."""
 
     async def stop(self) -> None:
-        """End that, and whatever is being asked."""
-        await self.published.stop()
+        """End whatever is being asked."""
         await self.forecasts.stop()
         await self._client.aclose()
 
@@ -70,7 +69,7 @@ class Chain:
         return routes
 
     def _upstream(
-        self, name: str, url: HttpUrl | None, kind: type[T], settings: ServingSettings, telemetry: Telemetry
+        self, name: str, url: HttpUrl | None, kind: type[T], settings: ChainSettings, telemetry: Telemetry
     ) -> Upstream[T]:
         address = str(url) if url else f"{OWN}/v1/{name}"
         return Upstream(
@@ -78,7 +77,7 @@ class Chain:
         )
 
 
-def _client(settings: ServingSettings, links: APIRouter) -> httpx.AsyncClient:
+def _client(settings: ChainSettings, links: APIRouter) -> httpx.AsyncClient:
     own = FastAPI(exception_handlers={ServingError: answer.serving_error}, openapi_url=None)
     own.include_router(links)
     token = settings.upstream_token

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from include.use_cases.flight_delay.serving.places import FlightDelay
 from serving.errors import NotFoundError
-from serving.lookups.published import FlightDelay, Published
+from serving.lookups.published import Published
 from serving.lookups.refusal import NOT_FOUND
 
 FLIGHT_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
@@ -28,7 +30,7 @@ def router(published: Published) -> APIRouter:
 
 def flight(published: Published, flight_id: str) -> FlightDelay:
     """A flight's newest prediction, or `NotFoundError`."""
-    found = published.snapshot.flights.get(flight_id)
+    found: Sequence[FlightDelay] | None = published.snapshot.predictions.get(flight_id)
     if not found:
         raise NotFoundError(f"flight {flight_id}: no prediction is published; see /v1/airports/{{code}}/delays")
     return found[-1]

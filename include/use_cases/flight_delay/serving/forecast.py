@@ -17,12 +17,13 @@ from pydantic import Field
 from starlette.types import Receive, Scope, Send
 
 from include.use_cases.flight_delay.serving.flights import FLIGHT_ID
+from include.use_cases.flight_delay.serving.places import FlightDelay, Location, Reading, places
 from include.use_cases.flight_delay.serving.prediction import Prediction
+from include.use_cases.flight_delay.serving.settings import ChainSettings
 from serving.answer import send_json
 from serving.errors import NotFoundError, NotYetError, QuestionError
-from serving.lookups.published import Location, Published, Reading
+from serving.lookups.published import Published
 from serving.lookups.refusal import NOT_FOUND
-from serving.settings import ServingSettings
 from serving.telemetry.metrics import Telemetry
 from serving.upstream.cache import Cache, Held, Loaded, Terms
 from serving.upstream.upstream import Upstream
@@ -72,7 +73,7 @@ class Forecasts:
         self,
         published: Published,
         upstreams: Upstreams,
-        settings: ServingSettings,
+        settings: ChainSettings,
         telemetry: Telemetry,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -122,14 +123,14 @@ class Forecasts:
         return 0.0 if remaining is not None and remaining > self._seconds else self._seconds
 
     def _from_published(self, flight_id: str) -> Forecast | None:
-        flight = self._published.newest(flight_id)
+        flight: FlightDelay | None = self._published.newest(flight_id)
         if flight is None:
             return None
-        snapshot = self._published.snapshot
-        location = snapshot.locations.get(flight.origin)
+        found = places(self._published)
+        location = found.locations.get(flight.origin)
         if location is None:
             return None
-        reading = snapshot.reading(flight.origin, flight.sensor_at)
+        reading = found.reading(flight.origin, flight.sensor_at)
         outdated = self._published.outdated
         return Forecast(
             location, reading, Prediction.of(flight), ForecastOrigin.PUBLISHED, outdated is not None, outdated or 0.0

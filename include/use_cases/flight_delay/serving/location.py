@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query
 
 from include.use_cases.flight_delay.serving.airports import CODE
 from include.use_cases.flight_delay.serving.flights import FLIGHT_ID, flight
+from include.use_cases.flight_delay.serving.places import Location, places
 from serving.errors import NotFoundError, QuestionError
-from serving.lookups.published import Location, Published
+from serving.lookups.published import Published
 from serving.lookups.refusal import NOT_FOUND
 
 
@@ -25,7 +26,7 @@ def router(published: Published) -> APIRouter:
         if (flight_id is None) == (code is None):
             raise QuestionError("give either flight_id or code")
         code = flight(published, flight_id).origin if flight_id is not None else code
-        found = published.snapshot.locations.get(code or "")
+        found = places(published).locations.get(code or "")
         if found is None:
             raise NotFoundError(f"airport {code}: no flight of the published days goes there")
         return found

@@ -10,8 +10,9 @@ from pydantic import AwareDatetime, Field
 
 from include.use_cases.flight_delay.serving.airports import CODE
 from include.use_cases.flight_delay.serving.flights import FLIGHT_ID
+from include.use_cases.flight_delay.serving.places import FlightDelay, Instant, Probability
 from serving.errors import NotFoundError
-from serving.lookups.published import FlightDelay, Instant, Probability, Published
+from serving.lookups.published import Published
 from serving.lookups.refusal import NOT_FOUND
 
 
@@ -42,7 +43,7 @@ def router(published: Published) -> APIRouter:
     ) -> Prediction:
         found = [
             one
-            for one in published.snapshot.flights.get(flight_id, ())
+            for one in published.snapshot.predictions.get(flight_id, ())
             if location in (None, one.origin)
             and (known_at is None or one.sensor_at is None or one.sensor_at <= known_at)
         ]

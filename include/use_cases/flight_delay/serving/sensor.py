@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 
 from include.use_cases.flight_delay.serving.airports import CODE
+from include.use_cases.flight_delay.serving.places import Reading, places
 from serving.errors import NotFoundError
-from serving.lookups.published import Published, Reading
+from serving.lookups.published import Published
 from serving.lookups.refusal import NOT_FOUND
 
 
@@ -23,7 +24,7 @@ def router(published: Published) -> APIRouter:
         location: Annotated[str, Query(pattern=CODE, examples=["JFK"])],
         as_of: Annotated[AwareDatetime | None, Query(description="Only what was known by then")] = None,
     ) -> Reading:
-        readings = published.snapshot.readings.get(location, ())
+        readings = places(published).readings.get(location, ())
         count = len(readings) if as_of is None else bisect_right(readings, as_of, key=lambda one: one.known_at)
         if not count:
             raise NotFoundError(f"location {location}: no reading is published{f' as of {as_of}' if as_of else ''}")

@@ -16,12 +16,14 @@ import pytest
 
 from include.use_cases.flight_delay.serving.chain import Chain
 from include.use_cases.flight_delay.serving.forecast import Forecast
+from include.use_cases.flight_delay.serving.places import SHAPE
+from include.use_cases.flight_delay.serving.settings import ChainSettings
 from serving.lookups.published import Published
 from serving.settings import ServingSettings
 from serving.telemetry.metrics import Telemetry
 from tests.factory import flight_id
 from tests.published_lake import DAY, PublishedLake
-from tests.serving_process import ServingProcess
+from tests.serving_process import ROUTES, ServingProcess
 from tests.upstreams import NAMES, Mode, UpstreamProcess
 from tests.waiting import PATIENCE
 
@@ -58,7 +60,7 @@ def start(upstreams: UpstreamProcess, tmp_path: Path) -> Iterator[Start]:
         state.parent.mkdir()
         # Long enough for a machine that has other work; tests that speak of time set their own.
         settings = {"SERVING_FORECAST_SECONDS": "20"} | settings
-        started.append(ServingProcess(state, **upstreams.settings, **settings).start())
+        started.append(ServingProcess(state, **ROUTES, **upstreams.settings, **settings).start())
         return started[-1]
 
     yield one
@@ -198,13 +200,13 @@ def test_what_is_published_is_stale_when_the_lake_has_not_answered_for_a_while(t
     lake, now = PublishedLake(tmp_path / "lake"), [0.0]
     lake.publish("nightly", probability=0.25, as_of=datetime(2013, 10, 1, 5, tzinfo=UTC))
     nobody = {f"{name}_url": "http://127.0.0.1:1" for name in NAMES}
-    settings = ServingSettings.model_validate({"lake": lake.uri, **nobody})
-    published = Published(settings, lambda: now[0])
+    settings = ServingSettings(lake=lake.uri, use_case="flight_delay")
+    published = Published(settings, SHAPE, clock=lambda: now[0])
     published.read()
     (tmp_path / "lake").rename(tmp_path / "elsewhere")
 
     async def ask() -> Forecast:
-        chain = Chain(settings, Telemetry(), published)
+        chain = Chain(published, Telemetry(), ChainSettings.model_validate(nobody))
         try:
             return await chain.forecasts.ask(flight_id(DAY, 1))
         finally:
@@ -226,7 +228,7 @@ def test_what_is_published_is_stale_when_the_lake_has_not_answered_for_a_while(t
 def test_without_upstreams_the_servers_own_three_are_the_chain(tmp_path: Path) -> None:
     lake = PublishedLake(tmp_path / "lake")
     lake.publish("nightly", probability=0.25, as_of=datetime(2013, 10, 1, 5, tzinfo=UTC))
-    server = ServingProcess(tmp_path / "state", SERVING_LAKE=lake.uri).start()
+    server = ServingProcess(tmp_path / "state", **ROUTES, SERVING_LAKE=lake.uri).start()
     try:
         asked = until(server, lambda asked: asked.status == 200 and asked.body["source"] == "chain", flight_id(DAY, 1))
         unknown = Asked(server, "2013-10-01-ZZ-9-JFK")
@@ -400,6 +402,6 @@ def test_the_document_says_what_the_route_takes_and_gives(shared: ServingProcess
 def shared(process: UpstreamProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
     """One server for tests that change nothing."""
     process.behave_all()
-    server = ServingProcess(tmp_path_factory.mktemp("shared") / "state", **process.settings).start()
+    server = ServingProcess(tmp_path_factory.mktemp("shared") / "state", **ROUTES, **process.settings).start()
     yield server
     server.stop(signal.SIGKILL)

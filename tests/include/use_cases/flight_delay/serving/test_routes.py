@@ -13,7 +13,7 @@ import pytest
 
 from tests.factory import flight_id
 from tests.published_lake import DAY, PublishedLake
-from tests.serving_process import ServingProcess
+from tests.serving_process import ROUTES, ServingProcess
 from tests.waiting import PATIENCE
 
 ONE = datetime(2013, 10, 1, 5, tzinfo=UTC)
@@ -36,7 +36,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> PublishedLake:
 def server(lake: PublishedLake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
     """A server without a model: lookups need none."""
     state = tmp_path_factory.mktemp("state") / "state"
-    process = ServingProcess(state, SERVING_LAKE=lake.uri, SERVING_PUBLISHED_POLL_SECONDS="0.1").start()
+    process = ServingProcess(state, **ROUTES, SERVING_LAKE=lake.uri, SERVING_PUBLISHED_POLL_SECONDS="0.1").start()
     eventually(process, f"/v1/flights/{FLIGHT}/delay", 200)
     yield process
     process.stop(signal.SIGKILL)
@@ -72,13 +72,13 @@ def test_a_flights_newest_prediction_is_answered_with_as_of_and_version(server: 
     [
         ("/v1/flights/2013-10-01-ZZ-9-JFK/delay", 404, "flight 2013-10-01-ZZ-9-JFK: no prediction is published"),
         (f"/v1/flights/{'x' * 65}/delay", 422, "flight_id: String should match pattern"),
-        ("/v1/airports/BOS/delays", 404, "airport BOS: no predictions are published of flights from it"),
+        ("/v1/airports/BOS/delays", 404, "airport BOS: no predictions are published"),
         (
             "/v1/airports/JFK/delays?date=2013-09-01",
             404,
             "airport JFK: nothing is published of 2013-09-01; there are 20",
         ),
-        ("/v1/airports/JFK/delays?offset=99", 404, "airport JFK: offset 99 is past the 2 flights of 2013-10-02"),
+        ("/v1/airports/JFK/delays?offset=99", 404, "airport JFK: offset 99 is past the 2 predictions of 2013-10-02"),
         ("/v1/airports/JFK/delays?limit=501", 422, "limit: Input should be less than or equal to 500"),
         ("/v1/airports/jfk/delays", 422, "code: String should match pattern"),
         ("/v1/location", 422, "give either flight_id or code"),
@@ -164,7 +164,7 @@ def test_a_new_publication_is_answered_without_a_restart(server: ServingProcess,
 
 @pytest.mark.stack
 def test_a_server_without_a_lake_says_so(tmp_path: Path) -> None:
-    process = ServingProcess(tmp_path / "state").start()
+    process = ServingProcess(tmp_path / "state", **ROUTES).start()
     try:
         answer = process.get(f"/v1/flights/{FLIGHT}/delay")
         assert (answer.status_code, answer.json()) == (

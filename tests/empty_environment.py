@@ -114,9 +114,10 @@ def main() -> None:
 
 def _environment(folder: Path, url: str) -> Path:
     """A virtual environment with what the champion pins, and nothing else."""
-    from mlflow.artifacts import download_artifacts
+    import mlflow
 
-    pinned = download_artifacts(f"{CHAMPION}/requirements.txt", dst_path=str(folder), tracking_uri=url)
+    mlflow.set_tracking_uri(url)
+    pinned = mlflow.artifacts.download_artifacts(f"{CHAMPION}/requirements.txt", dst_path=str(folder))
     venv.create(folder / "empty", with_pip=True)
     python = folder / "empty" / "bin" / "python"
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", pinned], check=True)

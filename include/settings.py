@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from formats.names import not_a_setting
 from formats.variables import VariableError, VariablesModel, unknown_variable
@@ -21,6 +21,8 @@ from include.packages import default_use_cases
 from include.step_specs import VERSION, Image, PodRuntime
 
 PREFIX = "NIGHTSHIFT_"
+SPARK_JARS = {"gs": "com.google.cloud.bigdataoss:gcs-connector", "az": "org.apache.hadoop:hadoop-azure"}
+"""What Spark's workers read a bucket with, where Spark itself does not find it by the version of its Hadoop."""
 
 
 class Records(StrEnum):
@@ -75,8 +77,8 @@ class Settings(NightshiftVariables):
     """A deployment, as its steps see it: each field is a variable of every pod, and secrets are passed by reference."""
 
     lake: str = ".nightshift/lake"
-    """Where the data is: a folder (absolute, or relative to the working directory), `file://…` or
-    `s3://bucket/prefix`."""
+    """Where the data is: a folder (absolute, or relative to the working directory), `file://…`, `s3://bucket/prefix`,
+    `gs://…` or `az://…`."""
     s3_endpoint: str | None = None
     """An S3-compatible store, such as MinIO; none: AWS."""
     artifacts: str = ".nightshift/mlflow"
@@ -129,6 +131,16 @@ class Settings(NightshiftVariables):
     """A PEM file: the client's own certificate."""
     kafka_key: str | None = None
     """A PEM file: the key of the client's certificate."""
+
+    @model_validator(mode="after")
+    def _workers_can_read_the_lake(self) -> Self:
+        jar = SPARK_JARS.get(self.lake.partition("://")[0])
+        if jar and not self.spark_is_local and not self.spark_packages:
+            raise ValueError(
+                f"NIGHTSHIFT_LAKE {self.lake}: NIGHTSHIFT_SPARK_MASTER's workers read it only with the jar of {jar}; "
+                "name its version in NIGHTSHIFT_SPARK_PACKAGES, or leave the master local[*]"
+            )
+        return self
 
     @property
     def spark_is_local(self) -> bool:

@@ -157,6 +157,10 @@ def configuration(settings: Settings) -> dict[str, str]:
         chosen |= _s3(settings.s3_endpoint)
         if not settings.spark_is_local:  # else Spark works on a folder of this machine
             packages = packages or hadoop_aws()
+    elif settings.lake.startswith("gs://"):
+        chosen["spark.hadoop.fs.gs.impl"] = "com.google.cloud.hadoop.fs.gcs.GoogleHadoopFileSystem"
+    elif settings.lake.startswith("az://") and (key := os.environ.get("AZURE_STORAGE_ACCOUNT_KEY")):
+        chosen[f"spark.hadoop.fs.azure.account.key.{azure_host()}"] = key
     if packages:
         chosen["spark.jars.packages"] = packages
     return chosen
@@ -284,6 +288,11 @@ def _s3(endpoint: str | None) -> dict[str, str]:
             "spark.hadoop.fs.s3a.connection.ssl.enabled": str(urlparse(endpoint).scheme == "https").lower(),
         }
     return chosen
+
+
+def azure_host() -> str:
+    """Where the workers of Spark find the storage account that the environment names."""
+    return f"{os.environ.get('AZURE_STORAGE_ACCOUNT_NAME', '')}.dfs.core.windows.net"
 
 
 def hadoop_aws(jars: Path = JARS) -> str:

@@ -162,4 +162,9 @@ def _sweep(lake: Lake) -> None:
 def _spark_path(uri: str) -> str:
     """An address as Hadoop takes it: not percent-encoded."""
     scheme, _, rest = uri.partition("://")
+    if scheme == "az":
+        from include.spark import azure_host
+
+        container, _, path = rest.partition("/")
+        return f"abfss://{container}@{azure_host()}/{path}"
     return f"{scheme}://{unquote(rest) if scheme == 'file' else rest}"

@@ -56,7 +56,9 @@ class Refusal:
         code = next(iter(_CODE.findall(said)), status)
         if code in SLOW_DOWN or code in STALLED or code == CONFLICT or status >= "500":
             return cls(code, tries=TRIES)
-        return cls._answered(error, code) if status else cls._unanswered(error, said)
+        if status or isinstance(error, FileNotFoundError):  # Azure answers a deletion in words of its own
+            return cls._answered(error, code)
+        return cls._unanswered(error, said)
 
     @classmethod
     def _answered(cls, error: Exception, code: str) -> Refusal:

@@ -1,4 +1,4 @@
-"""Where Spark finds what it needs to open a lake on S3."""
+"""Where Spark finds what it needs to open a lake in a bucket."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from include import spark_jars
-from include.settings import Settings
+from include.errors import SettingsError
+from include.settings import Settings, load_settings
 from include.spark import configuration, hadoop_aws
+from spark_jobs import scratch
 
 pytestmark = pytest.mark.spark
 
@@ -40,3 +42,21 @@ def test_only_a_cluster_needs_hadoops_client() -> None:
     assert "spark.jars.packages" not in configuration(MINIO), "Spark in this process works on a folder of this machine"
     brought = MINIO.model_copy(update={"spark_packages": "org.example:jar:1"})
     assert configuration(brought)["spark.jars.packages"] == "org.example:jar:1"
+
+
+@pytest.mark.parametrize(
+    ("lake", "jar"), [("gs://b/lake", "gcs-connector"), ("az://c/lake", "org.apache.hadoop:hadoop-azure")]
+)
+def test_a_bucket_that_spark_s_workers_cannot_read_is_refused_with_the_jar_that_is_missing(lake: str, jar: str) -> None:
+    # Given workers of a Spark master, and no jar: then the first step already says so
+    given = {"NIGHTSHIFT_LAKE": lake, "NIGHTSHIFT_SPARK_MASTER": "spark://host:7077"}
+    with pytest.raises(SettingsError, match=rf"NIGHTSHIFT_LAKE {lake}: .*{jar}; name its version in NIGHTSHIFT_SPARK"):
+        load_settings(given)
+    # And with one, or without workers, it is taken
+    assert load_settings({**given, "NIGHTSHIFT_SPARK_PACKAGES": f"{jar}:1"}).lake == lake
+    assert load_settings({"NIGHTSHIFT_LAKE": lake}).lake == lake
+
+
+def test_spark_finds_an_azure_container_by_its_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "ours")
+    assert scratch._spark_path("az://lake/a b/x=1") == "abfss://lake@ours.dfs.core.windows.net/a b/x=1"

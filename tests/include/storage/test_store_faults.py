@@ -17,7 +17,7 @@ import stores.store
 from include.errors import ExitCode, LakeError
 from include.storage.lake import Dataset, Lake, Layer
 from include.storage.store import open_store
-from stores.refusal import TRIES
+from stores.refusal import TRIES, Refusal
 from stores.store import Store, StoreError
 from tests.fault_proxy import Fault, FaultProxy, Request, third_and_fourth
 
@@ -195,3 +195,8 @@ def test_missing_credentials_are_told_as_such(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     with pytest.raises(LakeError, match="there are no credentials; set AWS_ACCESS_KEY_ID"):
         store("bucket", "http://127.0.0.1:1").read("x")
+
+
+def test_a_blob_that_azure_no_longer_has_is_deleted() -> None:
+    gone = FileNotFoundError("Bulk delete request failed for key a: The specified blob does not exist. (code: 404)")
+    assert Refusal.of(gone).not_there

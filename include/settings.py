@@ -161,7 +161,7 @@ class StackSettings(NightshiftVariables):
     """The services that `make up` runs on one machine. A PostgreSQL that is not given is the embedded one."""
 
     use_cases: str = Field(default_factory=default_use_cases)
-    """Packages of use cases, separated by commas; none: each folder of `include/use_cases`."""
+    """Use cases, separated by commas: packages, folders or entry points; none: each folder of `include/use_cases`."""
     host: str = "127.0.0.1"
     """The address that `make up` listens on."""
     airflow_port: int = Field(8080, ge=1, le=65535)

@@ -426,7 +426,7 @@ def test_a_disk_without_room_for_a_partition_is_one_clear_line(tmp_path: Path) -
     message = (tmp_path / "lake.message").read_text()
     assert done.returncode == ExitCode.FAULT
     assert message.startswith("lake: cannot write ")
-    assert message.endswith(": File too large; free or repair it, then run the step again")
+    assert message.endswith(": File too large; free or repair it, then try again")
     assert not any(name.startswith("raw/flights") for name in published(tmp_path / "lake"))
     assert list((tmp_path / "lake").rglob(".part-*")) == []
 
@@ -472,7 +472,7 @@ def test_a_lake_that_cannot_be_reached_is_one_clear_line(tmp_path: Path) -> None
     assert done.returncode == ExitCode.FAULT
     message = (tmp_path / "lake.message").read_text()
     assert message.startswith("lake: cannot read ")
-    assert message.endswith("Not a directory; free or repair it, then run the step again")
+    assert message.endswith("Not a directory; free or repair it, then try again")
 
 
 @pytest.mark.slow

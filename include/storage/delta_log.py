@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -37,6 +38,8 @@ COLOUR = re.compile(r"\x1b\[\d+m")
 """What delta-rs paints the arrows of its messages with."""
 TRIES = 20
 PAUSE_SECONDS = 0.05
+PATIENCE_SECONDS = 180.0
+"""How long all attempts together may take if each of them hangs."""
 
 
 def follow(lake: Lake, written: Iterable[str] = (), *, grace: timedelta, s3_endpoint: str | None = None) -> None:
@@ -83,17 +86,21 @@ class DeltaLog:
 
         Raises `DataError` for a column whose type differs from the table's, `LakeError` when the log cannot be written.
         """
-        from deltalake.exceptions import CommitFailedError, DeltaError
+        from deltalake.exceptions import DeltaError
 
-        for tries in range(1, TRIES + 1):
+        began = time.monotonic()
+        for tries in count(1):
             try:
                 table = self.open()
                 change = self._change(table)
                 if change.added or change.removed:
                     self._commit(table, change)
                 return self._vacuum(change, datetime.now(UTC) - grace)
-            except (DeltaError, OSError) as error:
-                if not isinstance(error, CommitFailedError) or tries == TRIES:
+            except (
+                DeltaError,
+                OSError,
+            ) as error:  # overtaken by another run, or broken off: delta-rs reads no body twice
+                if tries >= TRIES or time.monotonic() - began > PATIENCE_SECONDS:
                     reason = " ".join(COLOUR.sub("", str(error)).split())
                     raise LakeError(f"lake: {self.name}: cannot write {self._uri}/_delta_log: {reason}") from error
             time.sleep(random.uniform(0, PAUSE_SECONDS * tries))  # noqa: S311 (no secret)

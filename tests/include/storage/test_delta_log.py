@@ -375,7 +375,8 @@ def test_a_commit_that_another_runs_overtook_is_made_again_from_what_is_publishe
     assert tables.version == before + 1
 
 
-def test_a_log_that_cannot_be_written_is_a_fault_in_one_line(folder: Tables) -> None:
+def test_a_log_that_cannot_be_written_is_a_fault_in_one_line(folder: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.storage.delta_log.PAUSE_SECONDS", 0)
     folder.publish(DAY, sales(1))
     (glob(folder) / "_delta_log").write_text("no folder")
     with pytest.raises(LakeError, match=r"lake: raw/sales: cannot write file:.*/_delta_log: ") as refused:

@@ -15,6 +15,7 @@ import pytest
 
 import stores.store
 from include.errors import ExitCode, LakeError
+from include.storage.delta_log import DeltaLog, follow
 from include.storage.lake import Dataset, Lake, Layer
 from include.storage.store import open_store
 from stores.refusal import TRIES, Refusal
@@ -200,3 +201,27 @@ def test_missing_credentials_are_told_as_such(monkeypatch: pytest.MonkeyPatch) -
 def test_a_blob_that_azure_no_longer_has_is_deleted() -> None:
     gone = FileNotFoundError("Bulk delete request failed for key a: The specified blob does not exist. (code: 404)")
     assert Refusal.of(gone).not_there
+
+
+@pytest.mark.slow
+def test_a_delta_log_behind_such_a_store_is_what_the_manifests_say(
+    bucket: str, s3_endpoint: str, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a store that turns away, breaks off and loses answers, also that of a commit; pauses are shorter here, too
+    known = DeltaLog._options
+    shorter = {"backoff_config.init_backoff": "1ms", "backoff_config.max_backoff": "20ms"}
+    monkeypatch.setattr(DeltaLog, "_options", lambda log: known(log) | shorter)
+    proxy = faulty(third_and_fourth)
+    lake = Lake(store(bucket, proxy.url), "case")
+
+    # When days are published and committed one by one
+    for day in DAYS[:2]:
+        lake.publish(FLIGHTS.on(day), {"rows.parquet": rows(day)})
+        follow(lake, grace=timedelta(days=7), s3_endpoint=proxy.url)
+
+    # Then each day is in the table, once
+    table = DeltaLog(Lake(store(bucket, s3_endpoint), "case"), "raw/flights", s3_endpoint=s3_endpoint).open()
+    assert table is not None
+    days = Counter(table.to_pyarrow_table(columns=["data_day"])["data_day"].to_pylist())
+    assert days == dict.fromkeys(DAYS[:2], 500)
+    assert [fault for request, fault in proxy.seen if "/_delta_log/" in request.path and fault is not Fault.NONE]

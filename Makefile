@@ -8,10 +8,10 @@ export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE # pytest keeps its rewritten asserts: making them is a third of collecting
 export SQL
 
-.PHONY: help check-date install run up down status rollback backfill airflow check query test test-fast test-engines test-model coverage lab lint format lock bench bench-parse bench-quality bench-serving bench-scoring bench-publish picture timetable system reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check query test test-fast test-engines test-model coverage lab lint format lock bench-parse bench-publish picture timetable system reference clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
 
 check-date: # before anything is installed; after that the command itself says it, as it knows what runs
 	@[ -e $(STAMP) ] || python3 -m local.days '$(DATE)'
@@ -46,7 +46,7 @@ airflow: $(STAMP) ## Airflow's own command line: make airflow ARGS="backfill cre
 check: $(STAMP) ## find mistakes in a use case, and features that know the future: make check USE_CASE=… VERBOSE=1
 	@$(PYTHON) -m local check $(if $(USE_CASE),--use-case '$(USE_CASE)') $(if $(VERBOSE),--verbose)
 
-query: $(STAMP) ## ask the lake in SQL: make query SQL='SELECT count(*) FROM raw.flights'
+query: $(STAMP) ## ask the lake in SQL: make query SQL='SELECT …'
 	@$(PYTHON) -m local query $(if $(USE_CASE),--use-case '$(USE_CASE)') "$$SQL"
 
 lab: $(STAMP) ## open the notebooks in JupyterLab, on the lake and MLflow of this stack
@@ -92,26 +92,14 @@ $(ENGINES)/jars: tests/engines/pom.xml
 test-engines: $(STAMP) $(ENGINES)/duckdb $(ENGINES)/spark $(ENGINES)/jars ## DuckDB and Spark read our Delta tables (downloads both)
 	@$(PYTHON) -m pytest -q tests/engines
 
-bench: bench-parse $(STAMP) ## features rows/s beside DuckDB, and the parse time of the DAG files
-	@$(PYTHON) -m benchmarks.features
-	@$(PYTHON) -m benchmarks.workers
-
 bench-parse: $(STAMP) ## parse time of the DAG files beside a bare pod operator's
 	@$(PYTHON) -m benchmarks.parse
 
-bench-quality: $(STAMP) ## AUC and Brier over October to December
-	@$(PYTHON) -m benchmarks.quality
-
-# The forecast first: the last line is the comparison's.
-bench-serving: $(STAMP) ## forecasts with slow upstreams; serving beside mlflow's server and a bare spike; writes docs/benchmarks.md
-	@$(PYTHON) -m benchmarks.forecast
-	@$(PYTHON) -m benchmarks.serving $(ARGS)
-
-bench-scoring: $(STAMP) ## batch scoring in rows/s beside scikit-learn's predict_proba
-	@$(PYTHON) -m benchmarks.scoring $(ARGS)
-
 bench-publish: $(STAMP) ## publishing 300 partitions with their Delta log beside publishing without
 	@$(PYTHON) -m benchmarks.publish $(ARGS)
+
+# The benchmarks of a use case are its own.
+include $(wildcard benchmarks/*/targets.mk)
 
 picture: $(STAMP) ## take the pictures of docs/ from a running `make up` (needs Chromium)
 	@$(PYTHON) docs/pictures/take.py

@@ -26,7 +26,7 @@ from include.storage.store import open_store
 ROUNDS = 5
 PARTITIONS = 300
 ROWS = 900
-"""A day of flights."""
+"""A day of examples."""
 COLUMNS = 20
 
 
@@ -34,7 +34,7 @@ def publish(folder: str, *, logged: bool) -> dict[str, float]:
     """Wall-clock and CPU seconds that it takes."""
     lake = Lake(open_store(folder), "case")
     columns = {f"c{number}": np.random.default_rng(number).normal(size=ROWS) for number in range(COLUMNS)}
-    table = pa.table({"id": [f"flight-{number}" for number in range(ROWS)], **columns})
+    table = pa.table({"id": [f"example-{number}" for number in range(ROWS)], **columns})
     wall, cpu = time.perf_counter(), time.process_time()
     for offset in range(PARTITIONS):
         partition = Dataset(Layer.FEATURES, "nightly").on(date(2013, 1, 1) + timedelta(days=offset))

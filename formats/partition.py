@@ -14,7 +14,7 @@ def day_folder(day: date) -> str:
 
 
 def day_of(partition: str) -> date | None:
-    """The day of a partition such as `raw/flights/data_day=2013-10-01`; None for a name that is no partition's."""
+    """The day of a partition such as `raw/sales/data_day=2013-10-01`; None for a name that is no partition's."""
     name, _, day = partition.rpartition("/")[2].partition("=")
     try:
         return date.fromisoformat(day) if name == DATA_DAY else None
@@ -23,5 +23,5 @@ def day_of(partition: str) -> date | None:
 
 
 def dataset_of(partition: str) -> str:
-    """The dataset of a partition, such as `raw/flights`; a name that is no partition's as it is."""
+    """The dataset of a partition, such as `raw/sales`; a name that is no partition's as it is."""
     return partition.rpartition("/")[0] if day_of(partition) else partition

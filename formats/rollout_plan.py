@@ -43,7 +43,7 @@ class Limits(BaseModel):
     many times as long it may take, judged at the median and the 95th percentile if it also takes `slower_seconds` more.
     Versions whose answers to a row differ by 0.02 or less on average count as equal, whatever their distribution.
 
-    Defaults are measured on flight delay (docs/serving/releases.md): versions of neighbouring nights have a PSI of
+    Defaults are measured (docs/serving/releases.md): versions of neighbouring nights have a PSI of
     0.001 to 0.06, good ones trained a month apart up to 2.1. The rule of thumb of 0.25 would stop many good nights.
     """
 

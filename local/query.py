@@ -10,9 +10,9 @@ from local.services import Services
 
 
 def show(services: Services, use_case: str, sql: str) -> int:
-    """Answer a statement over the lake's tables, such as raw.flights, as a table."""
+    """Answer a statement over the lake's tables, such as raw.sales, as a table."""
     if not sql:
-        raise SettingsError("query: there is no statement; write make query SQL='SELECT count(*) FROM raw.flights'")
+        raise SettingsError("query: there is no statement; write make query SQL='SELECT …'")
     import duckdb
 
     answer = query(open_context(use_case or first_package(services.stack.use_cases), services.settings), sql)

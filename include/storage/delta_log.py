@@ -61,7 +61,7 @@ class _Change:
 
 @dataclass(frozen=True)
 class DeltaLog:
-    """The log of a table such as `raw/flights`; all moments of a horizon within the day are one table.
+    """The log of a table such as `raw/sales`; all moments of a horizon within the day are one table.
 
     A table has the columns of its files, and those that its folders are named by: `data_day`, a date, and for moments
     `moment`, a text.

@@ -42,7 +42,7 @@ def query(context: Context, sql: str) -> pa.Table:
 
 
 def tables(lake: Lake) -> list[str]:
-    """The names of all tables, such as `raw.flights`."""
+    """The names of all tables, such as `raw.sales`."""
     names = (
         name.removeprefix(f"{lake.prefix}/") for layer in LAYERS for name in lake.store.names(f"{lake.prefix}/{layer}")
     )

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -169,7 +169,7 @@ def _tags(lake: Store, folder: str, after: str) -> dict[str, str]:
 
 def _read(lake: Store, name: str, tag: str, shape: Shape) -> Part:
     """A partition's lookup; `FetchError` if it does not match its manifest."""
-    day = _day(name) or date.min
+    day = cast(date, _day(name))  # what names no day is not read
     try:
         manifest = msgspec.json.decode(lake.read(name, MANIFEST_BYTES), type=Manifest)
         (file,) = manifest.files

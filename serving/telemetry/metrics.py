@@ -136,7 +136,7 @@ class Telemetry(Collector):
         for reason in Shed:
             self._shed[(reason,)] = [0.0]  # there from the beginning, so that the first one is an increase
         self._in_flight[()], self._queue[()], self._limited[()], self._workers[()] = [0.0], [0.0], [0.0], [1.0]
-        self._flight = self._in_flight[()]
+        self._answering = self._in_flight[()]
         self._waiting = self._queue[()]
         self._pending: deque[tuple[str, Probabilities]] = deque()
         self._sorting = threading.Lock()
@@ -189,7 +189,7 @@ class Telemetry(Collector):
 
     def in_flight(self, step: int) -> None:
         """A request began (+1) or ended (-1)."""
-        self._flight[0] += step
+        self._answering[0] += step
 
     def queue(self, length: int) -> None:
         """This many requests wait now."""

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 from pyspark.sql import SparkSession
 
-from benchmarks.duckdb_features import compute
+from benchmarks.flight_delay.duckdb_features import compute
 from include.storage.lake import days_between
 from include.use_cases.flight_delay.feature_contract import FEATURES
 from include.use_cases.flight_delay.features import build

@@ -1,6 +1,6 @@
 """How good the recipes are: fitted on January to September 2013, tested on the flights of October to December.
 
-    python -m benchmarks.quality
+    python -m benchmarks.flight_delay.quality
 
 Goes the product's own way: raw partitions by `extract`, features by the Spark job (a row knows what was known at its
 as-of, no more), recipes, labels and portable files as in a nightly run, in a lake of its own below `.nightshift/bench`.
@@ -32,7 +32,7 @@ from include.settings import Settings
 from include.step import Context, open_context
 from include.storage.lake import Dataset, Layer, days_between
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LAKE = ROOT / ".nightshift" / "bench" / "lake"
 USE_CASE = "include.use_cases.flight_delay"
 TRAINED_THROUGH, LAST = date(2013, 9, 30), date(2013, 12, 30)

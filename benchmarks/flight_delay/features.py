@@ -1,6 +1,6 @@
 """Features in rows a second: Spark beside DuckDB, the same features from the same files, on as many threads.
 
-    python -m benchmarks.features [--scales 1,10,30]
+    python -m benchmarks.flight_delay.features [--scales 1,10,30]
 
 One scale is 2013 itself; the others repeat it, each copy 364 days later and with aircraft of its own. Each side reads
 the three topics' Parquet files and writes feature rows to Parquet. Each measurement is a fresh process; Spark's start,
@@ -26,7 +26,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.duckdb_features import final_query, prepare
+from benchmarks.flight_delay.duckdb_features import final_query, prepare
 from include.process import peak_rss_mib
 from include.quality.contract import Column, Contract, Kind
 from include.settings import Settings
@@ -125,7 +125,17 @@ SIDES = {"duckdb": run_duckdb, "spark": run_spark}
 
 def measure(side: str, folder: Path, scale: int) -> dict[str, float]:
     """One measurement in a fresh process."""
-    argv = [sys.executable, "-m", "benchmarks.features", "--one", side, "--folder", str(folder), "--scales", str(scale)]
+    argv = [
+        sys.executable,
+        "-m",
+        "benchmarks.flight_delay.features",
+        "--one",
+        side,
+        "--folder",
+        str(folder),
+        "--scales",
+        str(scale),
+    ]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found

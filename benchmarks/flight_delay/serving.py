@@ -1,6 +1,6 @@
 """`mlflow models serve`, our serving with everything on, and a bare spike: side by side, the same model and rows.
 
-    python -m benchmarks.serving [--rounds 5] [--seconds 4] [--starts 3]
+    python -m benchmarks.flight_delay.serving [--rounds 5] [--seconds 4] [--starts 3]
 
 Each has one worker on one core; the load generator has another. Rounds are interleaved: in each, every server is asked
 for single rows and for 100 rows by 16 clients, the others idle. Ours checks an API key, a rate limit and every field,
@@ -34,13 +34,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from benchmarks.flight_model import CATEGORIES, NUMBERS, FlightModel, flights, train
+from benchmarks.flight_delay.flight_model import CATEGORIES, NUMBERS, FlightModel, flights, train
 from benchmarks.load import Measured, measure, percentile, post
 from benchmarks.page import write_section
 from serving.access.caller import Scope
 from serving.access.keys import KeyFile
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "make bench-serving"
 TOKEN = "bench"  # noqa: S105 (of a server that lives for a minute)
 CLIENTS, MANY_CLIENTS = 16, 64

@@ -1,6 +1,6 @@
 """A worker's throughput beside the fastest honest writer, its memory for a long backlog, and how soon it is back.
 
-    python -m benchmarks.workers [backlog]
+    python -m benchmarks.flight_delay.workers [backlog]
 
 A PostgreSQL of its own (fsync on), and the sample year's flight records in a landing folder. The writer to compare
 with has its records in memory, decoded: it formats them, writes one COPY into an unlogged staging table and then one

@@ -1,6 +1,6 @@
 """Batch scoring in rows a second on one core, beside scikit-learn's own `predict_proba`.
 
-    python -m benchmarks.scoring [--rounds 5] [--copies 2]
+    python -m benchmarks.flight_delay.scoring [--rounds 5] [--copies 2]
 
 Ours is what the `score` step does: features read from the lake (hash checked), encoded, answered by the portable file,
 predictions published to the lake as Parquet. Beside it `predict_proba` alone, on a matrix that is encoded already, and
@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.flight_model import FlightModel, flights, train
+from benchmarks.flight_delay.flight_model import FlightModel, flights, train
 from benchmarks.page import write_section
 from formats.portable_model import PortableModel
 from include.modelling.inputs import encode

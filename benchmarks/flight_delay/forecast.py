@@ -1,6 +1,6 @@
 """`GET /v1/forecast` at 64 clients while its upstreams take 0.5 s, 2 s and 4 s one after the other.
 
-    python -m benchmarks.forecast [--seconds 5]
+    python -m benchmarks.flight_delay.forecast [--seconds 5]
 
 One worker of our server with everything on (API key, limits, metrics, JSON logs) on one core; the load generator and
 the three simulated upstreams, a process each, share another. Five parts, in this order:
@@ -43,7 +43,7 @@ from tests.factory import flight_id
 from tests.published_lake import DAY, PublishedLake
 from tests.upstreams import NAMES, Mode, UpstreamProcess
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "make bench-serving"
 DELAYS = dict(zip(NAMES, (0.5, 2.0, 4.0), strict=True))
 CLIENTS = 64

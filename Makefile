@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE # pytest keeps its rewritten asserts: making them is a third of collecting
 export SQL
 
-.PHONY: help check-date install run up down status rollback backfill airflow check query test test-fast test-engines test-model coverage lab lint format lock bench-parse bench-publish picture timetable system reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check new query test test-fast test-estimators test-engines test-model coverage lab lint format lock bench-parse bench-publish picture timetable system reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ backfill: $(STAMP) ## run a range of data days: make backfill FROM=2013-09-01 TO
 
 airflow: $(STAMP) ## Airflow's own command line: make airflow ARGS="backfill create --help"
 	@$(PYTHON) -m local airflow $(ARGS)
+
+new: $(STAMP) ## write a use case to begin with: make new USE_CASE=yours TASK=regression (or binary, multiclass)
+	@$(PYTHON) -m include.scaffold --use-case '$(USE_CASE)' --task '$(or $(TASK),binary)'
 
 check: $(STAMP) ## find mistakes in a use case, and features that know the future: make check USE_CASE=… VERBOSE=1
 	@$(PYTHON) -m local check $(if $(USE_CASE),--use-case '$(USE_CASE)') $(if $(VERBOSE),--verbose)
@@ -92,6 +95,17 @@ $(ENGINES)/jars: tests/engines/pom.xml
 test-engines: $(STAMP) $(ENGINES)/duckdb $(ENGINES)/spark $(ENGINES)/jars ## DuckDB and Spark read our Delta tables (downloads both)
 	@$(PYTHON) -m pytest -q tests/engines
 
+ESTIMATORS := .nightshift/estimators
+
+# What the base installs, and LightGBM and XGBoost, which it does not.
+$(ESTIMATORS): $(STAMP) requirements.estimators.lock
+	@rm -rf $@ && $(PYTHON) -m venv $@
+	@$(PYTHON) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$(echo $@/lib/python*/site-packages)/base.pth
+	@$@/bin/pip install --quiet --no-deps --requirement requirements.estimators.lock
+
+test-estimators: $(ESTIMATORS) ## LightGBM and XGBoost as estimators (downloads both)
+	@$(ESTIMATORS)/bin/python -m pytest -q tests/estimators/other_libraries.py
+
 bench-parse: $(STAMP) ## parse time of the DAG files beside a bare pod operator's
 	@$(PYTHON) -m benchmarks.parse
 
@@ -128,6 +142,7 @@ else
 	$(UV_COMPILE) -c requirements.lock pyproject.toml --group spark -o docker/spark/requirements.txt
 	$(UV_COMPILE) -c requirements.lock --group serving -o docker/serving/requirements.txt
 	$(UV_COMPILE) -c requirements.lock --group lab -o notebooks/requirements.txt
+	$(UV_COMPILE) -c requirements.lock --group lightgbm --group xgboost -o requirements.estimators.lock
 endif
 
 clean: ## stop everything, then delete .venv and all state (.nightshift)

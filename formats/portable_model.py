@@ -1,4 +1,4 @@
-"""The portable model file's only reader: encodes raw feature columns and answers probabilities.
+"""The portable model file's only reader: encodes raw feature columns and answers.
 
 This file needs nothing but numpy and ONNX Runtime, and no other file of ours. Serving and the `score` step import it;
 MLflow runs a copy of it, which every registered version carries, wherever that version is loaded.
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "nightshift"
 FEATURES = "features"
-PROBABILITY = "probability"
 MODEL = "model"
 """The name of the portable file among an MLflow model's artifacts."""
 
 Column = Sequence[Any] | NDArray[Any]
+Found = NDArray[np.float64]
+"""What the graph gives: float64 [N], or [N, classes]."""
 
 
 class ServingError(Exception):
@@ -46,7 +47,7 @@ class ModelError(ServingError):
 
 
 class AnswerError(ServingError):
-    """A loaded model gave no probability."""
+    """A loaded model gave no answer."""
 
 
 class InputKind(StrEnum):
@@ -72,13 +73,20 @@ class ModelInput:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What a model file says of itself: the metadata of the ONNX file under `nightshift`."""
+    """What a model file says of itself: the metadata of the ONNX file under `nightshift`.
+
+    `classes` are a multiclass model's, in the order of its probabilities. `quantiles` are those of the labels that a
+    regression model learned from, at even steps, least first.
+    """
 
     use_case: str
     key: str
     inputs: tuple[ModelInput, ...]
     recipe: Any = None
     trained_through: date | None = None
+    task: str = "binary"
+    classes: tuple[str, ...] = ()
+    quantiles: tuple[float, ...] = ()
 
     @classmethod
     def from_json(cls, text: str) -> ModelDescription:
@@ -91,11 +99,86 @@ class ModelDescription:
             inputs=tuple(map(ModelInput.from_dict, body["inputs"])),
             recipe=body.get("recipe"),
             trained_through=None if through is None else date.fromisoformat(through),
+            task=body.get("task", "binary"),
+            classes=tuple(body.get("classes", ())),
+            quantiles=tuple(map(float, body.get("quantiles", ()))),
         )
 
 
+class BinaryOutput:
+    """A binary model's answer: the probability of yes, float64 [N]."""
+
+    output = "probability"
+    shape: tuple[int, ...] = ()
+    wanted = "a probability in [0, 1]"
+
+    def __init__(self, description: ModelDescription | None = None) -> None:
+        """Nothing in its description matters."""
+
+    def sound(self, found: Found) -> bool:
+        """Whether every answer is one; there must be some."""
+        return _probable(found)
+
+    def columns(self, found: Found) -> dict[str, list[Any]]:
+        """`probability`, one a row."""
+        return {"probability": found.tolist()}
+
+
+class MulticlassOutput:
+    """A multiclass model's answer: the probability of each class, float64 [N, classes]."""
+
+    output = "probabilities"
+    wanted = "probabilities in [0, 1] that add up to 1"
+    off = 1e-4
+    """How far their sum may be from 1: some libraries count in single precision."""
+
+    def __init__(self, description: ModelDescription) -> None:
+        self.classes = description.classes
+        if len(set(self.classes)) < 2:
+            raise ValueError("a multiclass model has two classes or more")
+        self.shape = (len(self.classes),)
+
+    def sound(self, found: Found) -> bool:
+        """Whether every answer is one; there must be some."""
+        return _probable(found) and bool(np.abs(found.sum(axis=1) - 1).max() <= self.off)
+
+    def columns(self, found: Found) -> dict[str, list[Any]]:
+        """`class`, the likeliest, and `probabilities` by class, one a row."""
+        likeliest = [self.classes[place] for place in found.argmax(axis=1).tolist()]
+        return {
+            "class": likeliest,
+            "probabilities": [dict(zip(self.classes, row, strict=True)) for row in found.tolist()],
+        }
+
+
+class RegressionOutput:
+    """A regression model's answer: a number in the unit of its label, float64 [N]."""
+
+    output = "prediction"
+    shape: tuple[int, ...] = ()
+    wanted = "a finite number"
+
+    def __init__(self, description: ModelDescription) -> None:
+        self.quantiles = np.asarray(description.quantiles)
+        if len(self.quantiles) < 2:
+            raise ValueError("a regression model has the quantiles of its labels")
+
+    def sound(self, found: Found) -> bool:
+        """Whether every answer is one."""
+        return bool(np.isfinite(found).all())
+
+    def columns(self, found: Found) -> dict[str, list[Any]]:
+        """`prediction`, one a row."""
+        return {"prediction": found.tolist()}
+
+
+Answers = BinaryOutput | MulticlassOutput | RegressionOutput
+ANSWERS = {"binary": BinaryOutput, "multiclass": MulticlassOutput, "regression": RegressionOutput}
+"""What models answer, by their task."""
+
+
 class PortableModel:
-    """A loaded model file: its description, and a pure ONNX graph from `features` float64 [N, F] to `probability` [N].
+    """A loaded model file: its description, and a pure ONNX graph from `features` float64 [N, F] to its `answers`.
 
     Only its ONNX operators are executed. One thread per prediction: a request is small, and many come at once.
     """
@@ -106,6 +189,7 @@ class PortableModel:
         self.description = description
         self.sha256 = sha256
         self.name = name
+        self.answers = answers_of(description, name)
         self._session = session
         self._codes = {
             column.name: {value: float(code) for code, value in enumerate(column.categories)}
@@ -123,7 +207,7 @@ class PortableModel:
             )
         session = _session(content, name)
         description = _description(session, name)
-        _check_graph(session, len(description.inputs), name)
+        _check_graph(session, len(description.inputs), answers_of(description, name), name)
         return cls(session, description, found, name)
 
     @classmethod
@@ -136,8 +220,8 @@ class PortableModel:
         """The raw feature columns it takes, in the graph's order."""
         return self.description.inputs
 
-    def probabilities(self, columns: Mapping[str, Column]) -> NDArray[np.float64]:
-        """One probability a row, in [0, 1], from raw feature columns of equal length; other columns are ignored.
+    def columns(self, columns: Mapping[str, Column]) -> Found:
+        """One answer a row, from raw feature columns of equal length; other columns are ignored.
 
         A null, or a category the model never saw, is a missing value. `ModelError` for a column that is absent.
         """
@@ -147,13 +231,13 @@ class PortableModel:
         encoded = [self._encode(column, columns[column.name]) for column in self.inputs]
         return self._run(np.column_stack(encoded))
 
-    def encoded(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """One probability a row, from inputs that are encoded already: float64 [N, F], NaN where there is no value."""
+    def encoded(self, features: NDArray[np.float64]) -> Found:
+        """One answer a row, from inputs that are encoded already: float64 [N, F], NaN where there is no value."""
         return self._run(features)
 
-    def rows(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """One probability a row, from rows of raw feature values; a field that is absent is a missing value."""
-        return self.probabilities({column.name: [row.get(column.name) for row in rows] for column in self.inputs})
+    def rows(self, rows: Sequence[Mapping[str, Any]]) -> Found:
+        """One answer a row, from rows of raw feature values; a field that is absent is a missing value."""
+        return self.columns({column.name: [row.get(column.name) for row in rows] for column in self.inputs})
 
     def self_test(self) -> None:
         """Ask for a row of nulls and one of zeros and first categories; `ModelError` unless both answers make sense."""
@@ -169,17 +253,29 @@ class PortableModel:
             return np.array([code(value, np.nan) for value in values], dtype=np.float64)
         return np.asarray(values, dtype=np.float64)
 
-    def _run(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _run(self, features: NDArray[np.float64]) -> Found:
+        expected = (len(features), *self.answers.shape)
         if not len(features):
-            return np.empty(0)
+            return np.empty(expected)
         try:
-            (found,) = self._session.run([PROBABILITY], {FEATURES: features})
+            (found,) = self._session.run([self.answers.output], {FEATURES: features})
         except Exception as error:  # the runtime's own exception types are not public
             raise AnswerError(f"model file {self.name} cannot answer: {_first_line(error)}") from None
         answers = np.asarray(found, dtype=np.float64)
-        if answers.shape != (len(features),) or not _probable(answers):
-            raise AnswerError(f"model file {self.name}: an answer is no probability in [0, 1]")
+        if answers.shape != expected or not self.answers.sound(answers):
+            raise AnswerError(f"model file {self.name}: an answer is not {self.answers.wanted}")
         return answers
+
+
+def answers_of(description: ModelDescription, name: str) -> Answers:
+    """What the model of that description answers; `ModelError` for one that answers nothing we know."""
+    try:
+        made: Answers = ANSWERS[description.task](description)
+    except KeyError:
+        raise ModelError(f"model file {name}: task {description.task!r} is none of {', '.join(ANSWERS)}") from None
+    except ValueError as error:
+        raise ModelError(f"model file {name}: metadata is not as expected ({error})") from None
+    return made
 
 
 def _session(content: bytes, name: str) -> onnxruntime.InferenceSession:
@@ -209,18 +305,19 @@ def _description(session: onnxruntime.InferenceSession, name: str) -> ModelDescr
         raise ModelError(f"model file {name}: metadata is not as expected ({error})") from None
 
 
-def _check_graph(session: onnxruntime.InferenceSession, width: int, name: str) -> None:
+def _check_graph(session: onnxruntime.InferenceSession, width: int, answers: Answers, name: str) -> None:
     takes = [(node.name, node.type, node.shape[1:]) for node in session.get_inputs()]
     gives = [(node.name, node.type, len(node.shape)) for node in session.get_outputs()]
     if takes != [(FEATURES, "tensor(double)", [width])]:
         raise ModelError(f"model file {name}: takes {takes}, expected {FEATURES} float64 [N, {width}]")
-    if gives != [(PROBABILITY, "tensor(double)", 1)]:
-        raise ModelError(f"model file {name}: gives {gives}, expected {PROBABILITY} float64 [N]")
+    if gives != [(answers.output, "tensor(double)", 1 + len(answers.shape))]:
+        shape = ", ".join(map(str, ("N", *answers.shape)))
+        raise ModelError(f"model file {name}: gives {gives}, expected {answers.output} float64 [{shape}]")
 
 
 def _probable(answers: NDArray[np.float64]) -> bool:
     # The least and the greatest of values with a NaN among them are NaN, which is in no range.
-    return bool(np.minimum.reduce(answers) >= 0 and np.maximum.reduce(answers) <= 1)
+    return bool(np.minimum.reduce(answers, axis=None) >= 0 and np.maximum.reduce(answers, axis=None) <= 1)
 
 
 def _first_line(error: Exception) -> str:
@@ -241,6 +338,6 @@ if not __package__:  # outside our packages MLflow runs this file by itself: mod
         def predict(self, model_input: pandas.DataFrame, params: Mapping[str, Any] | None = None) -> pandas.DataFrame:
             """One answer a row, in the order and with the index of the rows; other columns are ignored."""
             columns = {str(name): values.to_numpy() for name, values in model_input.items()}
-            return pandas.DataFrame({PROBABILITY: self.model.probabilities(columns)}, index=model_input.index)
+            return pandas.DataFrame(self.model.answers.columns(self.model.columns(columns)), index=model_input.index)
 
     mlflow.models.set_model(MlflowModel())

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from formats.answers.kinds import AnswerKind, kind_of
 from formats.portable_model import InputKind, ModelInput, PortableModel, ServingError
 
 MAX_ROWS = 1000
@@ -117,12 +118,17 @@ class RequestModel(PortableModel):
     """A portable model that also answers the bodies of prediction requests."""
 
     @cached_property
+    def kind(self) -> AnswerKind:
+        """Tells its answers."""
+        return kind_of(self.description)
+
+    @cached_property
     def reader(self) -> RowReader:
         """Reads the bodies."""
         return RowReader(self.inputs)
 
     def answer(self, body: bytes) -> NDArray[np.float64]:
-        """One probability a row, from a request's body; `RowError` names the row and field that is wrong."""
+        """One answer a row, from a request's body; `RowError` names the row and field that is wrong."""
         return self.encoded(self.reader.read(body))
 
 

@@ -15,12 +15,13 @@ import msgspec
 SUFFIX = ".jsonl.gz"
 
 
-class Sample(msgspec.Struct, gc=False):
+class Sample(msgspec.Struct, gc=False, omit_defaults=True, rename={"class_": "class"}):
     """One row of one answered request.
 
     `at` is when it was answered (UTC), `version` the model version that answered, `row` its place in the request from
     0. `inputs` are the raw feature values as they were sent, null where one was not known, except that true and false
-    are 1 and 0, as they are to the model: a column of mixed kinds is hard to read. `probability` is the answer.
+    are 1 and 0, as they are to the model: a column of mixed kinds is hard to read. The answer follows, in the columns
+    of its task: `probability`; `class` and `probabilities`; or `prediction`.
     """
 
     at: datetime
@@ -28,7 +29,10 @@ class Sample(msgspec.Struct, gc=False):
     request_id: str
     row: int
     inputs: dict[str, Any]
-    probability: float
+    probability: float | None = None
+    class_: str | None = None
+    probabilities: dict[str, float] | None = None
+    prediction: float | None = None
 
 
 def use_case_folder(use_case: str) -> str:

@@ -25,12 +25,14 @@ USE_CASES = "include.use_cases"
 SPEC_FIELDS = (
     "candidates",
     "carried",
+    "classes",
     "cron",
     "first_day",
     "history_days",
     "holdout_days",
     "last_day",
     "owner",
+    "task",
     "title",
 )
 """Fields of a spec that decide which days are made and how they are shown, but no row."""

@@ -16,10 +16,12 @@ from typing import Any
 
 from formats.partition import dataset_of, day_of
 from include.code import fingerprint, requirements_file
+from include.modelling.estimators.named import OURS, distribution
 from include.use_case import UseCaseSpec
 
 CODE = "code"
 CONTRACT = "contract"
+ESTIMATOR = "estimator"
 GATES = "gates"
 LABEL = "label"
 LIBRARIES = "libraries"
@@ -27,6 +29,7 @@ LOOKUP = "lookup"
 RECIPE = "recipe"
 SETTING = "setting"
 SOURCE = "source"
+TASK = "task"
 
 JUDGING = (
     "freshness",
@@ -66,12 +69,13 @@ def features(spec: UseCaseSpec) -> str:
 
 
 def candidate(spec: UseCaseSpec, recipe: Any, gates: Any) -> dict[str, str]:
-    """What a candidate is made from: its recipe and judging window, label, slices, our fitting code, and libraries."""
+    """What a candidate is made from: recipe and judging window, task and label, slices, fitting code, and libraries."""
     return {
+        **_judged(spec),
+        **_estimator(recipe.estimator),
         RECIPE: f"{recipe.fingerprint}/{spec.holdout_days}d",
-        LABEL: _code(spec.package, "label"),
         GATES: digest([gates.slices, gates.min_slice_rows]),
-        CODE: fingerprint("include.modelling", "training", "portable", "plots"),
+        CODE: fingerprint("include.modelling", "training", "portable"),
         LIBRARIES: _fitting(spec),
     }
 
@@ -79,11 +83,27 @@ def candidate(spec: UseCaseSpec, recipe: Any, gates: Any) -> dict[str, str]:
 def decision(spec: UseCaseSpec, gates: Any) -> dict[str, str]:
     """What decides a judgement besides its candidates: the gates, and what an opponent is fitted with."""
     return {
+        **_judged(spec),
         GATES: digest(gates),
-        LABEL: _code(spec.package, "label"),
         CODE: fingerprint("include.modelling", "training", "judgement"),
         LIBRARIES: _fitting(spec),
     }
+
+
+def _judged(spec: UseCaseSpec) -> dict[str, str]:
+    """What a model has to predict."""
+    classes = f": {', '.join(spec.classes)}" if spec.classes else ""
+    return {LABEL: _code(spec.package, "label"), TASK: f"{spec.task}{classes}"}
+
+
+def _estimator(name: str) -> dict[str, str]:
+    """The version of the library that an estimator is of, or the code of a use case's own; nothing for ours."""
+    if name in OURS:
+        return {}
+    if library := distribution(name):
+        return {ESTIMATOR: f"{library} {_version(library)}"}
+    package, _, module = name.rpartition(".")[0].rpartition(".")
+    return {ESTIMATOR: _code(package, module)}
 
 
 def lookup(spec: UseCaseSpec) -> dict[str, str]:

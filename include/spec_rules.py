@@ -9,6 +9,7 @@ from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from formats.task import Task
 from include.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "tuple[str, ...]": tuple,
     "Mapping[str, str]": Mapping,
     "Calendar | None": object,
+    "Task": Task,
 }
 
 
@@ -51,6 +53,9 @@ def require_types(part: Any, where: str = "") -> None:
         wrong = not isinstance(value, TYPES[kind]) or (kind != "bool" and isinstance(value, (bool, datetime)))
         if isinstance(value, str) and kind.startswith("tuple"):
             raise SettingsError(f"{where}{field.name}={value!r}: is a text; write a tuple, such as ({value!r},)")
+        if wrong and kind == "Task":
+            known = ", ".join(f"Task.{one.name}" for one in Task)
+            raise SettingsError(f"{where}{field.name}={value!r}: is no task; write one of {known}")
         if wrong:
             raise SettingsError(f"{where}{field.name}={value!r}: is a {type(value).__name__}; write a {kind}")
         if kind == "tuple[str, ...]" and not all(isinstance(item, str) for item in value):
@@ -78,6 +83,7 @@ def _problems(spec: UseCaseSpec) -> Iterator[tuple[str, str]]:
     yield from _names(spec)
     yield from _clock(spec)
     yield from _parts(spec)
+    yield from _classes(spec)
     yield from _days(spec)
 
 
@@ -165,6 +171,13 @@ def _parts(spec: UseCaseSpec) -> Iterator[tuple[str, str]]:
             f"{ahead.name} scores {ahead.day_offset} days ahead, of which {spec.examples} is not published yet; "
             f"give topic {spec.examples} a day_offset of {ahead.day_offset} too",
         )
+
+
+def _classes(spec: UseCaseSpec) -> Iterator[tuple[str, str]]:
+    if spec.classes and spec.task is not Task.MULTICLASS:
+        yield "classes", f"are of no use to a {spec.task} task; leave them out, or write task=Task.MULTICLASS"
+    elif len(spec.classes) == 1 or len(set(spec.classes)) < len(spec.classes):
+        yield "classes", "are no two or more classes, each once; name each class that a label may be"
 
 
 def _days(spec: UseCaseSpec) -> Iterator[tuple[str, str]]:

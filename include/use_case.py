@@ -29,6 +29,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from formats.task import Task
 from include.errors import SettingsError
 from include.failure import line_of
 from include.packages import find_package
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from include.quality.contract import Contract
     from include.settings import Settings
     from include.sources.source import Source
+
+__all__ = ["Horizon", "Task", "Topic", "UseCase", "UseCaseSpec", "load_use_case"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class UseCaseSpec:
     - `candidates`: the names of the recipes that compete.
     - `history_days`: how many days before D a run trains on. `lookback_days`: how many more the oldest feature row
       looks back. `holdout_days`: how many of the newest days judge the candidates.
+    - `task`: what is predicted: `Task.BINARY` (yes or no), `Task.MULTICLASS` (one of several classes) or
+      `Task.REGRESSION` (a number). `classes` names those of a multiclass task; left out, they are those of its labels.
     - `carried`: columns of the example that its predictions show beside the key.
     - `replays`: whether its source also answers days after `last_day` where `NIGHTSHIFT_REPLAY` is on.
     """
@@ -129,6 +134,8 @@ class UseCaseSpec:
     history_days: int
     lookback_days: int
     holdout_days: int
+    task: Task = Task.BINARY
+    classes: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
     replays: bool = False
 

@@ -33,7 +33,7 @@ ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskRecord:
     """One task of a run: Airflow's state, and the step's own report (empty until it starts)."""
 
     step: str
@@ -94,7 +94,7 @@ class Journal:
         rows = self._ask(RUN_STATE, (self.dag_id, run_id))
         return str(rows[0][0]) if rows else "unknown"
 
-    def tasks(self, run_id: str) -> list[Task]:
+    def tasks(self, run_id: str) -> list[TaskRecord]:
         """The tasks of a run, in the DAG's order."""
         rows = self._ask(TASKS, (self.dag_id, run_id))
         tasks = [self._task(run_id, row) for row in rows]
@@ -105,14 +105,14 @@ class Journal:
         with session(self.database_url) as connection:
             connection.execute(CLOSE, (dag_id or self.dag_id, logical_date))
 
-    def _task(self, run_id: str, row: tuple[Any, ...]) -> Task:
+    def _task(self, run_id: str, row: tuple[Any, ...]) -> TaskRecord:
         step, index, state, start, end, tries = row
         candidate = self.candidates[index] if 0 <= index < len(self.candidates) else ""
         key = (run_id, step, candidate, tries)
         report = self._done.get(key) or (self._report(run_id, step, candidate) if start else {})
         if state in ENDED:
             self._done[key] = report
-        return Task(step, candidate, state, start, end, tries, report)
+        return TaskRecord(step, candidate, state, start, end, tries, report)
 
     def _report(self, run_id: str, step: str, candidate: str) -> Mapping[str, Any]:
         task = f"{step}-{candidate}" if candidate else step
@@ -132,7 +132,7 @@ class Journal:
             return connection.execute(query.encode(), tuple(values)).fetchall()
 
 
-def busy_seconds(tasks: Iterable[Task]) -> float:
+def busy_seconds(tasks: Iterable[TaskRecord]) -> float:
     """How long at least one step was at work: the union of the steps' own intervals."""
     intervals = sorted(
         (datetime.fromisoformat(task.report["started"]), datetime.fromisoformat(task.report["finished"]))

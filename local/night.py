@@ -19,7 +19,7 @@ from typing import IO
 from include.errors import FaultError
 from include.use_case import UseCaseSpec
 from local.airflow import SCHEDULER, Airflow
-from local.journal import Journal, Task
+from local.journal import Journal, TaskRecord
 from local.processes import last_line
 
 STEP_LOGGERS = ("StepPod", "PodManager")  # process mode, kubernetes mode
@@ -143,7 +143,7 @@ class TestedNight:
         """What the steps have logged since the last call."""
         return self._tail.lines()
 
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[TaskRecord]:
         """The run's tasks as they stand."""
         run_id = self._found()
         return self.journal.tasks(run_id) if run_id else []
@@ -201,7 +201,7 @@ class ScheduledNight:
         for path in sorted(self.log.rglob("attempt=*.log")):
             yield from self._tails.setdefault(path, Tail(path)).lines()
 
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[TaskRecord]:
         """The run's tasks as they stand."""
         return self.journal.tasks(self.run_id)
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from local.journal import Task
+from local.journal import TaskRecord
 from local.night import StartedRun
 
 POLL_SECONDS = 0.5
@@ -21,7 +21,7 @@ SILENCE_SECONDS = 15
 MARKS = {"success": "✔", "failed": "✘", "skipped": "○", "upstream_failed": "·", "running": "▶", "up_for_retry": "↻"}
 
 
-def follow(night: StartedRun, console: Console) -> list[Task]:
+def follow(night: StartedRun, console: Console) -> list[TaskRecord]:
     """Show a run until it ends; its tasks as they ended. An interruption cancels the run."""
     try:
         return _watch(night, console) if console.is_terminal else _print(night, console)
@@ -30,9 +30,9 @@ def follow(night: StartedRun, console: Console) -> list[Task]:
         raise
 
 
-def _watch(night: StartedRun, console: Console) -> list[Task]:
+def _watch(night: StartedRun, console: Console) -> list[TaskRecord]:
     recent: deque[str] = deque(maxlen=SHOWN_LINES)
-    tasks: list[Task] = []
+    tasks: list[TaskRecord] = []
     with Live(console=console, refresh_per_second=4, transient=False) as live:
         while True:
             over = night.ended()
@@ -45,7 +45,7 @@ def _watch(night: StartedRun, console: Console) -> list[Task]:
             time.sleep(POLL_SECONDS)
 
 
-def _print(night: StartedRun, console: Console) -> list[Task]:
+def _print(night: StartedRun, console: Console) -> list[TaskRecord]:
     states: dict[str, tuple[str, int]] = {}
     tell = Teller(console)
     tell(f"{_since(night.started)} Airflow is starting")
@@ -89,7 +89,7 @@ class Teller:
         return time.monotonic() - self._last
 
 
-def table(tasks: Sequence[Task], started: datetime | None = None) -> Table:
+def table(tasks: Sequence[TaskRecord], started: datetime | None = None) -> Table:
     """Each step's state, time, rows and peak memory."""
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("", "step"):
@@ -103,7 +103,7 @@ def table(tasks: Sequence[Task], started: datetime | None = None) -> Table:
     return grid
 
 
-def line_of(task: Task) -> str:
+def line_of(task: TaskRecord) -> str:
     """One task's state as a line."""
     facts = [_time(task), f"{_rows(task)} rows" if _rows(task) else "", _peak(task)]
     told = ", ".join(fact for fact in facts if fact) if task.state != "running" else ""
@@ -112,7 +112,7 @@ def line_of(task: Task) -> str:
     return f"{MARKS.get(task.state, '')} {task.name}: {state}{again}".strip() + (f", {told}" if told else "")
 
 
-def _time(task: Task) -> str:
+def _time(task: TaskRecord) -> str:
     if task.ended and task.seconds is not None:
         return f"{task.seconds:.1f} s"
     if task.state == "running" and task.started:
@@ -120,15 +120,15 @@ def _time(task: Task) -> str:
     return ""
 
 
-def _rows(task: Task) -> str:
+def _rows(task: TaskRecord) -> str:
     return "" if task.rows is None or not task.ended else f"{task.rows:,}"
 
 
-def _peak(task: Task) -> str:
+def _peak(task: TaskRecord) -> str:
     return f"{task.peak_mib:,.0f} MiB" if task.peak_mib and task.ended else ""
 
 
-def _style(task: Task) -> str:
+def _style(task: TaskRecord) -> str:
     return {"failed": "red", "running": "bold", "success": "green"}.get(task.state, "dim")
 
 

@@ -17,7 +17,7 @@ from include.storage.lake import Dataset, Lake, Layer
 from include.use_case import UseCaseSpec, load_use_case
 from local import requirements
 from local.days import data_day, first_full_day
-from local.journal import Journal, Task
+from local.journal import Journal, TaskRecord
 from local.night import StartedRun, Tail, TestedNight, begin
 from local.progress import follow
 from local.services import Services
@@ -86,7 +86,7 @@ def alone(services: Services, console: Console) -> Iterator[None]:
         yield
 
 
-def _lament(console: Console, night: StartedRun, tasks: list[Task], wall: float) -> None:
+def _lament(console: Console, night: StartedRun, tasks: list[TaskRecord], wall: float) -> None:
     """Which step failed, its own one line, and where its log is."""
     failed = [task for task in tasks if task.state == "failed"]
     for task in failed:

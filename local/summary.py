@@ -13,13 +13,12 @@ from rich.table import Table
 
 from include.deployment.serving_api import ServingApi
 from include.errors import DataError, LakeError, StepError
-from include.modelling.scoring import feature_partition, load_model, raw_rows
+from include.modelling.scoring import answered, feature_partition, load_model, raw_rows
+from include.modelling.tasks.tasks import task_of
 from include.storage.lake import DECISIONS, Dataset, Lake, Layer
 from include.use_case import UseCaseSpec
-from local.journal import Task, busy_seconds
+from local.journal import TaskRecord, busy_seconds
 from local.progress import table
-
-FIGURES = {"auc": "AUC", "average_precision": "average precision", "brier": "Brier", "log_loss": "log loss"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Summary:
     day: date
     api: ServingApi
 
-    def print(self, console: Console, tasks: Sequence[Task], wall: float) -> None:
+    def print(self, console: Console, tasks: Sequence[TaskRecord], wall: float) -> None:
         """The whole of it."""
         console.print(f"\n[bold]Steps[/] of {self.spec.name}, data day {self.day}")
         console.print(table(tasks))
@@ -52,14 +51,15 @@ class Summary:
         grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
         grid.add_column("candidate", no_wrap=True)
         grid.add_column("horizon", no_wrap=True)
-        for title in FIGURES.values():
-            grid.add_column(title, justify="right", no_wrap=True)
+        figures = task_of(self.spec).kept
+        for figure in figures:
+            grid.add_column(figure.replace("_", " "), justify="right", no_wrap=True)
         for name in self.spec.candidates:
             for horizon, scores in self._report(name).get("scores", {}).items():
-                grid.add_row(name, horizon, *(f"{scores[figure]:.4f}" for figure in FIGURES))
+                grid.add_row(name, horizon, *(f"{scores[figure]:.4f}" for figure in figures))
         return grid
 
-    def champion(self, tasks: Sequence[Task]) -> Iterator[str]:
+    def champion(self, tasks: Sequence[TaskRecord]) -> Iterator[str]:
         """Which version is in force after this night, and why."""
         decision = self._json(DECISIONS, "decision.json")
         if decision:
@@ -94,9 +94,11 @@ class Summary:
             horizon = self.spec.horizons[-1]
             features = self.lake.read(feature_partition(horizon, self.day + timedelta(days=horizon.day_offset)))
             row = features.slice(features.num_rows // 2, 1)
-            answer = self.api.predict(raw_rows(row, load_model(self.lake, served.sha256).inputs))
-            key = row[self.spec.key][0].as_py()
-            yield f"asked about {key}: probability {answer.probabilities[0]:.4f} (version {answer.version})"
+            model = load_model(self.lake, served.sha256)
+            answer = self.api.predict(raw_rows(row, model.inputs))
+            [found] = answered(model, answer.body)
+            told = ", ".join(f"{name} {_short(value)}" for name, value in found.items())
+            yield f"asked about {row[self.spec.key][0].as_py()}: {told} (version {answer.version})"
         except StepError as error:
             yield f"no answer: {error}"
 
@@ -110,7 +112,11 @@ class Summary:
             return {}
 
 
-def airflow_share(tasks: Sequence[Task], wall: float) -> str:
+def airflow_share(tasks: Sequence[TaskRecord], wall: float) -> str:
     """Airflow's own share of the wall time: all except the steps' time."""
     own = max(wall - busy_seconds(tasks), 0.0)
     return f"{wall:.1f} s in all, of which Airflow's own {own:.1f} s ({own / wall:.0%})"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

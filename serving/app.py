@@ -81,7 +81,7 @@ def create_app(
     app = App(
         around,
         title="nightshift serving",
-        summary="Probabilities of one model.",
+        summary="Answers of one model.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

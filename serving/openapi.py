@@ -13,11 +13,13 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from formats.answers.binary import BinaryKind
+from formats.answers.kinds import AnswerKind
 from formats.portable_model import InputKind, ModelInput
-from formats.request_rows import MAX_ROWS, RowReader
+from formats.request_rows import MAX_ROWS, RequestModel, RowReader
 from serving.access.access import ADMIN, PROBES
 from serving.errors import NotReadyError
-from serving.predict import PATH, PredictAnswer
+from serving.predict import PATH
 from serving.rollout.service import Service
 from serving.settings import ServingSettings
 
@@ -41,27 +43,28 @@ def install(app: FastAPI, service: Service, settings: ServingSettings) -> None:
         try:
             served = service.served
         except NotReadyError:
-            reader, key = None, ""
+            model, key = None, ""
         else:
-            reader, key = served.model.reader, served.model.sha256
+            model, key = served.model, served.model.sha256
         if key not in made:
             made.clear()
-            made[key] = build(app, reader, secured=settings.secured)
+            made[key] = build(app, model, secured=settings.secured)
         return made[key]
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def build(app: FastAPI, reader: RowReader | None, *, secured: bool) -> dict[str, Any]:
-    """The document, with the features that `reader` takes (none: any), and credentials if they are asked for."""
+def build(app: FastAPI, model: RequestModel | None, *, secured: bool) -> dict[str, Any]:
+    """The document, with what the model takes and answers (none: any rows), and credentials if they are asked for."""
+    kind = model.kind if model is not None else BinaryKind()
     found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which no answer here has
         schemas.pop(name, None)
-    schemas |= _schemas(reader)
+    schemas |= _schemas(model.reader if model is not None else None, kind)
     for name, value in _EXAMPLES.items():
         schemas[name]["examples"] = [value]
-    found["paths"] |= {PATH: {"post": _predict()}, "/metrics": {"get": _METRICS}}
+    found["paths"] |= {PATH: {"post": _predict(kind)}, "/metrics": {"get": _METRICS}}
     found["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, a token, or the deploy step's own."},
         "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -73,13 +76,13 @@ def build(app: FastAPI, reader: RowReader | None, *, secured: bool) -> dict[str,
     return found
 
 
-def _schemas(reader: RowReader | None) -> dict[str, Any]:
-    types = [PredictAnswer, Problem] + ([reader.type] if reader is not None else [])
+def _schemas(reader: RowReader | None, kind: AnswerKind) -> dict[str, Any]:
+    types = [kind.body, Problem] + ([reader.type] if reader is not None else [])
     _, found = msgspec.json.schema_components(types, ref_template=_COMPONENTS)
     if reader is None:
         rows = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": {"type": "object"}}
         found["PredictRequest"] = {"type": "object", "properties": {"rows": rows}, "required": ["rows"]}
-    found["PredictAnswer"]["examples"] = [{"model_version": _VERSION, "probabilities": [0.21]}]
+    found[kind.body.__name__]["examples"] = [msgspec.to_builtins(kind.example)]
     found["PredictRequest"]["examples"] = [{"rows": [example(reader.inputs)]}] if reader is not None else []
     return dict(found)
 
@@ -95,19 +98,19 @@ def _value(column: ModelInput) -> Any:
     return 1.0
 
 
-def _predict() -> dict[str, Any]:
+def _predict(kind: AnswerKind) -> dict[str, Any]:
     about = (
         "1 to 1,000 rows, each with exactly the features the model takes. A feature whose value is not known is null; "
         "a category that the model never saw counts as null, as when it was trained."
     )
     return {
         "tags": ["predictions"],
-        "summary": "One probability a row",
+        "summary": "One answer a row",
         "description": about,
         "operationId": "predict",
         "requestBody": {"required": True, "content": {_JSON: {"schema": _reference("PredictRequest")}}},
         "responses": {
-            "200": {"description": "One probability a row, in order", "content": _content("PredictAnswer")},
+            "200": {"description": "One answer a row, in order", "content": _content(kind.body.__name__)},
             "422": _problem(
                 "The body is not what the model takes", "row 3, field 'stock': expected a number or null, got text"
             ),

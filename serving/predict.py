@@ -15,23 +15,17 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from formats.portable_model import Found
 from formats.request_rows import RequestModel
 from serving.answer import send_json
 from serving.errors import OverloadError
-from serving.rollout.served import Answers, Served
+from serving.rollout.served import Served
 from serving.rollout.service import Service
 from serving.telemetry.metrics import Shed, Telemetry
 
 PATH = "/v1/predict"
 INLINE_BYTES = 65_536
 """Bodies up to here are answered in the event loop, within about a millisecond; a thread would cost more than that."""
-
-
-class PredictAnswer(msgspec.Struct, frozen=True):
-    """One probability a row, in the order asked, and the version that answered."""
-
-    model_version: str
-    probabilities: list[float]
 
 
 class Predict:
@@ -53,11 +47,11 @@ class Predict:
             served, answers = self._answer(key, body)
         else:
             served, answers = await self._in_turn(key, body)
-        probabilities = answers.tolist()
-        await send_json(send, 200, self._encode(PredictAnswer(served.entry.version, probabilities)))
-        self._telemetry.predicted(served.entry.version, body, answers, key, served.entry.use_case)
+        version, kind = served.entry.version, served.model.kind
+        await send_json(send, 200, self._encode(kind.told(version, answers)))
+        self._telemetry.predicted(version, body, answers, key, served.entry.use_case, kind=kind)
 
-    async def _in_turn(self, key: str, body: bytes) -> tuple[Served, Answers]:
+    async def _in_turn(self, key: str, body: bytes) -> tuple[Served, Found]:
         if self._large > self._queue:
             self._telemetry.shed(Shed.QUEUE_FULL)
             raise OverloadError("too many large predictions wait; try again")
@@ -71,8 +65,8 @@ class Predict:
             self._large -= 1
             self._telemetry.queue(max(self._large - 1, 0))
 
-    def _answer(self, key: str, body: bytes) -> tuple[Served, Answers]:
-        def ask(model: RequestModel) -> Answers:
+    def _answer(self, key: str, body: bytes) -> tuple[Served, Found]:
+        def ask(model: RequestModel) -> Found:
             return model.answer(body)
 
         return self._service.answer(key, ask, body)

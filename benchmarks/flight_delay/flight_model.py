@@ -15,9 +15,11 @@ import pyarrow as pa
 
 from formats.portable_model import InputKind
 from include.modelling import portable
-from include.modelling.estimators import Trees, fit
+from include.modelling.estimators.estimator import LearningProblem, fit
+from include.modelling.estimators.trees import Trees
 from include.modelling.inputs import Input, encode
 from include.modelling.recipe import Estimator, Recipe
+from include.modelling.tasks.binary import BinaryTask
 from include.use_cases.flight_delay.sources import package_folder
 
 TREES = 200
@@ -59,7 +61,8 @@ def train(table: pa.Table) -> FlightModel:
         tuple(one.name for one in inputs),
         {"max_iter": TREES, "max_rows": TRAINING_ROWS},
     )
-    model = fit(recipe, inputs, encode(table, inputs), table["late"].to_numpy().astype(np.int64))
+    problem = LearningProblem(BinaryTask(), inputs, recipe.seed)
+    model = fit(recipe, problem, encode(table, inputs), table["late"].to_numpy().astype(np.int64))
     assert isinstance(model, Trees)
     origin = portable.Origin("flight_delay", "flight_id", recipe, TRAINED_THROUGH)
     return FlightModel(inputs, model, portable.write(model, inputs, origin))

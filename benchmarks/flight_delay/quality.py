@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.modelling import portable
-from include.modelling.estimators import fit
+from include.modelling.estimators.estimator import LearningProblem, fit
 from include.modelling.evaluation import Scores, score
 from include.modelling.examples import ingredients, load
 from include.modelling.inputs import encode
@@ -66,7 +66,8 @@ def test(context: Context, recipe: Recipe, labels: pa.Table) -> Mapping[str, Sco
     """The recipe's figures by horizon, answered by its portable file."""
     spec, lake = context.use_case.spec, context.lake
     examples = load(context, ingredients(lake, spec, TRAINED_THROUGH), recipe.inputs, (), [TRAINED_THROUGH])
-    model = fit(recipe, examples.inputs, examples.matrix, examples.labels)
+    problem = LearningProblem(examples.task, examples.inputs, recipe.seed)
+    model = fit(recipe, problem, examples.matrix, examples.labels)
     file = portable.write(model, examples.inputs, Origin(spec.name, spec.key, recipe, TRAINED_THROUGH))
     found = {}
     for horizon in spec.horizons:

@@ -34,7 +34,7 @@ from benchmarks.flight_delay.flight_model import FlightModel, flights, train
 from benchmarks.page import write_section
 from formats.portable_model import PortableModel
 from include.modelling.inputs import encode
-from include.modelling.scoring import probabilities
+from include.modelling.scoring import answers
 from include.storage.lake import Dataset, Lake, Layer
 from stores.folder import FileStore
 
@@ -60,25 +60,24 @@ class Sides:
     def ours(self) -> pa.Table:
         """Parquet in, scored Parquet out, as the step does it."""
         features = self.lake.read(FEATURES)
-        scored = _scored(features, probabilities(self.model, features))
+        scored = _scored(features, answers(self.model, features))
         self.lake.publish(PREDICTIONS, {"predictions.parquet": scored}, force=True)
         return scored
 
     def predict_proba(self) -> None:
         """scikit-learn alone: no file, no encoding."""
-        self.fitted.trees.classifier.predict_proba(self.matrix)
+        self.fitted.trees.learner.predict_proba(self.matrix)
 
     def script(self) -> pa.Table:
         """What a script does with scikit-learn: Parquet in, scored Parquet out."""
         features = pq.read_table(self.plain, use_threads=False)
-        answers = self.fitted.trees.probability(encode(features, self.fitted.inputs))
-        scored = _scored(features, answers)
+        scored = _scored(features, self.fitted.trees.predict(encode(features, self.fitted.inputs)))
         pq.write_table(scored, self.plain.with_name("scored.parquet"), compression="zstd")
         return scored
 
 
-def _scored(features: pa.Table, answers: np.ndarray) -> pa.Table:
-    return features.select(["flight_id"]).append_column(PROBABILITY, pa.array(answers, pa.float64()))
+def _scored(features: pa.Table, found: np.ndarray) -> pa.Table:
+    return features.select(["flight_id"]).append_column(PROBABILITY, pa.array(found, pa.float64()))
 
 
 def main() -> None:

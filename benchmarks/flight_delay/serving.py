@@ -250,7 +250,7 @@ def _save_pipeline(path: Path, table: pa.Table, fitted: FlightModel) -> None:
     codes = OrdinalEncoder(categories=known, handle_unknown="use_encoded_value", unknown_value=np.nan)
     encoder = ColumnTransformer([("numbers", "passthrough", list(NUMBERS)), ("codes", codes, list(CATEGORIES))])
     encoder.fit(table.select([*NUMBERS, *CATEGORIES]).slice(0, 1000).to_pandas())
-    pipeline = Pipeline([("encode", encoder), ("model", fitted.trees.classifier)])
+    pipeline = Pipeline([("encode", encoder), ("model", fitted.trees.learner)])
     mlflow.sklearn.save_model(
         pipeline,
         str(path),

@@ -17,12 +17,13 @@ from include.ingestion.shift_plan import ShiftPlan
 from include.ingestion.streams import Stream
 from include.ingestion.tables_source import TablesSource
 from include.ingestion.timetable import NightlyTraining, PlannedWorker, Scoring, Timetable
-from include.modelling.recipe import Estimator, Gates, Recipe
+from include.modelling.estimators.estimator import Estimating, LearningProblem
+from include.modelling.recipe import Estimator, Gates, MulticlassGates, Recipe, RegressionGates
 from include.predictions.lookup import Lookup
 from include.quality.contract import Column, Contract, Freshness, Kind, Reference
 from include.sources.source import Configured, DatedRows, Extensible, Source
 from include.sources.tabular import Files, TabularSource
-from include.use_case import Horizon, Topic, UseCaseSpec
+from include.use_case import Horizon, Task, Topic, UseCaseSpec
 
 PAGE = Path(__file__).with_suffix(".md")
 
@@ -37,7 +38,7 @@ class Part:
 
 
 PARTS = (
-    Part("spec.py", "`SPEC`, which DAG files read.", (UseCaseSpec, Topic, Horizon)),
+    Part("spec.py", "`SPEC`, which DAG files read.", (UseCaseSpec, Topic, Horizon, Task)),
     Part(
         "sources.py",
         "`source(settings)` returns a `Source`.",
@@ -48,8 +49,12 @@ PARTS = (
         "`RAW` maps a topic's name to its contract; `FEATURES` is the contract of a feature row.",
         (Contract, Column, Kind, Reference, Freshness),
     ),
-    Part("candidates.py", "`CANDIDATES` is a tuple of recipes.", (Recipe, Estimator)),
-    Part("gates.py", "`GATES`, and `ROLLOUT`, which may be left out.", (Gates, Plan, Limits)),
+    Part("candidates.py", "`CANDIDATES` is a tuple of recipes.", (Recipe, Estimator, Estimating, LearningProblem)),
+    Part(
+        "gates.py",
+        "`GATES`, and `ROLLOUT`, which may be left out.",
+        (Gates, MulticlassGates, RegressionGates, Plan, Limits),
+    ),
     Part("lookup.py", "`LOOKUP`. The file may be left out.", (Lookup,)),
     Part(
         "streams.py",
@@ -63,7 +68,7 @@ PARTS = (
     ),
 )
 
-METHODS = (UseCaseSpec, Source, DatedRows, RecordRule)
+METHODS = (UseCaseSpec, Source, DatedRows, RecordRule, Estimating)
 """Classes whose methods an author calls, or writes."""
 
 

@@ -14,6 +14,7 @@ from include.check.records import TopicRecords, World, micros
 from include.check.sample import CheckSample
 from include.errors import DataError
 from include.modelling.labels import ExampleIndex, Labels
+from include.modelling.tasks.tasks import task_of
 from include.step import Context
 from include.use_case import UseCaseSpec
 
@@ -55,7 +56,7 @@ def check_labels(context: Context, sample: CheckSample) -> list[Mistake]:
 
 def _answer(labeller: Any, outcomes: TopicRecords, examples: TopicRecords, spec: UseCaseSpec, last: date) -> Answer:
     """The labels of the examples up to a day that are known when it is over, by key and day."""
-    labels = Labels.known(labeller, outcomes.table, spec.day_end(last), spec.key)
+    labels = Labels.known(labeller, outcomes.table, spec.day_end(last), spec.key, task_of(spec))
     there, values = ExampleIndex(examples.table[spec.key], examples.days, spec.key).labelled(labels)
     found = np.flatnonzero(there & (examples.days <= np.datetime64(last)))
     keys = examples.table[spec.key].take(found).to_pylist()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from include.check.finding import Mistake
 from include.check.parts import Parts
 from include.errors import DataError
+from include.modelling.tasks.tasks import task_of
 from include.quality.contract import Column, Contract, Kind, check_references
 from include.quality.plan_and_outcome import contracts as split
 from include.use_case import Topic, UseCase, UseCaseSpec
@@ -15,8 +16,8 @@ CONTRACTS, FEATURES = "contracts.py", "feature_contract.py"
 STRUCTURE = {"date": Kind.DATE, "as_of": Kind.INSTANT}
 """What a feature row has beside its key: the day it belongs to, and the moment at which it is looked at."""
 TAKEN = {"horizon": "build answers it before the contract's columns", "part": "the features step writes one"}
-PREDICTED = ("as_of", "probability", "model_version")
-"""What predictions have beside the key and the carried columns."""
+PREDICTED = ("as_of", "model_version")
+"""What predictions have beside the key, the carried columns, and those of their task."""
 
 
 def check_tables(use_case: UseCase, parts: Parts) -> Iterator[Mistake]:
@@ -90,7 +91,7 @@ def _carried(spec: UseCaseSpec, columns: Mapping[str, Column]) -> Iterator[Mista
     for name in spec.carried:
         if name not in columns:
             yield Mistake("spec.py", "carried", f"{name} is no column of {spec.examples}; it has {_list(columns)}")
-        elif name in PREDICTED:
+        elif name in (*PREDICTED, *task_of(spec).predicted):
             yield Mistake("spec.py", "carried", f"{name} is a column that predictions have already; leave it out")
 
 

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from formats.rollout_plan import Plan
 from include.check.finding import Mistake
 from include.check.parts import Parts
-from include.modelling.recipe import Estimator, Gates, Recipe
+from include.errors import CodeError
+from include.modelling.estimators.named import named
+from include.modelling.recipe import Estimator, Recipe
+from include.modelling.tasks.tasks import task_of
 from include.predictions.lookup import Lookup
 from include.quality.contract import Column, Contract, Kind
 from include.use_case import UseCase, UseCaseSpec
@@ -27,7 +30,7 @@ def check_training(use_case: UseCase, parts: Parts) -> Iterator[Mistake]:
     recipes = parts.value("candidates", "CANDIDATES", (list, tuple))
     if recipes is not None:
         yield from _recipes(spec, recipes, columns)
-    gates = parts.value("gates", "GATES", Gates)
+    gates = parts.value("gates", "GATES", task_of(spec).gates)
     parts.value("gates", "ROLLOUT", Plan)
     if gates is not None and columns is not None:
         for name in gates.slices:
@@ -59,9 +62,10 @@ def _recipes(spec: UseCaseSpec, recipes: tuple[Recipe, ...], columns: Mapping[st
 
 def _recipe(recipe: Recipe, columns: Mapping[str, Column] | None) -> Iterator[Mistake]:
     field = f"Recipe {recipe.name}"
-    if not isinstance(recipe.estimator, Estimator):
-        known = ", ".join(f"Estimator.{one.name}" for one in Estimator)
-        yield Mistake(CANDIDATES, f"{field}: estimator", f"{recipe.estimator!r} is not known; take one of {known}")
+    try:
+        named(recipe.estimator)
+    except CodeError as error:
+        yield Mistake(CANDIDATES, f"{field}: estimator", str(error).removeprefix(f"{CANDIDATES}: "))
     if not isinstance(recipe.inputs, tuple) or not recipe.inputs:
         yield Mistake(CANDIDATES, f"{field}: inputs", f"{recipe.inputs!r} is no tuple of columns; write ('column', …)")
         return

@@ -66,10 +66,10 @@ class RolloutOutcome:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service predicted, one probability a row, and by which version."""
+    """What the service predicted, as its task's answer (formats/answers), and by which version."""
 
     version: str
-    probabilities: list[float]
+    body: dict[str, Any]
 
 
 class ServingApi:
@@ -137,7 +137,7 @@ class ServingApi:
         """Ask the model in service; `DataError` when it refuses the rows."""
         body = self._checked(*self._call("POST", "/v1/predict", {"rows": list(rows)}))
         try:
-            return Answer(str(body["model_version"]), [float(value) for value in body["probabilities"]])
+            return Answer(str(body["model_version"]), dict(body))
         except (KeyError, TypeError, ValueError):
             raise self._strange() from None
 

@@ -23,6 +23,8 @@ from formats.partition import dataset_of, day_of
 from include.links import links
 from include.model_registry.tracking import reported
 from include.modelling.recipe import Recipe
+from include.modelling.tasks.learning_task import LearningTask
+from include.modelling.tasks.tasks import task_of
 from include.settings import PREFIX, Settings
 from include.step import Context
 from include.storage.lake import to_json
@@ -100,7 +102,7 @@ def logbook(
         run_key=f"{day}/{recipe.name}/{recipe.fingerprint}/{digest({**hashes, 'report': report})[:16]}",
         day=day.isoformat(),
         recipe=recipe,
-        figures=tuple(_figures(json.loads(files["report.json"]))),
+        figures=tuple(_figures(task_of(context.use_case.spec), json.loads(files["report.json"]))),
         datasets=tuple(datasets_used(context, hashes)),
         files={**files, "manifests.json": to_json(hashes)},
         links=links(context.settings, context.use_case.name, day),
@@ -225,7 +227,7 @@ def code_revision() -> str:
     return answer.stdout.strip() or "unknown"
 
 
-def _figures(report: Mapping[str, Any]) -> Iterator[MetricPoint]:
+def _figures(task: LearningTask, report: Mapping[str, Any]) -> Iterator[MetricPoint]:
     """The candidate's figures; a step is a fold, from the oldest to the one that judges, whose figures count."""
     for step, judged in enumerate(report["folds"], start=1):
         for horizon, scores in judged["scores"].items():
@@ -233,8 +235,7 @@ def _figures(report: Mapping[str, Any]) -> Iterator[MetricPoint]:
                 MetricPoint(f"{horizon}/{name}", value, judged["fold"]["last"], step) for name, value in scores.items()
             )
     for name, scores in report["slices"].items():
-        kept = ("auc", "brier", "bias", "rows")
-        yield from (MetricPoint(f"slices/{name}/{metric}", scores[metric], report["date"]) for metric in kept)
+        yield from (MetricPoint(f"slices/{name}/{metric}", scores[metric], report["date"]) for metric in task.sliced)
     yield MetricPoint("rows", report["rows"], report["date"])
 
 

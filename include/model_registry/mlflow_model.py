@@ -12,10 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 import formats.portable_model
-from formats.portable_model import MODEL, PROBABILITY, InputKind, ModelInput, PortableModel
+from formats.portable_model import MODEL, InputKind, ModelInput, PortableModel
 from include.modelling.scoring import raw_columns
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def save(folder: Path, content: bytes, features: pa.Table) -> None:
             path=str(folder),
             python_model=formats.portable_model.__file__,
             artifacts={MODEL: str(file)},
-            signature=signature(model.inputs),
+            signature=signature(model),
             input_example=frame(features.slice(0, EXAMPLE_ROWS), model.inputs),
             pip_requirements=[f"{library}=={version(library)}" for library in REQUIREMENTS],
             metadata={"sha256": model.sha256},
@@ -75,14 +76,17 @@ def _forget_this_machine(folder: Path) -> None:
     model.save(str(folder / "MLmodel"))
 
 
-def signature(inputs: Sequence[ModelInput]) -> ModelSignature:
+def signature(model: PortableModel) -> ModelSignature:
     """What a model takes and gives: numbers are doubles, categories are strings, and each may be absent in a row."""
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Map
 
     kinds = {InputKind.NUMBER: "double", InputKind.CATEGORY: "string"}
-    takes = [ColSpec(kinds[column.kind], column.name, required=False) for column in inputs]
-    return ModelSignature(Schema(takes), Schema([ColSpec("double", PROBABILITY)]))
+    takes = [ColSpec(kinds[column.kind], column.name, required=False) for column in model.inputs]
+    gives = {"class": "string", "probabilities": Map(DataType.double)}
+    columns = model.answers.columns(np.zeros((0, *model.answers.shape)))
+    return ModelSignature(Schema(takes), Schema([ColSpec(gives.get(name, "double"), name) for name in columns]))
 
 
 def frame(features: pa.Table, inputs: Sequence[ModelInput]) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from typing import Any
 
 from include.model_registry.experiments import DatasetUsed
 from include.model_registry.versions import Draft, Role
-from include.modelling.recipe import Gates
+from include.modelling.recipe import AnyGates
+from include.modelling.tasks.tasks import task_of
 from include.quality.data_docs import STYLE
 from include.use_case import UseCaseSpec
 
@@ -30,7 +31,7 @@ class ModelCard:
     """
 
     spec: UseCaseSpec
-    gates: Gates
+    gates: AnyGates
     draft: Draft
     report: Mapping[str, Any]
     decision: Mapping[str, Any]
@@ -41,6 +42,7 @@ class ModelCard:
     def markdown(self) -> str:
         """The card as Markdown."""
         draft, spec = self.draft, self.spec
+        curve = task_of(spec).curve
         parts = [
             f"# {spec.name}: {draft.candidate}, trained through {draft.trained_through}",
             f"{spec.title} Owner: {spec.owner}.",
@@ -59,8 +61,8 @@ class ModelCard:
             _figures("horizon", self.report["scores"]),
             "## Slices",
             self._slices(),
-            "## Calibration",
-            *self._calibration(),
+            f"## {curve.capitalize()}",
+            *self._curve(curve),
             "## Inputs",
             "How far the quality falls when the values of one input are shuffled.",
             _table(("input", "fall"), list(self.report["importance"].items())[:SHOWN]),
@@ -117,10 +119,10 @@ class ModelCard:
         more = f"\n\n{rest} smaller ones are in report.json." if rest > 0 else ""
         return _figures("slice", dict(named[:SHOWN])) + more
 
-    def _calibration(self) -> Iterator[str]:
-        for horizon, bins in self.report.get("calibration", {}).items():
+    def _curve(self, name: str) -> Iterator[str]:
+        for horizon, bins in self.report.get(name, {}).items():
             yield f"### {horizon}"
-            yield _table(("rows", "predicted", "observed"), ((b["rows"], b["predicted"], b["observed"]) for b in bins))
+            yield _table(list(bins[0]), [list(each.values()) for each in bins])
 
     def _limits(self) -> Iterator[str]:
         draft, decision = self.draft, self.decision

@@ -17,12 +17,13 @@ from formats.portable_model import InputKind
 from include.errors import DataError, SettingsError
 from include.modelling.inputs import Input, Matrix, encode
 from include.modelling.labels import DATE, LABEL, ExampleIndex, Labeller, Labels
+from include.modelling.tasks.learning_task import LearningTask
+from include.modelling.tasks.tasks import task_of
 from include.step import Context
 from include.storage.lake import READERS, Dataset, Lake, Layer, Partition
 from include.use_case import UseCaseSpec
 
 HORIZON = "horizon"
-PROBABILITY = "probability"
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class Fold:
 class Examples:
     """Labelled feature rows.
 
-    `rows` names them (key, horizon, date, slice columns), `matrix` is float64 [rows, inputs], `labels` is 0 or 1. They
-    are ordered by when their label became known, so that what was known at a cutoff is the first `known[cutoff]` rows.
+    `rows` names them (key, horizon, date, slice columns), `matrix` is float64 [rows, inputs], `labels` float64 [rows],
+    as the task reads them. They are ordered by when their label became known, so that what was known at a cutoff is the
+    first `known[cutoff]` rows.
     """
 
     rows: pa.Table
+    task: LearningTask
     inputs: tuple[Input, ...]
     matrix: Matrix
     labels: Matrix
@@ -121,17 +124,19 @@ def load(
     Raises `DataError` for labels that cannot be learned from, `SettingsError` for a slice that is no feature column.
     """
     spec, lake = context.use_case.spec, context.lake
-    if taken := [name for name in slices if name in (LABEL, PROBABILITY)]:
+    task = task_of(spec)
+    if taken := [name for name in slices if name == LABEL or name in task.predicted]:
         raise SettingsError(f"gates.py: slices name {', '.join(taken)}, which is no feature; name columns of features")
     columns = [name for name in dict.fromkeys([spec.key, DATE, *slices, *names]) if name != HORIZON]
     table = pa.concat_tables(_features(lake, made_of, horizon, columns) for horizon in made_of.features)
     outcomes = lake.read_days(Dataset(Layer.RAW, spec.outcomes), made_of.outcomes, manifests=made_of.manifests)
-    rank, labels = _known(table, outcomes, spec, context.use_case.part("label").labels, cutoffs)
+    task, rank, labels = _known(table, outcomes, spec, context.use_case.part("label").labels, cutoffs)
     order = np.lexsort((np.arange(len(rank)), table[DATE].to_numpy(), rank))
     order = order[: np.count_nonzero(rank < len(cutoffs))]
     inputs = tuple(_input(table, name) for name in names)
     examples = Examples(
         rows=table.select(list(dict.fromkeys([spec.key, HORIZON, DATE, *slices]))).take(order).combine_chunks(),
+        task=task,
         inputs=inputs,
         matrix=encode(table, inputs, order, layout="F"),
         labels=labels[order],
@@ -156,14 +161,16 @@ def _features(lake: Lake, made_of: Ingredients, horizon: str, columns: Sequence[
 
 def _known(
     table: pa.Table, outcomes: pa.Table, spec: UseCaseSpec, labels: Labeller, cutoffs: Sequence[date]
-) -> tuple[npt.NDArray[np.intp], Matrix]:
-    """For each row the place of the first cutoff by which its day and its label were there (none: their number)."""
+) -> tuple[LearningTask, npt.NDArray[np.intp], Matrix]:
+    """The task, and for each row the place of the first cutoff by which it had a label (none: their number)."""
+    task = task_of(spec)
     days = table[DATE].to_numpy().astype("datetime64[D]")
     index = ExampleIndex(table[spec.key], days, spec.key)
     rank = np.full(table.num_rows, len(cutoffs), dtype=np.intp)
     values = np.full(table.num_rows, np.nan)
     for place in reversed(range(len(cutoffs))):
-        known = Labels.known(labels, outcomes, spec.day_end(cutoffs[place]), spec.key)
+        known = Labels.known(labels, outcomes, spec.day_end(cutoffs[place]), spec.key, task)
+        task = known.task  # the last cutoff comes first, and knows every class
         there, found = index.labelled(known)
         if place == len(cutoffs) - 1 and len(known.keys) and table.num_rows and not there.any():
             raise DataError(
@@ -173,7 +180,7 @@ def _known(
         there &= days <= np.datetime64(cutoffs[place])
         rank[there] = place
         values[there] = found[there]
-    return rank, values
+    return task, rank, values
 
 
 def _input(table: pa.Table, name: str) -> Input:

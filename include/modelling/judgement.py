@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from include.errors import DataError
-from include.modelling.evaluation import PairCounts, Scores, draws, groups
-from include.modelling.examples import HORIZON, PROBABILITY
+from include.modelling.evaluation import draws, groups
+from include.modelling.examples import HORIZON
 from include.modelling.inputs import Matrix
 from include.modelling.labels import DATE, LABEL
-from include.modelling.recipe import Gates, Recipe
+from include.modelling.recipe import AnyGates, Recipe
+from include.modelling.tasks.learning_task import LearningTask
 from include.modelling.training import by_horizon, slice_masks
 
 BASELINE = "is a baseline, which is never shipped"
 
 
 class Verdict(StrEnum):
-    """How a candidate's AUC compares with its opponent's, beyond what resampled days explain."""
+    """How a candidate's metric compares with its opponent's, beyond what resampled days explain."""
 
     BETTER = "better"
     EQUAL = "equal"
@@ -31,9 +33,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference in AUC, averaged over horizons, and the interval that `confidence` of the resampled days give."""
+    """How much better, averaged over horizons, and the interval that `confidence` of the resampled days give."""
 
-    auc: float
+    value: float
     low: float
     high: float
 
@@ -57,14 +59,15 @@ class Contender:
 class Judged:
     """A candidate before the gates; `failures` says in plain words which it does not pass.
 
+    `value` is the task's metric, averaged over horizons, and `error` the greatest of what the gates limit besides it.
     `collapsed` has every slice that the one line among the failures counts.
     """
 
     name: str
     fingerprint: str
-    auc: float
-    calibration_error: float
-    scores: Mapping[str, Scores]
+    value: float
+    error: float
+    scores: Mapping[str, Any]
     difference: Difference | None
     verdict: Verdict | None
     failures: tuple[str, ...] = ()
@@ -84,10 +87,11 @@ class Judgement:
 class Court:
     """The judging window: its rows, the gates, and the draws of days that all candidates share."""
 
-    def __init__(self, gates: Gates, rows: pa.Table, seed: int) -> None:
+    def __init__(self, task: LearningTask, gates: AnyGates, rows: pa.Table, seed: int) -> None:
+        self.task = task
         self.gates = gates
         self.rows = rows
-        self.labels: Matrix = rows[LABEL].to_numpy()
+        self.labels: Matrix = task.labels(rows[LABEL])
         _, days = np.unique(rows[DATE].to_numpy(), return_inverse=True)
         self.days: npt.NDArray[np.intp] = days.astype(np.intp)
         self.weights = draws(int(self.days.max()) + 1, gates.bootstrap_rounds, seed)
@@ -100,31 +104,33 @@ class Court:
         `first` asks for a clear win, as there is no champion yet.
         """
         self._same_rows(contender)
-        scores = by_horizon(contender.holdout)
-        error = _calibration_error(scores)
-        allowed = self.gates.max_calibration_error
+        task = self.task
+        scores = by_horizon(task, contender.holdout)
+        error = self._error(scores)
+        allowed = self.gates.max_error
         difference, verdict = None, None
         collapsed: dict[str, Difference] = {}
         failures = []
         if opponent is not None:
             self._same_rows(opponent)
             difference = self._difference(contender, opponent)
-            verdict = difference.verdict(self.gates.auc_margin)
-            failures += _auc_failures(difference, verdict, opponent.name, first=first)
+            verdict = difference.verdict(self.gates.margin)
+            failures += _failures(task, difference, verdict, opponent.name, first=first)
             collapsed, slices = self._collapsed(contender, opponent)
-            failures += _slice_failures(collapsed, slices)
+            failures += _slice_failures(task, collapsed, slices)
             # When the share of positives jumps, no model is calibrated; then a candidate must not be worse.
-            theirs = _calibration_error(by_horizon(opponent.holdout)) + self.gates.max_calibration_excess
+            theirs = self._error(by_horizon(task, opponent.holdout)) + self.gates.max_excess
             allowed = max(allowed, theirs)
         if error > allowed:
-            failures.append(f"calibration error {error:.3f} is above {allowed:.3f}")
+            failures.append(f"{task.erring} {error:.3f} is above {allowed:.3f}")
         if contender.recipe.baseline:
             failures = [BASELINE]
-        auc = float(np.mean([figures.auc for figures in scores.values()])) if scores else float("nan")
+        values = [getattr(figures, task.metric) for figures in scores.values()]
+        value = float(np.mean(values)) if values else float("nan")
         return Judged(
             contender.name,
             contender.recipe.fingerprint,
-            auc,
+            value,
             error,
             scores,
             difference,
@@ -134,36 +140,36 @@ class Court:
         )
 
     def _same_rows(self, contender: Contender) -> None:
-        names = [name for name in self.rows.column_names if name != PROBABILITY]
+        names = [name for name in self.rows.column_names if name not in self.task.predicted]
         if not contender.holdout.select(names).equals(self.rows.select(names)):
             raise DataError(f"{contender.name} was judged on other rows than its rivals; train it again with --force")
 
     def _difference(self, mine: Contender, theirs: Contender) -> Difference:
-        own, other = (contender.holdout[PROBABILITY].to_numpy() for contender in (mine, theirs))
+        own, other = (self.task.answers(contender.holdout) for contender in (mine, theirs))
         found = [self._compare(own, other, mask) for mask in self.horizons.values()]
         points, rounds = zip(*(each for each in found if each is not None), strict=True)
         return self._interval(float(np.mean(points)), np.mean(rounds, axis=0))
 
     def _collapsed(self, mine: Contender, theirs: Contender) -> tuple[dict[str, Difference], int]:
         """The slices on which this one falls too far below the opponent, by name, and how many slices were compared."""
-        own, other = (contender.holdout[PROBABILITY].to_numpy() for contender in (mine, theirs))
+        own, other = (self.task.answers(contender.holdout) for contender in (mine, theirs))
         fallen, compared = {}, 0
         for name, mask in self.slices.items():
             if (pair := self._compare(own, other, mask)) is None:
                 continue
             compared += 1
             fall = self._interval(*pair)
-            if fall.auc < -self.gates.max_slice_drop and fall.high < 0:
+            if fall.value < -self.gates.max_slice_drop and fall.high < 0:
                 fallen[name] = fall
         return fallen, compared
 
     def _compare(self, own: Matrix, other: Matrix, mask: npt.NDArray[np.bool_]) -> tuple[float, Matrix] | None:
-        labels, days = self.labels[mask], self.days[mask]
-        if labels.size == 0 or labels.min() == labels.max():
-            return None
-        weights = self.weights[:, : int(days.max()) + 1]
-        mine, theirs = (PairCounts.of(labels, values[mask], days) for values in (own, other))
-        return mine.auc() - theirs.auc(), mine.aucs(weights) - theirs.aucs(weights)
+        days = self.days[mask]
+        weights = self.weights[:, : int(days.max(initial=0)) + 1]
+        return self.task.compare(self.labels[mask], own[mask], other[mask], days, weights)
+
+    def _error(self, scores: Mapping[str, Any]) -> float:
+        return max((getattr(figures, self.task.error) for figures in scores.values()), default=0.0)
 
     def _interval(self, point: float, rounds: Matrix) -> Difference:
         tail = (1 - self.gates.confidence) / 2
@@ -172,30 +178,40 @@ class Court:
 
 
 def judge(
-    gates: Gates, contenders: Sequence[Contender], opponent: Contender | None, *, first: bool, seed: int
+    task: LearningTask,
+    gates: AnyGates,
+    contenders: Sequence[Contender],
+    opponent: Contender | None,
+    *,
+    first: bool,
+    seed: int,
 ) -> Judgement:
     """Judge every candidate by the gates and name the winner.
 
     `opponent` is the champion's recipe, or the baseline on the `first` night.
     """
-    court = Court(gates, contenders[0].holdout, seed)
+    court = Court(task, gates, contenders[0].holdout, seed)
     trials = tuple(court.trial(contender, opponent, first=first) for contender in contenders)
     reigning = None if first or opponent is None else opponent.recipe.fingerprint
     able = [trial for contender, trial in zip(contenders, trials, strict=True) if not contender.recipe.baseline]
-    winner, reason = _winner([trial for trial in able if not trial.failures], reigning)
-    best = winner or max(able, key=lambda trial: trial.auc, default=None)
+    winner, reason = _winner(task, [trial for trial in able if not trial.failures], reigning)
+    best = winner or max(able, key=lambda trial: _merit(task, trial), default=None)
     return Judgement(best.name if best else None, winner is not None, reason, trials)
 
 
-def _winner(fit: Sequence[Judged], reigning: str | None) -> tuple[Judged | None, str]:
+def _merit(task: LearningTask, trial: Judged) -> float:
+    return task.direction * trial.value
+
+
+def _winner(task: LearningTask, fit: Sequence[Judged], reigning: str | None) -> tuple[Judged | None, str]:
     if not fit:
         return None, "no candidate passes the gates"
-    best = max(fit, key=lambda trial: trial.auc)
+    best = max(fit, key=lambda trial: _merit(task, trial))
     if reigning is None:
-        return best, f"{best.name} has the best AUC of those that pass the gates"
+        return best, f"{best.name} has the best {task.shown} of those that pass the gates"
     better = [trial for trial in fit if trial.verdict is Verdict.BETTER]
     if better:
-        best = max(better, key=lambda trial: trial.auc)
+        best = max(better, key=lambda trial: _merit(task, trial))
         return best, f"{best.name} is better than the champion's recipe beyond the noise of days"
     for trial in fit:
         if trial.fingerprint == reigning:
@@ -206,19 +222,17 @@ def _winner(fit: Sequence[Judged], reigning: str | None) -> tuple[Judged | None,
     return best, f"{best.name} is no worse than the champion's recipe, which is not among tonight's candidates"
 
 
-def _calibration_error(scores: Mapping[str, Scores]) -> float:
-    return max((figures.calibration_error for figures in scores.values()), default=0.0)
-
-
-def _auc_failures(difference: Difference, verdict: Verdict, opponent: str, *, first: bool) -> list[str]:
-    figures = f"AUC {difference.auc:+.3f} ({difference.low:+.3f} … {difference.high:+.3f}) against {opponent}"
+def _failures(task: LearningTask, difference: Difference, verdict: Verdict, opponent: str, *, first: bool) -> list[str]:
+    point, low, high = map(task.gap, (difference.value, difference.low, difference.high))
+    figures = f"{task.compared} {point} ({low} … {high}) against {opponent}"
     if first and verdict is not Verdict.BETTER:
         return [f"does not beat the baseline: {figures}"]
     return [f"not shown to be as good: {figures}"] if verdict is Verdict.WORSE else []
 
 
-def _slice_failures(collapsed: Mapping[str, Difference], slices: int) -> list[str]:
+def _slice_failures(task: LearningTask, collapsed: Mapping[str, Difference], slices: int) -> list[str]:
     if not collapsed:
         return []
-    name, fall = min(collapsed.items(), key=lambda each: each[1].auc)
-    return [f"AUC collapses on {len(collapsed)} of {slices} slices, worst on {name} by {-fall.auc:.3f}"]
+    name, fall = min(collapsed.items(), key=lambda each: each[1].value)
+    worst = task.gap(fall.value).lstrip("-")
+    return [f"{task.shown} collapses on {len(collapsed)} of {slices} slices, worst on {name} by {worst}"]

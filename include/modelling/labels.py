@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from include.errors import DataError
 from include.modelling.inputs import Matrix
+from include.modelling.tasks.learning_task import LearningTask
 
 DATE = "date"
 LABEL = "label"
@@ -30,18 +31,22 @@ _DAYS_PER_KEY = 1 << 23  # more than there are days from year 1 to 9999
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of examples: their keys, their days where `label.py` says them, and 0 or 1 (float64) for each."""
+    """Labels of examples: their keys, their days where `label.py` says them, and a number (float64) for each.
+
+    `task` says what the numbers mean; it knows its classes by now.
+    """
 
     keys: pa.Array
     days: Days | None
     values: Matrix
+    task: LearningTask
 
     @classmethod
-    def known(cls, labeller: Labeller, outcomes: pa.Table, by: datetime, key: str) -> Labels:
+    def known(cls, labeller: Labeller, outcomes: pa.Table, by: datetime, key: str, task: LearningTask) -> Labels:
         """The labels of the use case's `labels(outcomes, by)`.
 
-        Raises `DataError` when a key, day or label is missing, a label is neither 0 nor 1, or a key is not one of the
-        outcomes'.
+        Raises `DataError` when a key, day or label is missing, a label is none of the task's, or a key is not one of
+        the outcomes'.
         """
         found = labeller(outcomes, by)
         if not isinstance(found, pd.DataFrame):
@@ -55,7 +60,12 @@ class Labels:
             )
         keys = _keys(found, key)
         days = _days(found, keys) if DATE in columns else None
-        labels = cls(keys, days, _values(found, keys, days))
+        given = _array(found, LABEL)
+        task = task.seen(given)
+        read = task.read(given)
+        _refuse(pc.is_null(given), keys, days, f"{LABEL} is empty; leave a row out whose outcome is not known")
+        _refuse(pa.array(read.wrong), keys, days, f"{LABEL} {read.told}")
+        labels = cls(keys, days, read.values, task)
         if key in outcomes.column_names:
             made_up = pc.invert(pc.is_in(keys, value_set=outcomes[key].cast(pa.string()).combine_chunks()))
             _refuse(made_up, keys, days, f"{key} is none of the outcomes'; return the key as it is there")
@@ -137,20 +147,6 @@ def _days(found: pd.DataFrame, keys: pa.Array) -> Days:
     _refuse(pc.is_null(days), keys, None, f"{DATE} is empty; answer the day of each label's example")
     numbers: Days = days.to_numpy(zero_copy_only=False).astype("datetime64[D]")
     return numbers
-
-
-def _values(found: pd.DataFrame, keys: pa.Array, days: Days | None) -> Matrix:
-    given = _array(found, LABEL)
-    if pa.types.is_boolean(given.type):
-        given = given.cast(pa.int8())
-    if not (pa.types.is_integer(given.type) or pa.types.is_floating(given.type) or pa.types.is_null(given.type)):
-        raise DataError(f"label.py: column {LABEL} holds {given.type}, such as {given.drop_null()[0]}; answer 0 or 1")
-    _refuse(pc.is_null(given), keys, days, f"{LABEL} is empty; leave a row out whose outcome is not known")
-    values: Matrix = given.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    wrong = (values != 0) & (values != 1)
-    example = f" ({values[wrong][0]:g})" if wrong.any() else ""
-    _refuse(pa.array(wrong), keys, days, f"{LABEL} is neither 0 nor 1{example}; answer 1 for what is predicted, else 0")
-    return values
 
 
 def _array(found: pd.DataFrame, name: str) -> pa.Array:

@@ -11,22 +11,25 @@ from typing import Any
 
 
 class Estimator(StrEnum):
-    """The kinds of model that can be fitted and written out as a portable file."""
+    """The estimators that come with the platform."""
 
     HIST_GRADIENT_BOOSTING = "hist_gradient_boosting"
     LOGISTIC_REGRESSION = "logistic_regression"
     HISTORICAL_RATES = "historical_rates"
+    CLASS_SHARES = "class_shares"
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A candidate's name, estimator, inputs (feature columns), parameters and seed.
 
+    `estimator` is one that comes with the platform, or the dotted path of a scikit-learn, LightGBM or XGBoost class, of
+    a function that makes one, or of a class of the protocol `include.modelling.estimators.estimator.Estimating`.
     `baseline` marks the candidate that the first champion must beat; it is never promoted itself.
     """
 
     name: str
-    estimator: Estimator
+    estimator: str
     inputs: tuple[str, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 20130101
@@ -40,7 +43,7 @@ class Recipe:
     def from_json(cls, text: str) -> Recipe:
         """A recipe from `to_json`'s text."""
         body = json.loads(text)
-        return cls(**body | {"estimator": Estimator(body["estimator"]), "inputs": tuple(body["inputs"])})
+        return cls(**body | {"inputs": tuple(body["inputs"])})
 
     @property
     def fingerprint(self) -> str:
@@ -48,21 +51,108 @@ class Recipe:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class Gates:
-    """The limits that a candidate must keep to be promoted (method and reasons: docs/choosing.md).
+@dataclass(frozen=True, kw_only=True)
+class SharedGates:
+    """The limits of every task (method and reasons: docs/choosing.md).
+
+    A slice is compared where it has at least `min_slice_rows` rows. An interval holds `confidence` of
+    `bootstrap_rounds` draws of days.
+    """
+
+    min_slice_rows: int = 300
+    bootstrap_rounds: int = 500
+    confidence: float = 0.95
+    slices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates(SharedGates):
+    """The limits that a candidate of a binary task must keep to be promoted.
 
     `auc_margin`: how much worse than the champion in AUC still counts as equal, beyond bootstrap noise.
     `max_calibration_error`: greatest expected calibration error over ten equal-count bins, as probability; above it a
     candidate still passes if its error is at most `max_calibration_excess` greater than its opponent's.
-    `max_slice_drop`: how far AUC may fall below the champion's on any slice with at least `min_slice_rows` rows.
+    `max_slice_drop`: how far AUC may fall below the champion's on any slice.
     """
 
     auc_margin: float = 0.002
     max_calibration_error: float = 0.06
     max_calibration_excess: float = 0.02
     max_slice_drop: float = 0.05
-    min_slice_rows: int = 300
-    bootstrap_rounds: int = 500
-    confidence: float = 0.95
-    slices: tuple[str, ...] = ()
+
+    @property
+    def margin(self) -> float:
+        """`auc_margin`."""
+        return self.auc_margin
+
+    @property
+    def max_error(self) -> float:
+        """`max_calibration_error`."""
+        return self.max_calibration_error
+
+    @property
+    def max_excess(self) -> float:
+        """`max_calibration_excess`."""
+        return self.max_calibration_excess
+
+
+@dataclass(frozen=True, kw_only=True)
+class MulticlassGates(SharedGates):
+    """The limits that a candidate of a multiclass task must keep; they are read as those of `Gates`, in macro F1.
+
+    The calibration error is that of the class that was answered: its probability against how often it was right.
+    """
+
+    f1_margin: float = 0.005
+    max_calibration_error: float = 0.08
+    max_calibration_excess: float = 0.02
+    max_slice_drop: float = 0.08
+
+    @property
+    def margin(self) -> float:
+        """`f1_margin`."""
+        return self.f1_margin
+
+    @property
+    def max_error(self) -> float:
+        """`max_calibration_error`."""
+        return self.max_calibration_error
+
+    @property
+    def max_excess(self) -> float:
+        """`max_calibration_excess`."""
+        return self.max_calibration_excess
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionGates(SharedGates):
+    """The limits that a candidate of a regression must keep to be promoted.
+
+    `rmse_margin` and `max_slice_drop` are shares of the opponent's RMSE: how much more of it still counts as equal, and
+    how much more there may be on any slice. `max_bias`: greatest distance of mean prediction and mean label, in
+    standard deviations of the label; above it a candidate still passes if its own is at most `max_bias_excess` greater
+    than its opponent's.
+    """
+
+    rmse_margin: float = 0.01
+    max_bias: float = 0.15
+    max_bias_excess: float = 0.05
+    max_slice_drop: float = 0.15
+
+    @property
+    def margin(self) -> float:
+        """`rmse_margin`."""
+        return self.rmse_margin
+
+    @property
+    def max_error(self) -> float:
+        """`max_bias`."""
+        return self.max_bias
+
+    @property
+    def max_excess(self) -> float:
+        """`max_bias_excess`."""
+        return self.max_bias_excess
+
+
+AnyGates = Gates | MulticlassGates | RegressionGates

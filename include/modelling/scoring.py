@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from formats.portable_model import AnswerError, InputKind, ModelError, ModelInput, PortableModel
+from formats.answers.kinds import kind_of
+from formats.portable_model import AnswerError, Found, InputKind, ModelError, ModelInput, PortableModel
 from include.errors import DataError, LakeError
 from include.modelling.inputs import floats
+from include.modelling.tasks.tasks import task_of_model
 from include.storage.lake import Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
 
@@ -43,19 +45,30 @@ def prediction_partition(horizon: Horizon, day: date) -> Partition:
     return Dataset(Layer.PREDICTIONS, horizon.name).on(day)
 
 
-def probabilities(model: PortableModel, features: pa.Table) -> npt.NDArray[np.float64]:
-    """The model's answer to each row of raw features, in order: float64 [rows].
+def answers(model: PortableModel, features: pa.Table) -> Found:
+    """The model's answer to each row of raw features, in order: float64 [rows], or [rows, classes].
 
     Raises `DataError` when a column is missing or the model fails.
     """
-    answers = np.empty(features.num_rows)
+    found = np.empty((features.num_rows, *model.answers.shape))
     try:
         for start in range(0, features.num_rows, ROWS_AT_ONCE):
             part = features.slice(start, ROWS_AT_ONCE)
-            answers[start : start + part.num_rows] = model.probabilities(raw_columns(part, model.inputs))
+            found[start : start + part.num_rows] = model.columns(raw_columns(part, model.inputs))
     except AnswerError as error:
         raise DataError(f"lake: {error}; restore it, or register its night again") from None
-    return answers
+    return found
+
+
+def predictions(model: PortableModel, features: pa.Table) -> dict[str, pa.Array]:
+    """The model's answers as the columns of a table of predictions. Raises as `answers`."""
+    return task_of_model(model.description).columns(answers(model, features))
+
+
+def answered(model: PortableModel, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What serving answered with that model, a row of predictions each."""
+    columns = model.answers.columns(kind_of(model.description).found(body))
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def raw_columns(features: pa.Table, inputs: Sequence[ModelInput]) -> dict[str, npt.NDArray[Any]]:

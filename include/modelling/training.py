@@ -6,16 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from include.modelling.estimators import Model, evenly, fit, side_by_side
-from include.modelling.evaluation import Scores, auc, groups, score
-from include.modelling.examples import HORIZON, PROBABILITY, Examples, Fold, Ingredients, folds, load
+from include.modelling.estimators.estimator import Estimating, LearningProblem, evenly, fit, side_by_side
+from include.modelling.evaluation import groups
+from include.modelling.examples import HORIZON, Examples, Fold, Ingredients, folds, load
 from include.modelling.labels import DATE, LABEL
 from include.modelling.recipe import Recipe
+from include.modelling.tasks.learning_task import LearningTask
+from include.modelling.tasks.tasks import task_of
 from include.step import Context
 from include.use_case import UseCaseSpec
 
@@ -32,7 +35,7 @@ class JudgedFold:
 
     fold: Fold
     fitted_rows: int
-    scores: Mapping[str, Scores]
+    scores: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Trained:
 
     recipe: Recipe
     examples: Examples
-    backtest: Model
-    model: Model
+    backtest: Estimating
+    model: Estimating
     holdout: pa.Table
     folds: Sequence[JudgedFold]
     importance: Mapping[str, float]
@@ -81,7 +84,7 @@ def train_candidate(recipe: Recipe, examples: Examples, planned: Sequence[Fold],
     )
     judged = [_judged(examples, fold, fitted) for fold, fitted in zip(earlier, older, strict=True)]
     holdout = _predicted(examples, window, backtest)
-    judged.append(JudgedFold(window, examples.known[window.fit_through], by_horizon(holdout)))
+    judged.append(JudgedFold(window, examples.known[window.fit_through], by_horizon(examples.task, holdout)))
     return Trained(recipe, examples, backtest, model, holdout, judged, _importance(recipe, examples, window, backtest))
 
 
@@ -94,17 +97,17 @@ def backtest_holdout(context: Context, made_of: Ingredients, recipe: Recipe, day
 
 def holdout_columns(spec: UseCaseSpec, slices: Sequence[str]) -> list[str]:
     """The columns of a hold-out."""
-    return list(dict.fromkeys([spec.key, HORIZON, DATE, *slices, LABEL, PROBABILITY]))
+    return list(dict.fromkeys([spec.key, HORIZON, DATE, *slices, LABEL, *task_of(spec).predicted]))
 
 
-def by_horizon(holdout: pa.Table) -> dict[str, Scores]:
-    """The figures of each horizon whose rows have both classes."""
-    return _scores(holdout, groups(holdout[HORIZON]))
+def by_horizon(task: LearningTask, holdout: pa.Table) -> dict[str, Any]:
+    """The figures of each horizon whose labels differ."""
+    return _scores(task, holdout, groups(holdout[HORIZON]))
 
 
-def by_slice(holdout: pa.Table, slices: Sequence[str], min_rows: int) -> dict[str, Scores]:
-    """The figures of each horizon and slice with enough rows of both classes, named `horizon/column/value`."""
-    return _scores(holdout, slice_masks(holdout, slices, min_rows))
+def by_slice(task: LearningTask, holdout: pa.Table, slices: Sequence[str], min_rows: int) -> dict[str, Any]:
+    """The figures of each horizon and slice with enough rows whose labels differ, named `horizon/column/value`."""
+    return _scores(task, holdout, slice_masks(holdout, slices, min_rows))
 
 
 def slice_masks(holdout: pa.Table, slices: Sequence[str], min_rows: int) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
@@ -116,37 +119,48 @@ def slice_masks(holdout: pa.Table, slices: Sequence[str], min_rows: int) -> Iter
                 yield f"{horizon}/{column}/{value}", mask
 
 
-def _scores(holdout: pa.Table, parts: Iterable[tuple[str, npt.NDArray[np.bool_]]]) -> dict[str, Scores]:
-    labels, probabilities = holdout[LABEL].to_numpy(), holdout[PROBABILITY].to_numpy()
-    scores = {name: score(labels[mask], probabilities[mask]) for name, mask in parts}
+def _scores(
+    task: LearningTask, holdout: pa.Table, parts: Iterable[tuple[str, npt.NDArray[np.bool_]]]
+) -> dict[str, Any]:
+    labels, answers = task.labels(holdout[LABEL]), task.answers(holdout)
+    scores = {name: task.score(labels[mask], answers[mask]) for name, mask in parts}
     return {name: figures for name, figures in scores.items() if figures is not None}
 
 
-def _fit(recipe: Recipe, examples: Examples, cutoff: date, max_rows: int | None = None) -> Model:
+def _fit(recipe: Recipe, examples: Examples, cutoff: date, max_rows: int | None = None) -> Estimating:
     known = examples.known[cutoff]
     taken = evenly(known, max_rows or known)
-    return fit(recipe, examples.inputs, examples.matrix[:known][taken], examples.labels[:known][taken])
+    problem = LearningProblem(examples.task, examples.inputs, recipe.seed)
+    return fit(recipe, problem, examples.matrix[:known][taken], examples.labels[:known][taken])
 
 
-def _judged(examples: Examples, fold: Fold, model: Model) -> JudgedFold:
+def _judged(examples: Examples, fold: Fold, model: Estimating) -> JudgedFold:
     fitted = min(examples.known[fold.fit_through], EARLIER_FOLD_ROWS)
-    return JudgedFold(fold, fitted, by_horizon(_predicted(examples, fold, model)))
+    return JudgedFold(fold, fitted, by_horizon(examples.task, _predicted(examples, fold, model)))
 
 
-def _predicted(examples: Examples, fold: Fold, model: Model) -> pa.Table:
+def _predicted(examples: Examples, fold: Fold, model: Estimating) -> pa.Table:
     where = examples.judged(fold)
     rows = examples.rows.take(where)
-    rows = rows.append_column(LABEL, pa.array(examples.labels[where]))
-    return rows.append_column(PROBABILITY, pa.array(model.probability(examples.matrix[where])))
+    rows = rows.append_column(LABEL, examples.task.written(examples.labels[where]))
+    for name, column in examples.task.columns(model.predict(examples.matrix[where])).items():
+        rows = rows.append_column(name, column)
+    return rows
 
 
-def _importance(recipe: Recipe, examples: Examples, window: Fold, model: Model) -> dict[str, float]:
-    """How much AUC falls on a sample of the window when one input's values are shuffled, greatest first."""
+def _importance(recipe: Recipe, examples: Examples, window: Fold, model: Estimating) -> dict[str, float]:
+    """How much worse the task's metric gets on a sample of the window when one input is shuffled, greatest first.
+
+    An estimator that says how much its inputs matter is believed.
+    """
+    task = examples.task
+    if own := getattr(model, "importance", None):
+        return dict(sorted(own(examples.inputs).items(), key=lambda each: -each[1]))
     random = np.random.default_rng(recipe.seed)
     where = examples.judged(window)
     where = np.sort(random.permutation(where)[:IMPORTANCE_ROWS])
     matrix, labels = examples.matrix[where], examples.labels[where]
-    if (whole := score(labels, model.probability(matrix))) is None:
+    if (whole := task.score(labels, model.predict(matrix))) is None:
         return {}
     falls = {}
     for start in range(0, len(examples.inputs), _SHUFFLED_AT_ONCE):
@@ -154,7 +168,8 @@ def _importance(recipe: Recipe, examples: Examples, window: Fold, model: Model) 
         shuffled = np.tile(matrix, (len(names), 1, 1))
         for place in range(len(names)):
             shuffled[place, :, start + place] = random.permutation(matrix[:, start + place])
-        answers = model.probability(shuffled.reshape(-1, matrix.shape[1])).reshape(len(names), -1)
-        for name, answer in zip(names, answers, strict=True):
-            falls[name] = whole.auc - auc(labels, answer)
+        answers = model.predict(shuffled.reshape(-1, matrix.shape[1]))
+        for name, answer in zip(names, np.split(answers, len(names)), strict=True):
+            fallen = getattr(whole, task.metric) - getattr(task.score(labels, answer), task.metric)
+            falls[name] = fallen * task.direction
     return dict(sorted(falls.items(), key=lambda fall: -fall[1]))

@@ -22,15 +22,16 @@ SCHEMA = pa.schema(
         ("version", pa.string()),
         ("request_id", pa.string()),
         ("row", pa.int64()),
-        ("probability", pa.float64()),
     ]
 )
 
 
 def samples(lake: Lake, day: date) -> pa.Table:
-    """The use case's samples of a day (UTC), in order of time: `SCHEMA`, and `inputs`, a struct of raw values.
+    """The use case's samples of a day (UTC), in order of time: `SCHEMA`, `inputs` (a struct of raw values), the answer.
 
-    A version that takes other inputs than another one has null in those it does not. No samples: no rows, no `inputs`.
+    The answer's columns are its task's: `probability`; `class` and `probabilities`, a struct; or `prediction`.
+    A version that takes other inputs than another one has null in those it does not. No samples: no rows, only
+    `SCHEMA`.
     """
     parts = [_read(lake.store.read(name)) for name in lake.store.names(day_folder(lake.prefix, day)) if _whole(name)]
     if not parts:

@@ -16,8 +16,10 @@ from include.errors import DataError
 from include.identity import GATES
 from include.model_registry.versions import Registry, Version
 from include.modelling.examples import Ingredients, ingredients
-from include.modelling.judgement import Contender, Judged, Judgement, judge
-from include.modelling.recipe import Gates, Recipe
+from include.modelling.judgement import Contender, Difference, Judged, Judgement, judge
+from include.modelling.recipe import AnyGates, Recipe
+from include.modelling.tasks.learning_task import LearningTask
+from include.modelling.tasks.tasks import task_of
 from include.modelling.training import backtest_holdout, holdout_columns
 from include.step import Context, Result, StepArguments, main
 from include.steps.train import candidate_identity
@@ -50,7 +52,7 @@ def choose(context: Context, arguments: ChooseArguments) -> Result:
     `DataError` when no candidate is published for D, or when none passes the gates and there is no champion to keep.
     """
     made_of = ingredients(context.lake, context.use_case.spec, arguments.date)
-    gates: Gates = context.use_case.part("gates").GATES
+    gates: AnyGates = context.use_case.part("gates").GATES
     contenders = _contenders(context, made_of, arguments.date)
     hashes = {c.name: context.lake.require(_partition(c.name, arguments.date)).sha256 for c in contenders}
     inputs = hashes | identity.decision(context.use_case.spec, gates)
@@ -62,8 +64,9 @@ def choose(context: Context, arguments: ChooseArguments) -> Result:
     if published is None or published.inputs != inputs or arguments.force:
         opponent = _opponent(context, made_of, arguments.date, contenders)
         seed = arguments.date.toordinal()
-        judgement = judge(gates, contenders, opponent.contender, first=not opponent.reigns, seed=seed)
-        decision = to_json(_decision(arguments.date, judgement, opponent, hashes))
+        task = _task(context, contenders)
+        judgement = judge(task, gates, contenders, opponent.contender, first=not opponent.reigns, seed=seed)
+        decision = to_json(_decision(task, arguments.date, judgement, opponent, hashes))
         context.lake.publish(partition, {"decision.json": decision}, inputs=inputs, force=published is not None)
     return _result(context, arguments.date)
 
@@ -100,6 +103,12 @@ def _contenders(context: Context, made_of: Ingredients, day: date) -> list[Conte
     return found
 
 
+def _task(context: Context, contenders: list[Contender]) -> LearningTask:
+    """The task, with the classes that the hold-outs' labels have where the spec names none."""
+    task = task_of(context.use_case.spec)
+    return task.judged(contenders[0].holdout)
+
+
 def _opponent(context: Context, made_of: Ingredients, day: date, contenders: list[Contender]) -> Opponent:
     champion = Registry.open(context.settings, context.use_case.name).reigning_before(day)
     remark = "there was no champion"
@@ -125,7 +134,9 @@ def _judged(
     return Contender(recipe.name, recipe, backtest_holdout(context, made_of, recipe, day))
 
 
-def _decision(day: date, judgement: Judgement, opponent: Opponent, candidates: dict[str, str]) -> dict[str, Any]:
+def _decision(
+    task: LearningTask, day: date, judgement: Judgement, opponent: Opponent, candidates: dict[str, str]
+) -> dict[str, Any]:
     champion = opponent.champion
     return {
         "date": day,
@@ -136,7 +147,7 @@ def _decision(day: date, judgement: Judgement, opponent: Opponent, candidates: d
         "opponent": opponent.contender.name if opponent.contender else None,
         "champion_before": _named(champion) if champion else None,
         "candidates": candidates,
-        "trials": {trial.name: _trial(trial) for trial in judgement.trials},
+        "trials": {trial.name: _trial(task, trial) for trial in judgement.trials},
     }
 
 
@@ -149,15 +160,28 @@ def _named(version: Version) -> dict[str, Any]:
     }
 
 
-def _trial(trial: Judged) -> dict[str, Any]:
-    return {name: value for name, value in asdict(trial).items() if name != "name"}
+def _trial(task: LearningTask, trial: Judged) -> dict[str, Any]:
+    """A trial, its figures by the names that they have in its task."""
+    told = {name: value for name, value in asdict(trial).items() if name not in ("name", "value", "error")}
+    return told | {
+        task.metric: trial.value,
+        task.error: trial.error,
+        "difference": _gap(task, trial.difference) if trial.difference else None,
+        "collapsed": {name: _gap(task, fall) for name, fall in trial.collapsed.items()},
+    }
+
+
+def _gap(task: LearningTask, difference: Difference) -> dict[str, float]:
+    return {task.metric: difference.value, "low": difference.low, "high": difference.high}
 
 
 def _result(context: Context, day: date) -> Result:
     decision = read_decision(context, day)
+    task = task_of(context.use_case.spec)
     trials: dict[str, Any] = decision["trials"]
     for name, trial in trials.items():
-        log.info("choose: %s: AUC %.4f, %s", name, trial["auc"], "; ".join(trial["failures"]) or "passes the gates")
+        passes = "; ".join(trial["failures"]) or "passes the gates"
+        log.info("choose: %s: %s %.4f, %s", name, task.shown, trial[task.metric], passes)
     log.info("choose: %s", decision["reason"])
     failures = {name: trial["failures"][:3] for name, trial in trials.items() if trial["failures"]}
     if not decision["promoted"] and decision["champion_before"] is None:
@@ -165,7 +189,7 @@ def _result(context: Context, day: date) -> Result:
         raise DataError(f"{decision['reason']} and there is no champion to keep, so nothing can be served ({said})")
     facts = {name: decision[name] for name in ("challenger", "promoted", "reason", "opponent", "champion_before")}
     return Result(
-        metrics={f"{name}_auc": round(trial["auc"], 5) for name, trial in trials.items()},
+        metrics={f"{name}_{task.metric}": round(trial[task.metric], 5) for name, trial in trials.items()},
         uris={str(DECISIONS): context.lake.uri(DECISIONS.on(day))},
         facts=facts | {"failures": failures},
     )

@@ -21,14 +21,15 @@ from include.model_registry.tracking import reported
 from include.model_registry.versions import Alias, Draft, Registry, Role, Version
 from include.modelling.recipe import Recipe
 from include.modelling.scoring import feature_partition
+from include.modelling.tasks.learning_task import LearningTask
+from include.modelling.tasks.tasks import task_of
 from include.step import Context, Result, StepArguments, main
 from include.steps.choose import read_decision
 from include.storage.lake import Dataset, Layer, Partition
 
 log = logging.getLogger("nightshift")
 
-PICTURES = ("calibration.png", "importance.png")
-FILES = ("model.onnx", "backtest.onnx", "holdout.parquet", "report.json", *PICTURES)
+FILES = ("model.onnx", "backtest.onnx", "holdout.parquet", "report.json", "importance.png")
 
 
 class RegisterArguments(StepArguments):
@@ -39,6 +40,7 @@ class RegisterArguments(StepArguments):
 class Registrable:
     """The night's results: the decision, the challenger's recipe and files, and its MLflow run."""
 
+    task: LearningTask
     day: date
     decision: Mapping[str, Any]
     recipe: Recipe
@@ -84,12 +86,13 @@ def _night(context: Context, registry: Registry, day: date) -> Registrable:
         raise DataError(f"the decision for {day} names no challenger; add a candidate that is not a baseline")
     partition = Dataset(Layer.CANDIDATES, name).on(day)
     manifest = _unchanged(context, partition, decision)
-    files = {file: context.lake.read_file(partition, file) for file in FILES}
+    task = task_of(context.use_case.spec)
+    files = {file: context.lake.read_file(partition, file) for file in (*FILES, f"{task.curve}.png")}
     recipe = Recipe.from_json(json.dumps(json.loads(files["report.json"])["recipe"]))
     hashes = partitions(manifest.inputs)
     # Training has logged this run; it is written again only if MLflow has lost it since.
     run = log_run(registry.client, context.settings, logbook(context, hashes, recipe, files, day))
-    return Registrable(day, decision, recipe, files, manifest, run)
+    return Registrable(task, day, decision, recipe, files, manifest, run)
 
 
 def _unchanged(context: Context, partition: Partition, decision: Mapping[str, Any]) -> Manifest:
@@ -123,7 +126,7 @@ def _card(context: Context, night: Registrable, draft: Draft) -> ModelCard:
         report=night.report,
         decision=night.decision,
         datasets=tuple(datasets_used(context, partitions(night.manifest.inputs))),
-        pictures={name: night.files[name] for name in PICTURES},
+        pictures={name: night.files[name] for name in (f"{night.task.curve}.png", "importance.png")},
         links=links(context.settings, spec.name, night.day),
     )
 
@@ -156,7 +159,7 @@ def _stored(context: Context, name: str, content: bytes) -> str:
 
 
 def _facts(night: Registrable) -> dict[str, str]:
-    scores = night.report["scores"]
+    scores, metric = night.report["scores"], night.task.metric
     trial = night.decision["trials"][night.recipe.name]
     difference = trial["difference"] or {}
     return {
@@ -167,36 +170,36 @@ def _facts(night: Registrable) -> dict[str, str]:
         "code_revision": code_revision(),
         "candidate_sha256": night.manifest.sha256,
         "data_sha256": digest(night.manifest.inputs),
-        **{f"auc_{horizon}": f"{figures['auc']:.5f}" for horizon, figures in scores.items()},
-        **{f"auc_difference_{name}": f"{value:+.5f}" for name, value in difference.items()},
+        **{f"{metric}_{horizon}": f"{figures[metric]:.5f}" for horizon, figures in scores.items()},
+        **{f"{metric}_difference_{name}": f"{value:+.5f}" for name, value in difference.items()},
     }
 
 
 def _description(night: Registrable) -> str:
-    decision, window = night.decision, night.report["window"]
+    decision, window, task = night.decision, night.report["window"], night.task
     lines = [
         f"**{'Promoted' if decision['promoted'] else 'Not promoted'}** for data day {night.day}: {decision['reason']}.",
         f"Judged on {window['first']} … {window['last']}, every recipe fitted up to {window['fit_through']}, "
         f"against {decision['opponent']}.",
         "",
-        "| candidate | AUC | difference | calibration error | gates |",
+        f"| candidate | {task.shown} | difference | {task.erring} | gates |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, trial in decision["trials"].items():
         gap = trial["difference"]
-        shown = f"{gap['auc']:+.4f} ({gap['low']:+.4f} … {gap['high']:+.4f})" if gap else ""
+        shown = f"{gap[task.metric]:+.4f} ({gap['low']:+.4f} … {gap['high']:+.4f})" if gap else ""
         gates = "; ".join(trial["failures"]) or "passes"
-        lines.append(f"| {name} | {trial['auc']:.4f} | {shown} | {trial['calibration_error']:.3f} | {gates} |")
+        lines.append(f"| {name} | {trial[task.metric]:.4f} | {shown} | {trial[task.error]:.3f} | {gates} |")
     for name, trial in decision["trials"].items():
-        if fallen := [f"{slice_} {fall['auc']:+.3f}" for slice_, fall in trial["collapsed"].items()]:
+        if fallen := [f"{slice_} {fall[task.metric]:+.3f}" for slice_, fall in trial["collapsed"].items()]:
             lines += ["", f"Collapsed slices of {name}: {', '.join(fallen)}."]
     return "\n".join(lines)
 
 
 def _result(night: Registrable, version: Version, backtest: Version | None, champion: Version | None) -> Result:
-    scores = night.report["scores"]
+    scores, metric = night.report["scores"], night.task.metric
     return Result(
-        metrics={f"{horizon}_auc": round(figures["auc"], 5) for horizon, figures in scores.items()},
+        metrics={f"{horizon}_{metric}": round(figures[metric], 5) for horizon, figures in scores.items()},
         uris={"model": version.model_uri},
         facts={
             "version": version.version,

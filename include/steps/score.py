@@ -14,14 +14,13 @@ from formats.manifest import Manifest
 from include import identity
 from include.errors import DataError
 from include.model_registry.versions import Registry, Version
-from include.modelling.scoring import feature_partition, load_model, prediction_partition, probabilities
+from include.modelling.scoring import feature_partition, load_model, prediction_partition, predictions
 from include.predictions.lookup import publish_lookup
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import DECISIONS, Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
 
 AS_OF = "as_of"
-PROBABILITY = "probability"
 MODEL_VERSION = "model_version"
 FILE = "predictions.parquet"
 
@@ -109,7 +108,7 @@ def _made_from(context: Context, horizon: Horizon, data_day: date, day: date) ->
 def _predict(
     context: Context, made_from: Mapping[Partition, Manifest], version: Version, horizon: Horizon, day: date
 ) -> pa.Table:
-    """One row for each scheduled example, in its order: key, carried columns, as_of, probability, model_version."""
+    """One row for each scheduled example, in its order: key, carried columns, as_of, prediction, model_version."""
     lake, spec = context.lake, context.use_case.spec
 
     def read(partition: Partition, columns: list[str] | None = None) -> pa.Table:
@@ -117,12 +116,14 @@ def _predict(
 
     examples = read(Dataset(Layer.RAW, spec.examples).on(day), list(dict.fromkeys([spec.key, *spec.carried])))
     features = _aligned(read(feature_partition(horizon, day)), examples[spec.key], spec.key, horizon, day)
-    answers = probabilities(load_model(lake, version.sha256), features)
-    return (
-        examples.append_column(AS_OF, features[AS_OF])
-        .append_column(PROBABILITY, pa.array(answers, pa.float64()))
-        .append_column(MODEL_VERSION, pa.array([version.version] * examples.num_rows, pa.string()))
-    )
+    return predicted(examples.append_column(AS_OF, features[AS_OF]), features, lake, version)
+
+
+def predicted(rows: pa.Table, features: pa.Table, lake: Lake, version: Version) -> pa.Table:
+    """Rows with what a version predicts for their features, and its name."""
+    for name, column in predictions(load_model(lake, version.sha256), features).items():
+        rows = rows.append_column(name, column)
+    return rows.append_column(MODEL_VERSION, pa.array([version.version] * rows.num_rows, pa.string()))
 
 
 def _aligned(features: pa.Table, keys: pa.ChunkedArray, key: str, horizon: Horizon, day: date) -> pa.Table:

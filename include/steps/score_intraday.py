@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
-import pyarrow as pa
-
 from formats.manifest import Manifest
 from include.errors import SkippedError
 from include.model_registry.versions import Registry
 from include.modelling.intraday import IntradayArguments
-from include.modelling.scoring import load_model, probabilities
 from include.predictions.lookup import publish_lookup
 from include.step import Context, Result, main
-from include.steps.score import AS_OF, FILE, MODEL_VERSION, PROBABILITY
+from include.steps.score import AS_OF, FILE, predicted
 from include.storage.lake import Layer
 
 log = logging.getLogger("nightshift")
@@ -40,12 +37,8 @@ def score_intraday(context: Context, arguments: ScoreIntradayArguments) -> Resul
             raise SkippedError(f"no approved version has seen only days before {arguments.date}; train one first")
         manifest = lake.require(made_from)
         features = lake.read_as(manifest, made_from)
-        model = load_model(lake, version.sha256)
-        predictions = (
-            features.select(list(dict.fromkeys([spec.key, *spec.carried, AS_OF])))
-            .append_column(PROBABILITY, pa.array(probabilities(model, features), pa.float64()))
-            .append_column(MODEL_VERSION, pa.array([version.version] * features.num_rows, pa.string()))
-        )
+        rows = features.select(list(dict.fromkeys([spec.key, *spec.carried, AS_OF])))
+        predictions = predicted(rows, features, lake, version)
         inputs = {str(made_from): manifest.sha256, f"models/{version.sha256}.onnx": version.sha256}
         force = arguments.force or published is not None
         published = lake.publish(target, {FILE: predictions}, inputs=inputs, force=force)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from formats.answers.kinds import kind_of
 from formats.portable_model import PortableModel
 from include.database.tables import Deployment, DeploymentReason, DeploymentState
 from include.deployment.deployments import DeploymentHistory, Target
@@ -18,16 +19,18 @@ from include.deployment.reversal import put_into_service, tell_registry
 from include.deployment.sampled_rows import evenly
 from include.deployment.serving_api import ServingApi
 from include.errors import DataError, FaultError, StepError
-from include.modelling.scoring import feature_partition, load_model, prediction_partition, probabilities, raw_rows
+from include.modelling.inputs import Matrix
+from include.modelling.scoring import answers, feature_partition, load_model, prediction_partition, raw_rows
+from include.modelling.tasks.tasks import task_of_model
 from include.settings import Settings
 from include.step import Context, Result, StepArguments, main
-from include.steps.score import MODEL_VERSION, PROBABILITY
-from include.storage.lake import Lake
+from include.steps.score import MODEL_VERSION
+from include.storage.lake import Partition
 from include.use_case import Horizon
 
 SAMPLE_ROWS = 50
 TOLERANCE = 1e-6
-"""How far a served answer may be from the batch prediction, as probability."""
+"""How far a served answer may be from the batch prediction, as probability, or as a part of a number beyond 1."""
 
 log = logging.getLogger("nightshift")
 
@@ -47,7 +50,7 @@ class SmokeRows:
     horizon: Horizon
     day: date
     features: pa.Table
-    expected: list[float]
+    expected: Matrix
     published: bool
 
 
@@ -93,23 +96,23 @@ def _samples(context: Context, model: PortableModel, version: str, data_day: dat
     for horizon in context.use_case.spec.horizons:
         day = data_day + timedelta(days=horizon.day_offset)
         features = evenly(context.lake.read(feature_partition(horizon, day)), SAMPLE_ROWS)
-        published = _published(context.lake, horizon, day, features[context.use_case.spec.key], version)
-        expected = published or probabilities(model, features).tolist()
+        published = _published(context, model, prediction_partition(horizon, day), features, version)
+        expected = answers(model, features) if published is None else published
         yield SmokeRows(horizon, day, features, expected, published is not None)
 
 
-def _published(lake: Lake, horizon: Horizon, day: date, keys: pa.ChunkedArray, version: str) -> list[float] | None:
+def _published(
+    context: Context, model: PortableModel, partition: Partition, features: pa.Table, version: str
+) -> Matrix | None:
     """The published predictions of those examples; None when this version did not make them."""
-    partition = prediction_partition(horizon, day)
-    if lake.manifest(partition) is None:
+    if context.lake.manifest(partition) is None:
         return None
-    predictions = lake.read(partition)
+    predictions = context.lake.read(partition)
     if pc.unique(predictions[MODEL_VERSION]).to_pylist() != [version]:
         return None
-    # The first column of predictions is the examples' key.
-    places = pc.index_in(keys, value_set=predictions[0].combine_chunks())
-    found: list[float] = predictions[PROBABILITY].take(places).to_pylist()
-    return found
+    key = context.use_case.spec.key
+    places = pc.index_in(features[key], value_set=predictions[key].combine_chunks())
+    return task_of_model(model.description).answers(predictions.take(places))
 
 
 def _ask(api: ServingApi, model: PortableModel, current: Deployment, sample: SmokeRows) -> float:
@@ -118,22 +121,25 @@ def _ask(api: ServingApi, model: PortableModel, current: Deployment, sample: Smo
     if served is None or (served.version, served.sha256) != (current.version, current.sha256):
         found = f"version {served.version}" if served else "nothing"
         raise DataError(f"version {current.version} was deployed, but {found} is served")
-    if not sample.expected:
+    if not len(sample.expected):
         return 0.0
     answer = api.predict(raw_rows(sample.features, model.inputs))
-    if answer.version != current.version or len(answer.probabilities) != len(sample.expected):
+    answered = kind_of(model.description).found(answer.body)
+    if answer.version != current.version or answered.shape != sample.expected.shape:
         raise DataError(
             f"asked {len(sample.expected)} rows of version {current.version}, "
-            f"version {answer.version} answered {len(answer.probabilities)}"
+            f"version {answer.version} answered {len(answered)}"
         )
-    answers, expected = np.array(answer.probabilities), np.array(sample.expected, dtype=np.float64)
-    differences = np.nan_to_num(np.abs(answers - expected), nan=np.inf)
+    given, expected = (each.reshape(len(answered), -1) for each in (answered, sample.expected))
+    off = np.abs(given - expected) / np.maximum(1.0, np.abs(expected))
+    differences = np.nan_to_num(off, nan=np.inf).max(axis=1)
     wrong = int((differences > TOLERANCE).sum())
     if wrong:
         worst = int(differences.argmax())
+        told, wanted = (", ".join(f"{value:.9f}" for value in each[worst]) for each in (given, expected))
         raise DataError(
             f"{sample.horizon.name} of {sample.day}: {wrong} of {len(differences)} answers differ from batch scoring"
-            f" by more than {TOLERANCE:g}; the worst is {answers[worst]:.9f} for {expected[worst]:.9f}"
+            f" by more than {TOLERANCE:g}; the worst is {told} for {wanted}"
         )
     return float(differences.max())
 

@@ -16,12 +16,13 @@ from include.errors import CodeError, SettingsError, SkippedError
 from include.model_registry.experiments import log_run, logbook
 from include.model_registry.tracking import open_client
 from include.modelling import portable
-from include.modelling.evaluation import calibration, groups
-from include.modelling.examples import HORIZON, PROBABILITY, ingredients
+from include.modelling.evaluation import groups
+from include.modelling.examples import HORIZON, ingredients
 from include.modelling.labels import LABEL
-from include.modelling.plots import calibration_plot, importance_plot
+from include.modelling.plots import importance_plot
 from include.modelling.portable import Origin
-from include.modelling.recipe import Gates, Recipe
+from include.modelling.recipe import AnyGates, Recipe
+from include.modelling.tasks.tasks import task_of
 from include.modelling.training import Trained, by_slice, examples_for, plan, train_candidate
 from include.process import peak_rss_mib
 from include.step import Context, Result, StepArguments, main
@@ -107,22 +108,24 @@ def _files(context: Context, trained: Trained, day: date) -> dict[str, bytes]:
         "model.onnx": (trained.model, day),
     }
     files = {}
+    task = trained.examples.task
+    card = task.card(trained.examples.labels)
     for name, (model, through) in models.items():
-        origin = Origin(context.use_case.name, context.use_case.spec.key, trained.recipe, through)
+        origin = Origin(context.use_case.name, context.use_case.spec.key, trained.recipe, through, card)
         files[name] = portable.write(model, trained.examples.inputs, origin)
-        portable.prove(files[name], window, model.probability(window))
+        portable.prove(files[name], window, model.predict(window), model.tolerance)
     report = _report(context, trained, day)
     return files | {
         "holdout.parquet": parquet_bytes(trained.holdout),
         "report.json": to_json(report),
-        "calibration.png": calibration_plot(_curves(trained)),
-        "importance.png": importance_plot(trained.importance),
+        f"{task.curve}.png": task.plot(_curves(trained)),
+        "importance.png": importance_plot(trained.importance, f"{task.shown} lost when shuffled"),
     }
 
 
 def _report(context: Context, trained: Trained, day: date) -> dict[str, Any]:
-    gates: Gates = context.use_case.part("gates").GATES
-    slices = by_slice(trained.holdout, gates.slices, gates.min_slice_rows)
+    gates: AnyGates = context.use_case.part("gates").GATES
+    slices = by_slice(trained.examples.task, trained.holdout, gates.slices, gates.min_slice_rows)
     return {
         "date": day,
         "candidate": trained.recipe.name,
@@ -133,21 +136,20 @@ def _report(context: Context, trained: Trained, day: date) -> dict[str, Any]:
         "scores": {name: asdict(scores) for name, scores in trained.folds[-1].scores.items()},
         "folds": [asdict(judged) for judged in trained.folds],
         "slices": {name: asdict(scores) for name, scores in slices.items()},
-        "calibration": {name: [asdict(b) for b in bins] for name, bins in _curves(trained).items()},
+        trained.examples.task.curve: {name: [asdict(b) for b in bins] for name, bins in _curves(trained).items()},
         "importance": trained.importance,
     }
 
 
 def _curves(trained: Trained) -> dict[str, Any]:
-    labels, probabilities = trained.holdout[LABEL].to_numpy(), trained.holdout[PROBABILITY].to_numpy()
-    return {
-        horizon: calibration(labels[mask], probabilities[mask]) for horizon, mask in groups(trained.holdout[HORIZON])
-    }
+    task, holdout = trained.examples.task, trained.holdout
+    labels, answers = task.labels(holdout[LABEL]), task.answers(holdout)
+    return {horizon: task.curves(labels[mask], answers[mask]) for horizon, mask in groups(holdout[HORIZON])}
 
 
 def _result(context: Context, partition: Partition, facts: Mapping[str, Any]) -> Result:
     report = json.loads(context.lake.read_file(partition, "report.json"))
-    kept = ("auc", "average_precision", "brier", "log_loss", "calibration_error")
+    kept = task_of(context.use_case.spec).kept
     metrics = {f"{h}_{name}": round(scores[name], 5) for h, scores in report["scores"].items() for name in kept}
     return Result(
         rows={"learned_from": report["rows"], "judged_on": sum(scores["rows"] for scores in report["scores"].values())},

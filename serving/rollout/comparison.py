@@ -5,43 +5,48 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import zip_longest
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from formats.answers.measured import BINS, Measured
 from formats.rollout_plan import Limits
 
-BINS = 10
-"""Of equal width over [0, 1]: fixed, so that workers' counts add up."""
 BOUNDS = tuple(1e-6 * 2 ** (step / 4) for step in range(100))
 """Upper bounds of durations in seconds, each 19 % above the last: 1 µs to 28 s."""
 JUDGED_QUANTILES = (0.5, 0.95)
 ALIKE = 0.02
-"""Answers that differ by no more than this, as probability and on average, are alike however the bins fall."""
+"""Answers that differ by no more than this, as they are measured and on average, are alike however the bins fall."""
+
+
+Count = TypeVar("Count", int, float)
 
 
 class Side(msgspec.Struct):
-    """What one version did: requests and failures, how long they took, how its probabilities are distributed."""
+    """What one version did: requests and failures, how long they took, how its answers are distributed.
+
+    Answers are points within 0 to 1 (formats/answers): `totals` adds up each of their figures, `squares` all of them.
+    """
 
     requests: int = 0
     failures: int = 0
     rows: int = 0
-    total: float = 0.0
+    totals: list[float] = msgspec.field(default_factory=list)
     squares: float = 0.0
-    bins: list[int] = msgspec.field(default_factory=lambda: [0] * BINS)
+    bins: list[int] = msgspec.field(default_factory=list)
     durations: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
 
-    def note(self, probabilities: NDArray[np.float64], seconds: float) -> None:
+    def note(self, answers: Measured, seconds: float) -> None:
         """Count one answered request."""
         self.requests += 1
         self.durations[bisect_left(BOUNDS, seconds)] += 1
-        self.rows += len(probabilities)
-        self.total += float(probabilities.sum())
-        self.squares += float(probabilities @ probabilities)
-        places = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
-        for place, count in enumerate(np.bincount(places, minlength=BINS).tolist()):
-            self.bins[place] += count
+        self.rows += len(answers.points)
+        self.totals = _sums(self.totals, answers.points.sum(axis=0).tolist())
+        self.squares += float(np.square(answers.points).sum())
+        self.bins = _sums(self.bins, np.bincount(answers.places).tolist())
 
     def fail(self) -> None:
         """Count one request that it could not answer."""
@@ -53,20 +58,22 @@ class Side(msgspec.Struct):
         self.requests += other.requests
         self.failures += other.failures
         self.rows += other.rows
-        self.total += other.total
+        self.totals = _sums(self.totals, other.totals)
         self.squares += other.squares
-        self.bins = [mine + theirs for mine, theirs in zip(self.bins, other.bins, strict=True)]
-        self.durations = [mine + theirs for mine, theirs in zip(self.durations, other.durations, strict=True)]
+        self.bins = _sums(self.bins, other.bins)
+        self.durations = _sums(self.durations, other.durations)
 
     @property
-    def mean(self) -> float:
-        """The mean probability; 0 without rows."""
-        return self.total / self.rows if self.rows else 0.0
+    def means(self) -> list[float]:
+        """The mean of each figure; none without rows."""
+        return [total / self.rows for total in self.totals] if self.rows else []
 
     @property
     def spread(self) -> float:
-        """The standard deviation of its probabilities; 0 without rows."""
-        return math.sqrt(max(self.squares / self.rows - self.mean**2, 0.0)) if self.rows else 0.0
+        """The standard deviation of its answers; 0 without rows."""
+        if not self.rows:
+            return 0.0
+        return math.sqrt(max(self.squares / self.rows - sum(mean**2 for mean in self.means), 0.0))
 
     def seconds(self, quantile: float) -> float:
         """A quantile of the durations, to within 19 %; 0 when nothing was answered."""
@@ -112,7 +119,7 @@ class Pair(msgspec.Struct):
             figures |= {
                 f"{name}_requests": side.requests,
                 f"{name}_failures": side.failures,
-                f"{name}_mean": round(side.mean, 5),
+                **_named_means(name, side),
                 f"{name}_spread": round(side.spread, 5),
                 f"{name}_p50_ms": round(side.seconds(0.5) * 1000, 3),
                 f"{name}_p95_ms": round(side.seconds(0.95) * 1000, 3),
@@ -138,7 +145,7 @@ class PhaseTally(msgspec.Struct):
 
 
 def psi(pair: Pair) -> float:
-    """The population stability index between both sides' probabilities; 0 when either has none.
+    """The population stability index between both sides' answers; 0 when either has none.
 
     PSI = Σ (pᵢ - qᵢ) · ln(pᵢ / qᵢ) over the bins, as in N. Siddiqi, Credit Risk Scorecards (2006), ch. 9, and in
     B. Yurdakul and J. Naranjo, Statistical properties of the population stability index, Journal of Risk Model
@@ -146,12 +153,18 @@ def psi(pair: Pair) -> float:
     """
     if not pair.proven.rows or not pair.trial.rows:
         return 0.0
-    before, after = _shares(pair.proven), _shares(pair.trial)
+    bins = max(BINS, len(pair.proven.bins), len(pair.trial.bins))
+    before, after = _shares(pair.proven, bins), _shares(pair.trial, bins)
     return float(((before - after) * np.log(before / after)).sum())
 
 
-def _shares(side: Side) -> NDArray[np.float64]:
-    counts = np.asarray(side.bins, dtype=np.float64) + 0.5
+def apart(one: Measured, other: Measured) -> float:
+    """How far apart two versions' answers to the same rows are, added up over the rows."""
+    return float(np.abs(one.points - other.points).max(axis=1).sum())
+
+
+def _shares(side: Side, bins: int) -> NDArray[np.float64]:
+    counts = np.asarray(_sums(side.bins, [0] * bins), dtype=np.float64) + 0.5
     shares: NDArray[np.float64] = counts / counts.sum()
     return shares
 
@@ -165,15 +178,16 @@ def failures(side: Side, limits: Limits, fewest: int) -> list[str]:
 
 
 def distribution(pair: Pair, limits: Limits) -> list[str]:
-    """What is wrong with the probabilities of the version on trial, on rows that both have scored."""
+    """What is wrong with the answers of the version on trial, on rows that both have scored."""
     found: list[str] = []
     if pair.difference <= ALIKE:
         return found
     if (index := psi(pair)) > limits.psi:
         found.append(f"its answers are distributed differently: PSI {index:.2f}, at most {limits.psi:g}")
-    if (shift := abs(pair.trial.mean - pair.proven.mean)) > limits.mean_shift:
-        means = f"{pair.proven.mean:.3f} to {pair.trial.mean:.3f}"
-        found.append(f"its mean probability moved by {shift:.3f} ({means}), at most {limits.mean_shift:g}")
+    before, after = max(zip_longest(pair.proven.means, pair.trial.means, fillvalue=0.0), key=lambda p: abs(p[1] - p[0]))
+    if (shift := abs(after - before)) > limits.mean_shift:
+        means = f"{before:.3f} to {after:.3f}"
+        found.append(f"its mean answer moved by {shift:.3f} ({means}), at most {limits.mean_shift:g}")
     if pair.trial.spread < limits.spread * pair.proven.spread:
         spreads = f"{pair.trial.spread:.4f}, it was {pair.proven.spread:.4f}"
         found.append(f"it hardly tells rows apart: standard deviation {spreads}")
@@ -188,3 +202,12 @@ def latency(pair: Pair, limits: Limits, quantiles: Sequence[float] = JUDGED_QUAN
             times = f"{after * 1000:.1f} ms instead of {before * 1000:.1f} ms"
             return [f"it is too slow: {times} at the {quantile:.0%} quantile, at most {limits.slower:g} times as long"]
     return []
+
+
+def _sums(mine: list[Count], theirs: list[Count]) -> list[Count]:
+    return [one + other for one, other in zip_longest(mine, theirs, fillvalue=0)]
+
+
+def _named_means(name: str, side: Side) -> dict[str, float | int]:
+    means = [round(mean, 5) for mean in side.means] or [0.0]
+    return {f"{name}_mean": means[0]} if len(means) == 1 else {f"{name}_mean_{n}": mean for n, mean in enumerate(means)}

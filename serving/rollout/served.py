@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from formats.request_rows import RequestModel
 from serving.rollout.rollout import InService
-
-Answers = NDArray[np.float64]
-Probabilities = Sequence[float] | Answers
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from formats.portable_model import ModelError, ServingError
+from formats.portable_model import Found, ModelError, ServingError
 from formats.request_rows import RequestModel, RowError
 from formats.rollout_plan import Phase, Plan
 from serving.errors import BehindError, EndedError, NotReadyError, OtherUseCaseError, StateError, UnderWayError
@@ -28,7 +28,7 @@ from serving.rollout.conductor import Conductor
 from serving.rollout.deployments import DeploymentEvent, DeploymentRecord, History
 from serving.rollout.recent import Recent
 from serving.rollout.rollout import InService, Rollout, without_addresses
-from serving.rollout.served import Answers, Probabilities, Served
+from serving.rollout.served import Served
 from serving.rollout.shared_traffic import SharedTraffic
 from serving.rollout.state import CURRENT, StateFolder, WorkerReport
 from serving.rollout.trial import Trial, comparable
@@ -119,21 +119,19 @@ class Service:
         trial = self._trial
         return trial.served if trial is not None and trial.takes(key) else self.served
 
-    def observed(
-        self, served: Served, probabilities: Probabilities, seconds: float, failed: bool, asked: bytes = b""
-    ) -> None:
-        """Note how `served` answered a request; cheap, never raises.
+    def observed(self, served: Served, found: Found | None, seconds: float, asked: bytes = b"") -> None:
+        """Note how `served` answered a request (`found` is None: it failed); cheap, never raises.
 
         `asked` is the JSON body `{"rows": […]}` of a request that was answered: a shadow scores some of them again.
         """
         if asked:
             self._recent.put(asked)
         if self._trial is not None:
-            self._trial.note(served, probabilities, seconds, failed)
+            self._trial.note(served, found, seconds)
 
     def answer(
-        self, key: str | bytes, ask: Callable[[RequestModel], Answers], asked: bytes = b""
-    ) -> tuple[Served, Answers]:
+        self, key: str | bytes, ask: Callable[[RequestModel], Found], asked: bytes = b""
+    ) -> tuple[Served, Found]:
         """The result of `ask` with the model picked for `key`, and that model; observed and timed.
 
         When a version on trial fails, the proven one is asked instead, and the caller notices nothing.
@@ -147,12 +145,12 @@ class Service:
             except RowError:  # the caller's mistake, not the version's
                 raise
             except Exception:
-                self.observed(served, (), perf_counter() - started, True)
+                self.observed(served, None, perf_counter() - started)
                 if served.instead is None:
                     raise
                 served = served.instead
             else:
-                self.observed(served, answers, perf_counter() - started, False, asked)
+                self.observed(served, answers, perf_counter() - started, asked)
                 return served, answers
 
     def states(self) -> list[ModelState]:
@@ -252,6 +250,7 @@ class Service:
                 self._interrupt(active, f"version {before.version} was put into service at once")
                 return before
             model = self._load(entry)
+            self._refuse_other_task(model)
             entry = entry.model_copy(update={"trained_through": model.description.trained_through})
             self._interrupt(active, f"version {wish.version} was put into service at once")
             plan = wish.rollout if compares else None
@@ -290,6 +289,15 @@ class Service:
         if wish.rollout is not None and self.folder.others_serve():
             raise BehindError(f"this worker does not serve yet what the others do ({self._why_not}); ask again")
         return False
+
+    def _refuse_other_task(self, model: RequestModel) -> None:
+        """Callers of a version expect its task's answers, and no two versions of two tasks can be compared."""
+        if self._served is None or self._served.model.description.task == model.description.task:
+            return
+        raise ModelError(
+            f"model file {model.name} is of task {model.description.task}, and version {self._served.entry.version} in "
+            f"service of task {self._served.model.description.task}; withdraw that first (DELETE /admin/deployments)"
+        )
 
     def _rollout(self, entry: InService, before: InService | None, plan: Plan | None) -> Rollout:
         now = datetime.now(UTC)

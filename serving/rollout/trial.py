@@ -8,13 +8,13 @@ from threading import Lock
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
+from formats.answers.measured import Measured
+from formats.portable_model import Found
 from formats.request_rows import RequestModel, RowError
 from formats.rollout_plan import Phase
-from serving.rollout.comparison import Pair, PhaseTally
+from serving.rollout.comparison import Pair, PhaseTally, apart
 from serving.rollout.rollout import Rollout
-from serving.rollout.served import Answers, Probabilities, Served
+from serving.rollout.served import Served
 from serving.rollout.traffic import takes_part
 
 
@@ -49,7 +49,7 @@ class Trial:
             return False
         return takes_part(key, self.rollout.id, share) if key else random() < share  # noqa: S311 (no secret)
 
-    def note(self, served: Served, probabilities: Probabilities, seconds: float, failed: bool) -> None:
+    def note(self, served: Served, found: Found | None, seconds: float) -> None:
         """Count a request that one of the versions answered, or failed to answer."""
         if served is self.served:
             side = self.tally.answered.trial
@@ -58,10 +58,10 @@ class Trial:
         else:
             return
         with self._lock:
-            if failed:
+            if found is None:
                 side.fail()
             else:
-                side.note(np.asarray(probabilities, dtype=np.float64), seconds)
+                side.note(self._measured(served.model, found), seconds)
 
     def wants_rows(self) -> bool:
         """Whether there is more to compare in this phase; what each process does is bounded."""
@@ -77,27 +77,32 @@ class Trial:
         """Let both versions answer sample rows; of a row, each takes the fields it knows."""
         self._compare(lambda model: model.rows(rows))
 
-    def _compare(self, ask: Callable[[RequestModel], Answers]) -> None:
+    def _compare(self, ask: Callable[[RequestModel], Found]) -> None:
         pair = Pair()
         # The second one finds the caches warm, so they take turns.
         self._turn ^= 1
         sides = [(self.proven.model, pair.proven), (self.served.model, pair.trial)]
-        found: list[Answers] = []
+        found: list[Measured] = []
         for model, side in sides[:: -1 if self._turn else 1]:
             started = perf_counter()
             try:
                 answers = ask(model)
+                seconds = perf_counter() - started
             except RowError:
                 return
             except Exception:
                 side.fail()
             else:
-                side.note(answers, perf_counter() - started)
-                found.append(answers)
+                found.append(self._measured(model, answers))
+                side.note(found[-1], seconds)
         if len(found) == len(sides):
-            pair.moved = float(np.abs(found[0] - found[1]).sum())
+            pair.moved = apart(*found)
         if not pair.proven.failures:
             self.tally.compared.add(pair)
+
+    def _measured(self, model: RequestModel, found: Found) -> Measured:
+        """Both versions' answers by one measure, the proven one's."""
+        return self.proven.model.kind.measured(found, model.kind)
 
 
 def phase_name(rollout: Rollout) -> str:

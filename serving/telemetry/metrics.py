@@ -7,7 +7,7 @@ import os
 import threading
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from formats.answers.kinds import AnswerKind
 from serving.errors import FetchError
 from serving.settings import ServingSettings
 from serving.telemetry import tracing
@@ -33,15 +34,15 @@ from stores.store import open_store
 
 PUBLISH_SECONDS = 0.25
 PENDING = 4_096
-"""Answers whose probabilities wait to be put into buckets; then the next one does it at once."""
+"""Answers whose levels wait to be put into buckets; then the next one does it at once."""
 VERSIONS = 32
 """Versions whose predictions are counted separately; the oldest is forgotten first."""
 
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Latency buckets: dense where a single row is answered, with the forecast's promise of 2 s as a bound."""
-PROBABILITIES = tuple(round(step * 0.05, 2) for step in range(1, 21))
+LEVELS = tuple(round(step * 0.05, 2) for step in range(1, 21))
 
-Probabilities = Sequence[float] | NDArray[np.float64]
+Levels = NDArray[np.float64]
 
 
 class Shed(StrEnum):
@@ -107,10 +108,10 @@ class Telemetry(Collector):
         )
         self._predictions = Family(
             "serving_prediction_probability",
-            "Probabilities answered.",
+            "Probabilities answered; of a regression, the places among the labels it learned from.",
             MetricKind.HISTOGRAM,
             ("version",),
-            PROBABILITIES,
+            LEVELS,
         )
         self._in_flight = _gauge("serving_requests_in_flight", "Requests being answered.")
         self._queue = _gauge("serving_queue_length", "Requests that wait for their turn.")
@@ -138,7 +139,7 @@ class Telemetry(Collector):
         self._in_flight[()], self._queue[()], self._limited[()], self._workers[()] = [0.0], [0.0], [0.0], [1.0]
         self._answering = self._in_flight[()]
         self._waiting = self._queue[()]
-        self._pending: deque[tuple[str, Probabilities]] = deque()
+        self._pending: deque[tuple[str, Levels]] = deque()
         self._sorting = threading.Lock()
         self._models: Callable[[], Iterable[ModelState]] = tuple
         self.tally = ProcessMetrics(
@@ -178,12 +179,19 @@ class Telemetry(Collector):
         cells[-1] += seconds
 
     def predicted(
-        self, version: str, body: bytes, probabilities: Probabilities, request_id: str = "", use_case: str = ""
+        self,
+        version: str,
+        body: bytes,
+        found: NDArray[np.float64],
+        request_id: str = "",
+        use_case: str = "",
+        *,
+        kind: AnswerKind,
     ) -> None:
         """A version answered a request with this JSON body, `{"rows": […]}`; some are kept as samples."""
-        self._pending.append((version, probabilities))
+        self._pending.append((version, kind.levels(found)))
         if self._sampler is not None:
-            self._sampler.offer(use_case, version, request_id, body, probabilities)
+            self._sampler.offer(use_case, version, request_id, body, found, kind=kind)
         if len(self._pending) >= PENDING:
             self._sort_in()
 
@@ -299,12 +307,12 @@ class Telemetry(Collector):
             self._unsampled[()] = [float(self._sampler.skipped)]
 
     def _sort_in(self) -> None:
-        """Put the probabilities that wait into their version's buckets, all at once."""
+        """Put the levels that wait into their version's buckets, all at once."""
         with self._sorting:
             waiting = [self._pending.popleft() for _ in range(len(self._pending))]
-            by_version: dict[str, list[Probabilities]] = {}
-            for version, probabilities in waiting:
-                by_version.setdefault(version, []).append(probabilities)
+            by_version: dict[str, list[Levels]] = {}
+            for version, levels in waiting:
+                by_version.setdefault(version, []).append(levels)
             for version, parts in by_version.items():
                 _add_to_buckets(self._predictions[(version,)], np.concatenate(parts))
             while len(self._predictions) > VERSIONS:
@@ -330,7 +338,7 @@ def _gauge(name: str, about: str, *labels: str) -> Family:
 
 
 def _add_to_buckets(cells: list[float], values: NDArray[np.float64]) -> None:
-    counts = np.bincount(np.searchsorted(PROBABILITIES, values), minlength=len(PROBABILITIES) + 1)
+    counts = np.bincount(np.searchsorted(LEVELS, values), minlength=len(LEVELS) + 1)
     cells[:] = [before + float(more) for before, more in zip(cells, (*counts, values.sum()), strict=True)]
 
 

@@ -12,7 +12,6 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from random import random
@@ -22,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from formats.answers.kinds import AnswerKind
 from formats.sample import SUFFIX, Sample, day_folder
 from serving.errors import FetchError
 from stores.store import Store
@@ -56,7 +56,8 @@ class Answered:
     version: str
     request_id: str
     body: bytes
-    probabilities: Sequence[float] | NDArray[np.float64]
+    found: NDArray[np.float64]
+    kind: AnswerKind
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,9 @@ class Sampler:
         version: str,
         request_id: str,
         body: bytes,
-        probabilities: Sequence[float] | NDArray[np.float64],
+        found: NDArray[np.float64],
+        *,
+        kind: AnswerKind,
     ) -> None:
         """Keep an answered request if it is picked; never waits."""
         if random() >= self._share:  # noqa: S311 (a sample, no secret)
@@ -137,11 +140,11 @@ class Sampler:
             self.skipped += 1
             return
         if self._put_bytes - self._taken_bytes > QUEUE_BYTES or len(self._waiting) >= QUEUE_REQUESTS:
-            self.dropped += len(probabilities)
+            self.dropped += len(found)
             return
-        self._picked += len(probabilities)
+        self._picked += len(found)
         self._put_bytes += len(body)
-        self._waiting.append(Answered(datetime.now(UTC), use_case, version, request_id, body, probabilities))
+        self._waiting.append(Answered(datetime.now(UTC), use_case, version, request_id, body, found, kind))
 
     def start(self) -> None:
         """Begin to write; before that, samples wait."""
@@ -168,7 +171,7 @@ class Sampler:
         for _ in range(len(self._waiting)):
             answered = self._waiting.popleft()
             self._taken_bytes += len(answered.body)
-            rows = len(answered.probabilities)
+            rows = len(answered.found)
             if sum(segment.size for segment in self._segments.values()) > HELD_BYTES:
                 self.dropped += rows
                 continue
@@ -212,11 +215,12 @@ def _reason(error: Exception) -> str:
 
 def _lines(answered: Answered) -> bytes:
     inputs = _decode(answered.body).rows
-    probabilities = np.asarray(answered.probabilities).tolist()
+    columns = {_FIELDS.get(name, name): column for name, column in answered.kind.columns(answered.found).items()}
+    answers = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return _encode(
         [
-            Sample(answered.at, answered.version, answered.request_id, place, _numbered(row), probability)
-            for place, (row, probability) in enumerate(zip(inputs, probabilities, strict=True))
+            Sample(answered.at, answered.version, answered.request_id, place, _numbered(row), **answer)
+            for place, (row, answer) in enumerate(zip(inputs, answers, strict=True))
         ]
     )
 
@@ -225,5 +229,6 @@ def _numbered(row: dict[str, Any]) -> dict[str, Any]:
     return {name: int(value) if isinstance(value, bool) else value for name, value in row.items()}
 
 
+_FIELDS = {"class": "class_"}
 _encode = msgspec.json.Encoder().encode_lines
 _decode = msgspec.json.Decoder(RequestRows).decode

@@ -18,7 +18,7 @@ MODEL = PortableModel.load(portable_bytes())
 
 
 def test_a_model_answers_what_its_graph_says() -> None:
-    answers = MODEL.probabilities({"hour": [2.0, 3], "distance": np.array([1.5, -1.0]), "carrier": ["B6", "UA"]})
+    answers = MODEL.columns({"hour": [2.0, 3], "distance": np.array([1.5, -1.0]), "carrier": ["B6", "UA"]})
 
     assert answers.tolist() == pytest.approx([expected(1.5, 2, 1), expected(-1, 3, 2)], abs=1e-12)
 
@@ -40,12 +40,12 @@ def test_nulls_and_unknown_categories_are_missing_values() -> None:
 def test_columns_that_the_model_does_not_take_are_ignored() -> None:
     columns: dict[str, list[Any]] = {"distance": [1.0], "hour": [2.0], "carrier": ["AA"], "flight_id": ["x"]}
 
-    assert MODEL.probabilities(columns).tolist() == pytest.approx([expected(1, 2, 0)])
+    assert MODEL.columns(columns).tolist() == pytest.approx([expected(1, 2, 0)])
 
 
 def test_an_absent_column_is_named() -> None:
     with pytest.raises(ModelError, match="takes columns that are not there: hour, carrier"):
-        MODEL.probabilities({"distance": [1.0]})
+        MODEL.columns({"distance": [1.0]})
 
 
 def test_no_rows_have_no_answers() -> None:
@@ -124,5 +124,5 @@ def test_a_foreign_file_is_refused(content: bytes, says: str) -> None:
 
 @pytest.mark.parametrize(("output", "bias"), [("Identity", 7.0), ("Identity", math.nan), ("Log", -1.0)])
 def test_a_model_whose_answers_are_no_probabilities_fails_its_self_test(output: str, bias: float) -> None:
-    with pytest.raises(ModelError, match=r"self-test failed: .* no probability in \[0, 1\]"):
+    with pytest.raises(ModelError, match=r"self-test failed: .* not a probability in \[0, 1\]"):
         PortableModel.load(portable_bytes(output=output, bias=bias)).self_test()

@@ -9,10 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from formats.answers.binary import BinaryKind
 from serving.telemetry.logs import Log
 from serving.telemetry.metrics import CacheLookup, ModelState, Shed, Telemetry, UpstreamOutcome, VersionRole
 from serving.telemetry.sampling import Sampler
@@ -30,7 +32,7 @@ def served() -> dict[str, set[str]]:
     sampler = Sampler(FileStore(Path("unused")), share=1.0, rows_per_second=1.0)
     telemetry = Telemetry(sampler=sampler, log=Log(descriptor=2))
     telemetry.request("/v1/predict", "POST", 200, 0.001)
-    telemetry.predicted("7", b"", [0.5])
+    telemetry.predicted("7", b"", np.array([0.5]), kind=BinaryKind())
     telemetry.shed(Shed.QUEUE_FULL)
     telemetry.cache("forecast", CacheLookup.HIT, entries=1)
     telemetry.loading("forecast", 1)

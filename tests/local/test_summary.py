@@ -15,20 +15,20 @@ from rich.console import Console
 from include.deployment.serving_api import ServingApi
 from include.storage.lake import Dataset, Lake, Layer, to_json
 from include.use_cases.flight_delay.spec import SPEC
-from local.journal import Task, busy_seconds
+from local.journal import TaskRecord, busy_seconds
 from local.progress import line_of
 from local.summary import Summary, airflow_share
 from stores.folder import FileStore
 
 DAY = date(2013, 10, 1)
 START = datetime(2026, 11, 21, 1, 15, tzinfo=UTC)
-SCORES = {"auc": 0.73, "average_precision": 0.51, "brier": 0.148, "log_loss": 0.46}
+SCORES = {"auc": 0.73, "average_precision": 0.51, "brier": 0.148, "log_loss": 0.46, "calibration_error": 0.02}
 
 
-def task(step: str, *, begin: float = 0, seconds: float = 10, state: str = "success", **report: Any) -> Task:
+def task(step: str, *, begin: float = 0, seconds: float = 10, state: str = "success", **report: Any) -> TaskRecord:
     started, finished = START + timedelta(seconds=begin), START + timedelta(seconds=begin + seconds)
     body = {"started": started.isoformat(), "finished": finished.isoformat(), "seconds": seconds, **report}
-    return Task(step, "", state, started, finished, 1, body)
+    return TaskRecord(step, "", state, started, finished, 1, body)
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def lake(tmp_path: Path) -> Lake:
 
 
 @pytest.fixture
-def shown(lake: Lake) -> Callable[[Sequence[Task]], str]:
-    def show(tasks: Sequence[Task]) -> str:
+def shown(lake: Lake) -> Callable[[Sequence[TaskRecord]], str]:
+    def show(tasks: Sequence[TaskRecord]) -> str:
         out = io.StringIO()
         nobody = ServingApi("http://127.0.0.1:1", "token", SPEC.name)
         Summary(lake, SPEC, DAY, nobody).print(Console(file=out, width=120), tasks, wall=40.0)
@@ -62,7 +62,7 @@ def shown(lake: Lake) -> Callable[[Sequence[Task]], str]:
 
 
 def test_it_says_what_a_person_wants_to_know(
-    shown: Callable[[Sequence[Task]], str], monkeypatch: pytest.MonkeyPatch
+    shown: Callable[[Sequence[TaskRecord]], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("include.deployment.serving_api.PAUSE_SECONDS", 0.0)
     text = shown(
@@ -74,7 +74,7 @@ def test_it_says_what_a_person_wants_to_know(
     extract = next(line for line in text.splitlines() if "extract" in line)
     assert extract.split() == ["✔", "extract", "12.3", "s", "972", "310", "MiB"]
     best = next(line for line in text.splitlines() if line.startswith("hist_gradient_boosting"))
-    assert best.split()[2:] == ["0.7300", "0.5100", "0.1480", "0.4600"]
+    assert best.split()[2:] == ["0.7300", "0.5100", "0.1480", "0.4600", "0.0200"]
     assert "hist_gradient_boosting: promoted" in text
     assert "why: AUC 0.730 beats the baseline's 0.640 (there was no champion)" in text
     assert "historical_rates: is the baseline" in text
@@ -92,4 +92,6 @@ def test_steps_that_overlap_are_counted_once_in_airflows_share() -> None:
 
 def test_a_task_as_a_line() -> None:
     assert line_of(task("extract", peak_rss_mib=1500.4)) == "✔ extract: success, 10.0 s, 1,500 MiB"
-    assert line_of(Task("train", "linear", "up_for_retry", START, None, 2)) == "↻ train linear: up for retry (try 2)"
+    assert (
+        line_of(TaskRecord("train", "linear", "up_for_retry", START, None, 2)) == "↻ train linear: up for retry (try 2)"
+    )

@@ -15,15 +15,14 @@ from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
 
-from formats.portable_model import ModelInput
-from formats.request_rows import RowError, RowReader
+from formats.request_rows import RequestModel, RowError
 from serving.app import create_app
 from serving.openapi import build, example
 from serving.settings import ServingSettings
-from tests.portable_files import INPUTS, portable_bytes, write
+from tests.portable_files import portable_bytes, write
 from tests.serving_process import ROUTES, TOKEN, ServingProcess
 
-READER = RowReader([ModelInput.from_dict(column) for column in INPUTS])
+MODEL = RequestModel.load(portable_bytes())
 SEED = 4
 
 
@@ -31,7 +30,7 @@ SEED = 4
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The document while the tiny model is served and credentials are asked for."""
     app = create_app(ServingSettings(state=tmp_path_factory.mktemp("openapi"), routes=ROUTES["SERVING_ROUTES"]))
-    return build(app, READER, secured=True)
+    return build(app, MODEL, secured=True)
 
 
 def schema(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 
 def accepted(body: object) -> bool:
     try:
-        READER.read(json.dumps(body).encode())
+        MODEL.reader.read(json.dumps(body).encode())
     except RowError:
         return False
     return True
@@ -82,8 +81,8 @@ def test_the_route_takes_what_the_document_allows_and_nothing_else(document: dic
 
 
 def test_the_example_is_answered(document: dict[str, Any]) -> None:
-    assert document["components"]["schemas"]["PredictRequest"]["examples"] == [{"rows": [example(READER.inputs)]}]
-    assert accepted({"rows": [example(READER.inputs)]})
+    assert document["components"]["schemas"]["PredictRequest"]["examples"] == [{"rows": [example(MODEL.inputs)]}]
+    assert accepted({"rows": [example(MODEL.inputs)]})
 
 
 def test_the_number_of_rows_is_told(document: dict[str, Any]) -> None:
@@ -151,7 +150,7 @@ def test_every_route_but_the_probes_tells_which_credential_it_asks_for(document:
 
 
 def test_without_credentials_only_deploying_asks_for_one(tmp_path: Path) -> None:
-    document = build(create_app(ServingSettings(state=tmp_path)), READER, secured=False)
+    document = build(create_app(ServingSettings(state=tmp_path)), MODEL, secured=False)
 
     secured = {name for name, operation in operations(document) if "security" in operation}
 

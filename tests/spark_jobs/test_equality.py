@@ -18,12 +18,12 @@ from pyspark.sql import SparkSession
 
 from formats.request_rows import RequestModel
 from include.modelling import portable
-from include.modelling.estimators import Model, fit
+from include.modelling.estimators.estimator import Estimating, LearningProblem, fit
 from include.modelling.examples import Examples, ingredients, load
 from include.modelling.inputs import encode
 from include.modelling.portable import Origin
 from include.modelling.recipe import Recipe
-from include.modelling.scoring import feature_partition, probabilities, raw_columns, raw_rows
+from include.modelling.scoring import answers, feature_partition, raw_columns, raw_rows
 from include.settings import Settings
 from include.step import Context
 from include.storage.lake import Lake
@@ -47,13 +47,13 @@ class Both:
     """A candidate as it was fitted, and as it is served."""
 
     recipe: Recipe
-    fitted: Model
+    fitted: Estimating
     served: RequestModel
     examples: Examples
 
     def expected(self, day: pa.Table) -> npt.NDArray[np.float64]:
         """What the training side answers."""
-        return self.fitted.probability(encode(day, self.examples.inputs))
+        return self.fitted.predict(encode(day, self.examples.inputs))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,8 @@ def both(request: pytest.FixtureRequest, context: Context) -> Both:
     made_of = ingredients(context.lake, context.use_case.spec, DAY)
     examples = load(context, made_of, recipe.inputs, GATES.slices, [DAY])
     known = examples.known[DAY]
-    fitted = fit(recipe, examples.inputs, examples.matrix[:known], examples.labels[:known])
+    problem = LearningProblem(examples.task, examples.inputs, recipe.seed)
+    fitted = fit(recipe, problem, examples.matrix[:known], examples.labels[:known])
     content = portable.write(fitted, examples.inputs, Origin(SPEC.name, SPEC.key, recipe, DAY))
     return Both(recipe, fitted, RequestModel.load(content), examples)
 
@@ -88,10 +89,10 @@ def day(request: pytest.FixtureRequest, context: Context) -> pa.Table:
 
 
 def test_a_days_columns_are_answered_as_the_fitted_model_does(both: Both, day: pa.Table) -> None:
-    by_column = both.served.probabilities(raw_columns(day, both.served.inputs))
+    by_column = both.served.columns(raw_columns(day, both.served.inputs))
 
     assert np.abs(by_column - both.expected(day)).max() <= TOLERANCE
-    assert np.abs(probabilities(both.served, day) - both.expected(day)).max() <= TOLERANCE
+    assert np.abs(answers(both.served, day) - both.expected(day)).max() <= TOLERANCE
 
 
 def test_a_days_requests_are_answered_as_the_fitted_model_does(both: Both, day: pa.Table) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from include.modelling.labels import Labels
+from include.modelling.tasks.tasks import task_of
 from include.settings import Settings
 from include.step import open_context
 from include.steps.extract import ExtractArguments, extract
@@ -27,7 +28,7 @@ def made(package: str, lake: Path) -> tuple[pd.DataFrame, list[object]]:
     features(context, FeaturesArguments(use_case=package, date=DAY))
     spec = context.use_case.spec
     outcomes = context.lake.read(Dataset(Layer.RAW, spec.outcomes).on(DAY))
-    labels = Labels.known(context.use_case.part("label").labels, outcomes, spec.day_end(DAY), spec.key)
+    labels = Labels.known(context.use_case.part("label").labels, outcomes, spec.day_end(DAY), spec.key, task_of(spec))
     table = context.lake.read(Dataset(Layer.FEATURES, "morning").on(date(2026, 5, 13)))
     return table.to_pandas(), [labels.keys.to_pylist(), labels.values.tolist()]
 

@@ -59,7 +59,7 @@ MISTAKES: dict[str, tuple[Edits, str]] = {
     ),
     "an estimator that is none": (
         {"candidates.py": ("Estimator.HIST_GRADIENT_BOOSTING", '"xgboost"')},
-        "'xgboost' is not known; take one of Estimator.HIST_GRADIENT_BOOSTING",
+        "estimator 'xgboost' is none of hist_gradient_boosting",
     ),
     "no baseline": ({"candidates.py": (", baseline=True", "")}, "has no baseline, which the first champion must beat"),
     "labels with another signature": (

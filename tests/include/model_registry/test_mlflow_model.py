@@ -13,7 +13,7 @@ import pytest
 
 from formats.portable_model import ModelInput, PortableModel
 from include.model_registry.mlflow_model import REQUIREMENTS, frame, save
-from include.modelling.scoring import probabilities
+from include.modelling import scoring
 from tests.empty_environment import NEXT, TOLERANCE, alone, night, published, without_ours
 from tests.factory import features
 from tests.include.learning import FEATURES, KIOSKS
@@ -87,7 +87,7 @@ def test_names_whole_numbers_and_nulls_are_answered_as_score_answers_them(folder
 
     answers = model.predict(table.to_pandas().astype(dict.fromkeys(numbers, "float64")))
 
-    scored = probabilities(PortableModel.load(portable_bytes()), table)
+    scored = scoring.answers(PortableModel.load(portable_bytes()), table)
     assert answers["probability"].tolist() == scored.tolist()
 
 
@@ -149,5 +149,5 @@ def test_mlflow_evaluates_it(folder: Path, tmp_path: Path, empty_registry: Path)
     finally:
         mlflow.set_tracking_uri(None)
 
-    answers = PortableModel.load(portable_bytes()).probabilities({str(name): asked[name].to_numpy() for name in asked})
+    answers = PortableModel.load(portable_bytes()).columns({str(name): asked[name].to_numpy() for name in asked})
     assert judged.metrics["mean_squared_error"] == pytest.approx(np.mean((answers - late) ** 2))

@@ -13,6 +13,7 @@ from include.errors import DataError
 from include.modelling.inputs import Matrix
 from include.modelling.judgement import Contender, Judgement, Verdict, judge
 from include.modelling.recipe import Estimator, Gates, Recipe
+from include.modelling.tasks.binary import BinaryTask
 
 GATES = Gates(slices=("origin",), min_slice_rows=100)
 DAYS, ROWS = 14, 300
@@ -48,7 +49,7 @@ BASELINE = contender("baseline", noisy(0.5, seed=3), baseline=True)
 
 
 def judged(*contenders: Contender, opponent: Contender | None, first: bool = False) -> Judgement:
-    return judge(GATES, contenders, opponent, first=first, seed=1)
+    return judge(BinaryTask(), GATES, contenders, opponent, first=first, seed=1)
 
 
 def failures(judgement: Judgement, name: str) -> str:
@@ -61,7 +62,7 @@ def test_a_clearly_better_challenger_takes_over() -> None:
     assert (judgement.challenger, judgement.promoted) == ("good", True)
     assert judgement.trials[0].verdict is Verdict.BETTER
     assert judgement.trials[0].difference is not None
-    assert 0 < judgement.trials[0].difference.low < judgement.trials[0].difference.auc
+    assert 0 < judgement.trials[0].difference.low < judgement.trials[0].difference.value
 
 
 def test_a_tie_goes_to_the_champions_recipe() -> None:

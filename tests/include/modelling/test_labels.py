@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from include.errors import DataError
 from include.modelling.labels import ExampleIndex, Labels
+from include.modelling.tasks.binary import BinaryTask
 
 BY = datetime(2026, 6, 1, tzinfo=UTC)
 FIRST = date(2026, 5, 1)
@@ -22,7 +23,7 @@ OUTCOMES = pa.table({"kiosk": ["Arno", "Brera", "Arno"], "date": [FIRST, FIRST, 
 
 def known(**columns: Any) -> Labels:
     """What is made of a label.py that answers these columns of `OUTCOMES`."""
-    return Labels.known(lambda outcomes, by: pd.DataFrame(columns), OUTCOMES, BY, "kiosk")
+    return Labels.known(lambda outcomes, by: pd.DataFrame(columns), OUTCOMES, BY, "kiosk", BinaryTask())
 
 
 def index(*rows: tuple[str, date]) -> ExampleIndex:
@@ -40,7 +41,10 @@ def test_each_example_finds_the_label_of_its_key_and_day(
 ) -> None:
     keys, days = zip(*told, strict=True)
     labels = Labels(
-        pa.array(keys, pa.string()), np.array(days, "datetime64[D]"), np.array(list(told.values()), np.float64)
+        pa.array(keys, pa.string()),
+        np.array(days, "datetime64[D]"),
+        np.array(list(told.values()), np.float64),
+        BinaryTask(),
     )
 
     there, values = index(*examples).labelled(labels)
@@ -52,7 +56,7 @@ def test_each_example_finds_the_label_of_its_key_and_day(
 @given(st.dictionaries(st.text("ab", max_size=3), near.map(lambda pair: pair[1])), st.data())
 def test_where_a_key_is_that_of_one_day_only_labels_need_not_say_it(examples: dict[str, date], data: Any) -> None:
     told = data.draw(st.dictionaries(st.text("ab", max_size=3), st.sampled_from([0.0, 1.0]), min_size=1))
-    labels = Labels(pa.array(list(told), pa.string()), None, np.array(list(told.values())))
+    labels = Labels(pa.array(list(told), pa.string()), None, np.array(list(told.values())), BinaryTask())
 
     # Each example twice, as two horizons have it
     there, values = index(*examples.items(), *examples.items()).labelled(labels)
@@ -133,4 +137,4 @@ def test_columns_that_are_not_there_are_named() -> None:
     with pytest.raises(DataError, match=r"answers the columns id, label; answer kiosk, label and.*not so: kiosk"):
         known(id=["Arno"], label=[1])
     with pytest.raises(DataError, match="answers a dict; answer a pandas DataFrame"):
-        Labels.known(lambda outcomes, by: {}, OUTCOMES, BY, "kiosk")
+        Labels.known(lambda outcomes, by: {}, OUTCOMES, BY, "kiosk", BinaryTask())

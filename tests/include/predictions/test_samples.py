@@ -3,6 +3,9 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import numpy as np
+
+from formats.answers.binary import BinaryKind
 from include.predictions.samples import SCHEMA, days, samples
 from include.settings import Settings
 from include.storage.lake import Lake
@@ -20,7 +23,7 @@ def keep(root: Path, version: str, body: bytes, *probabilities: float, use_case:
     """One request as serving samples it."""
     sampler = Sampler(open_store(str(root)), 1.0, 1e9)
     sampler.start()
-    sampler.offer(use_case, version, f"request-of-{version}", body, probabilities)
+    sampler.offer(use_case, version, f"request-of-{version}", body, np.array(probabilities), kind=BinaryKind())
     sampler.stop()
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from formats.answers.measured import BINS, by_level
 from formats.rollout_plan import Limits
 from serving.rollout import comparison
-from serving.rollout.comparison import BINS, Pair, PhaseTally, Side, psi
+from serving.rollout.comparison import Pair, PhaseTally, Side, psi
 
 LIMITS = Limits()
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=50)
@@ -19,7 +20,7 @@ PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=50)
 def side(*answers: list[float], seconds: float = 0.001, failures: int = 0) -> Side:
     found = Side()
     for each in answers:
-        found.note(np.array(each), seconds)
+        found.note(by_level(np.array(each)), seconds)
     for _ in range(failures):
         found.fail()
     return found
@@ -64,8 +65,8 @@ def test_counts_of_workers_add_up_to_those_of_one(answers: list[list[float]], cu
     assert first.bins == whole.bins
     assert first.durations == whole.durations
     assert (first.requests, first.failures, first.rows) == (whole.requests, whole.failures, whole.rows)
-    assert (first.mean, first.spread) == pytest.approx((whole.mean, whole.spread), abs=1e-9)
-    assert whole.mean == pytest.approx(np.mean(np.concatenate(answers)), abs=1e-9)
+    assert (*first.means, first.spread) == pytest.approx((*whole.means, whole.spread), abs=1e-9)
+    assert whole.means == pytest.approx([np.mean(np.concatenate(answers))], abs=1e-9)
     assert whole.spread == pytest.approx(np.std(np.concatenate(answers)), abs=1e-6)
 
 
@@ -79,7 +80,7 @@ def test_counts_survive_the_way_through_a_file() -> None:
 def test_a_quantile_is_right_to_a_fifth(seconds: list[float], quantile: float) -> None:
     found = Side()
     for each in seconds:
-        found.note(np.array([0.5]), each)
+        found.note(by_level(np.array([0.5])), each)
     exact = sorted(seconds)[max(math.ceil(quantile * len(seconds)) - 1, 0)]
 
     assert exact * 0.999 <= found.seconds(quantile) <= max(exact, 1e-6) * 1.2
@@ -87,7 +88,7 @@ def test_a_quantile_is_right_to_a_fifth(seconds: list[float], quantile: float) -
 
 def test_what_nobody_asked_for_has_no_figures() -> None:
     assert Pair().figures() == {"rows": 0}
-    assert Side().seconds(0.5) == Side().mean == Side().spread == psi(Pair()) == 0
+    assert Side().seconds(0.5) == Side().spread == psi(Pair()) == 0
 
 
 def test_two_good_versions_pass() -> None:
@@ -102,7 +103,7 @@ def test_two_good_versions_pass() -> None:
     ("answers", "says"),
     [
         (spread_over(0.5, 0.95), "its answers are distributed differently: PSI "),
-        (spread_over(0.5, 0.95), "its mean probability moved by 0.450 (0.275 to 0.725), at most 0.2"),
+        (spread_over(0.5, 0.95), "its mean answer moved by 0.450 (0.275 to 0.725), at most 0.2"),
         ([0.275] * 500, "it hardly tells rows apart: standard deviation 0.0000, it was 0.13"),
     ],
 )
@@ -138,6 +139,6 @@ def test_slow_is_what_takes_many_times_as_long_and_long_enough_to_notice() -> No
 def test_a_slow_tail_is_noticed() -> None:
     tail = side(*[[0.5]] * 90)
     for _ in range(10):
-        tail.note(np.array([0.5]), 1.0)
+        tail.note(by_level(np.array([0.5])), 1.0)
 
     assert "at the 95% quantile" in comparison.latency(Pair(side(*[[0.5]] * 100), tail), LIMITS)[0]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from formats.answers.measured import by_level
 from formats.rollout_plan import Limits, Plan
 from serving.errors import EndedError, TrialError
 from serving.rollout.comparison import Pair, PhaseTally, Side
@@ -19,7 +20,7 @@ GOOD = np.linspace(0.05, 0.5, 100)
 def asked(requests: int, answers: Any = GOOD, *, failures: int = 0, seconds: float = 0.001) -> Side:
     side = Side()
     for _ in range(requests):
-        side.note(np.asarray(answers), seconds)
+        side.note(by_level(np.asarray(answers)), seconds)
     for _ in range(failures):
         side.fail()
     return side

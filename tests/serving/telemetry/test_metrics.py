@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from formats.answers.binary import BinaryKind
 from serving.telemetry import metrics
 from serving.telemetry.metrics import CacheLookup, ModelState, Shed, Telemetry, UpstreamOutcome, VersionRole
 
@@ -46,14 +47,14 @@ def test_requests_are_counted_and_timed() -> None:
 @given(st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=20), max_size=10))
 def test_every_probability_answered_is_in_its_versions_distribution(answers: list[list[float]]) -> None:
     telemetry = Telemetry()
-    for number, probabilities in enumerate(answers):
-        telemetry.predicted("7", b"", probabilities if number % 2 else np.array(probabilities))
+    for probabilities in answers:
+        telemetry.predicted("7", b"", np.array(probabilities), kind=BinaryKind())
 
     found = page(telemetry)
 
     everything = [probability for probabilities in answers for probability in probabilities]
     if everything:
-        for bound in metrics.PROBABILITIES:
+        for bound in metrics.LEVELS:
             below = sum(probability <= bound for probability in everything)
             assert found[f'serving_prediction_probability_bucket{{le="{bound}",version="7"}}'] == below
         assert found['serving_prediction_probability_count{version="7"}'] == len(everything)
@@ -65,7 +66,7 @@ def test_more_answers_than_may_wait_are_all_counted(monkeypatch: pytest.MonkeyPa
     telemetry = Telemetry()
 
     for _ in range(25):
-        telemetry.predicted("7", b"", [0.5, 0.6])
+        telemetry.predicted("7", b"", np.array([0.5, 0.6]), kind=BinaryKind())
 
     assert page(telemetry)['serving_prediction_probability_count{version="7"}'] == 50
 
@@ -73,7 +74,7 @@ def test_more_answers_than_may_wait_are_all_counted(monkeypatch: pytest.MonkeyPa
 def test_a_server_that_lives_long_forgets_its_oldest_versions() -> None:
     telemetry = Telemetry()
     for version in range(metrics.VERSIONS + 3):
-        telemetry.predicted(str(version), b"", [0.5])
+        telemetry.predicted(str(version), b"", np.array([0.5]), kind=BinaryKind())
 
     found = page(telemetry)
 

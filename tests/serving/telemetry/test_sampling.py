@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
+from formats.answers.binary import BinaryKind
 from serving.errors import FetchError
 from serving.telemetry import sampling
 from serving.telemetry.sampling import Rotation, Sampler
@@ -41,7 +43,7 @@ class Hanging(FileStore):
 
 def offer(sampler: Sampler, times: int = 1) -> None:
     for number in range(times):
-        sampler.offer("flight_delay", "7", f"request-{number}", BODY, [0.25, 0.75])
+        sampler.offer("flight_delay", "7", f"request-{number}", BODY, np.array([0.25, 0.75]), kind=BinaryKind())
 
 
 def lines(lake: Path) -> list[dict[str, Any]]:
@@ -84,7 +86,7 @@ def test_samples_lie_under_their_use_case_and_day_and_nothing_half_written_is_le
     sampler = Sampler(lake_at(str(tmp_path)), 1.0, MANY)
 
     sampler.start()
-    sampler.offer("a/use case", "7", "", BODY, [0.1, 0.2])
+    sampler.offer("a/use case", "7", "", BODY, np.array([0.1, 0.2]), kind=BinaryKind())
     sampler.stop()
 
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
@@ -259,8 +261,8 @@ def test_a_body_that_cannot_be_read_is_dropped_and_the_next_is_kept(tmp_path: Pa
     sampler = Sampler(lake_at(str(tmp_path)), 1.0, MANY)
 
     sampler.start()
-    sampler.offer("flight_delay", "7", "", b"\xff", [0.1])
-    sampler.offer("flight_delay", "7", "", BODY, [0.1])
+    sampler.offer("flight_delay", "7", "", b"\xff", np.array([0.1]), kind=BinaryKind())
+    sampler.offer("flight_delay", "7", "", BODY, np.array([0.1]), kind=BinaryKind())
     offer(sampler)
     sampler.stop()
 

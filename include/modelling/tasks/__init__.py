@@ -1,0 +1,1 @@
+"""How a use case's target is learned and judged, one module a task."""

@@ -1,0 +1,1 @@
+"""`make new`: a use case that works, to begin with."""

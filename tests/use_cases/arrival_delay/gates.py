@@ -1,0 +1,7 @@
+"""What a model must hold: few rows, so wide margins."""
+
+from __future__ import annotations
+
+from include.modelling.recipe import RegressionGates
+
+GATES = RegressionGates(max_bias=0.5, max_slice_drop=0.5, slices=("carrier",), min_slice_rows=100)

@@ -1,0 +1,7 @@
+"""What a model must hold: few rows, so wide margins."""
+
+from __future__ import annotations
+
+from include.modelling.recipe import RegressionGates
+
+GATES = RegressionGates(max_bias=1.0, max_slice_drop=0.5, slices=("airport",), min_slice_rows=100)

@@ -74,9 +74,13 @@ class Refusal:
         first = said.partition("\n")[0]
         if isinstance(error, UnauthenticatedError) or "builder error" in first:
             return cls(words=first)
+        host = next(iter(_HOST.findall(said)), "no answer")
+        if "InvalidCertificate" in said:
+            return cls(
+                words=f"{host}: no known authority signed its certificate; name the authority's file in AWS_CA_BUNDLE"
+            )
         kind = next((kind for kind in _KIND.findall(said) if kind != "Request"), "")
         reason = next(iter(_REASON.findall(said)), kind or first)
-        host = next(iter(_HOST.findall(said)), "no answer")
         return cls(words=f"{host}: {reason}; is the endpoint up?", tries=TRIES_IF_AWAY if kind == "Connect" else TRIES)
 
     def __str__(self) -> str:

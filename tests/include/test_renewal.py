@@ -49,7 +49,7 @@ EDITS = {
     "`candidates.py`": ("candidates.py", '"max_iter": 30', '"max_iter": 31'),
     "`gates.py`: `slices`, `min_slice_rows`": ("gates.py", 'slices=("kiosk",)', 'slices=("kiosk",), min_slice_rows=5'),
     "`gates.py`: another limit": ("gates.py", "max_slice_drop=0.5", "max_slice_drop=0.4"),
-    "`lookup.py`": ("lookup.py", "LOOKUP = 1", "LOOKUP = 2"),
+    "`lookup.py`": ("lookup.py", '("kiosk",)', '("forecast",)'),
     "`spec.py`: `timezone`, `day_starts`": ("spec.py", '"Europe/Rome"', '"Europe/Paris"'),
     "`spec.py`: `holdout_days`": ("spec.py", "holdout_days=7", "holdout_days=6"),
     "`spec.py`: `title`, `owner`, `cron`, `carried`": ("spec.py", 'title="Will this', 'title="Will that'),
@@ -59,14 +59,13 @@ EDITS = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of ice cream under another name, with a lookup part, and its lake after a night."""
+    """A copy of ice cream under another name, and its lake after a night."""
     root = tmp_path_factory.mktemp("made")
     folder = root / PACKAGE
     shutil.copytree(ROOT / "tests/use_cases/ice_cream", folder, ignore=shutil.ignore_patterns("__pycache__"))
     for path in folder.glob("*.py"):
         text = path.read_text().replace("tests.use_cases.ice_cream", PACKAGE)
         path.write_text(text.replace('"ice_cream"', '"edited"'))
-    (folder / "lookup.py").write_text("LOOKUP = 1\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(root)
         patch.setattr(sys, "dont_write_bytecode", True)

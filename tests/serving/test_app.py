@@ -106,7 +106,7 @@ def test_a_bad_file_never_replaces_a_good_one(serving: ServingProcess, tmp_path:
         (serving.deploy(nan_uri, nan_sha256, "8"), 422, "self-test failed"),
         (serving.deploy(other_uri, other_sha256, "8"), 422, "is of use case 'other', not 'flight_delay'"),
         (serving.deploy(other_uri, other_sha256, "8", use_case="other"), 409, "this server serves use case"),
-        (serving.deploy((tmp_path / "gone.onnx").as_uri(), "0" * 64, "8"), 424, "No such file"),
+        (serving.deploy((tmp_path / "gone.onnx").as_uri(), "0" * 64, "8"), 424, "there is no such file"),
         (serving.deploy(good[0], "not a hash", "8"), 422, "sha256: String should match"),
     ]
 
@@ -195,8 +195,8 @@ def test_a_server_whose_model_file_is_gone_starts_and_says_so(serving: ServingPr
     serving.start()
 
     detail = serving.get("/readyz").json()["detail"]
-    assert detail == "no model is served: version 7 cannot be loaded again: …: No such file or directory"
-    until(lambda: f"version 7 cannot be loaded: {uri}: No such file or directory" in serving.log.read_text())
+    assert detail == "no model is served: version 7 cannot be loaded again: …: there is no such file"
+    until(lambda: f"version 7 cannot be loaded: {uri}: there is no such file" in serving.log.read_text())
     assert serving.get("/healthz").status_code == 200
 
 

@@ -96,7 +96,8 @@ def main() -> None:
         url = f"sqlite:///{folder / 'mlflow.db'}"
         made = night(folder, url)
         rows = made.lake.read(FEATURES.on(NEXT))
-        environment, python = without_ours(url), _environment(folder, url)
+        python = _environment(folder, url)
+        environment = without_ours(url) | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
         answers, ours = alone(python, environment, "ice_cream", rows, folder / "empty")
         apart = float(np.abs(answers - published(made)).max())
         print(f"loaded: {len(answers)} rows, at most {apart:.1e} from the published predictions")

@@ -14,7 +14,6 @@ from include.modelling.inputs import Matrix
 from include.modelling.plots import calibration_plot
 from include.modelling.recipe import Gates
 from include.modelling.tasks.learning_task import Days, LabelsRead, LearningTask
-from include.quality.contract import Column, Kind
 
 PROBABILITY = "probability"
 
@@ -60,10 +59,6 @@ class BinaryTask(LearningTask):
     def plot(self, curves: Mapping[str, Sequence[CalibrationBin]]) -> bytes:
         """How well probabilities are calibrated."""
         return calibration_plot(curves)
-
-    def contract(self) -> tuple[Column, ...]:
-        """A probability."""
-        return (Column(PROBABILITY, Kind.NUMBER, minimum=0, maximum=1),)
 
 
 def numbers(given: pa.Array, wanted: str) -> Matrix:

@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from formats.task import Task
 from include.modelling.inputs import Matrix
-from include.quality.contract import Column
 
 Days = npt.NDArray[np.intp]
 
@@ -109,7 +108,3 @@ class LearningTask(ABC):
     def card(self, labels: Matrix) -> dict[str, Any]:
         """What a model file says of its task; a file that says nothing is a binary model's."""
         return {}
-
-    @abstractmethod
-    def contract(self) -> tuple[Column, ...]:
-        """The columns of a prediction, and the rules that their values keep."""

@@ -18,7 +18,6 @@ from include.modelling.inputs import Matrix
 from include.modelling.plots import calibration_plot
 from include.modelling.recipe import MulticlassGates
 from include.modelling.tasks.learning_task import Days, LabelsRead, LearningTask
-from include.quality.contract import Column, Kind
 
 CLASS, PROBABILITIES = "class", "probabilities"
 
@@ -140,10 +139,6 @@ class MulticlassTask(LearningTask):
     def card(self, labels: Matrix) -> dict[str, Any]:
         """Its task and classes."""
         return {"task": str(self.name), "classes": list(self.classes)}
-
-    def contract(self) -> tuple[Column, ...]:
-        """A class; the probabilities are a map, which a contract has no kind for."""
-        return (Column(CLASS, Kind.TEXT, one_of=self.classes),)
 
 
 def _texts(given: pa.Array) -> pa.Array:

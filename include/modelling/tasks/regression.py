@@ -15,7 +15,6 @@ from include.modelling.plots import residual_plot
 from include.modelling.recipe import RegressionGates
 from include.modelling.tasks.binary import numbers
 from include.modelling.tasks.learning_task import Days, LabelsRead, LearningTask
-from include.quality.contract import Column, Kind
 
 PREDICTION = "prediction"
 STEPS = 20
@@ -124,7 +123,3 @@ class RegressionTask(LearningTask):
         """Its task, and the quantiles of its labels."""
         quantiles = np.quantile(labels, np.linspace(0, 1, STEPS + 1))
         return {"task": str(self.name), "quantiles": quantiles.tolist()}
-
-    def contract(self) -> tuple[Column, ...]:
-        """A number."""
-        return (Column(PREDICTION, Kind.NUMBER),)

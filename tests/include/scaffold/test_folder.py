@@ -30,10 +30,12 @@ def task(request: pytest.FixtureRequest) -> Task:
 
 @pytest.fixture
 def folder(tmp_path: Path, task: Task) -> Iterator[Path]:
-    """A new use case of the task, and Python's search path as it was."""
+    """A new use case of the task; Python forgets it afterwards."""
     before = list(sys.path)
     yield write(str(tmp_path / f"new_{task}"), task)
     sys.path[:] = before
+    for module in [each for each in sys.modules if each.partition(".")[0] == f"new_{task}"]:
+        del sys.modules[module]
 
 
 def test_it_has_no_mistake(folder: Path) -> None:

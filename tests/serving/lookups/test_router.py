@@ -10,11 +10,11 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from formats.lookup import FILE
+from include.predictions.lookup import publish_lookup
 from include.settings import Settings
-from include.storage.lake import Dataset, Lake, Layer
+from include.step import Context, open_context
+from include.storage.lake import Dataset, Layer
 from tests.serving_process import ServingProcess
-from tests.use_cases.ice_cream.lookup import LOOKUP
 from tests.waiting import until
 
 DAY = date(2026, 6, 15)
@@ -22,8 +22,8 @@ MIDNIGHT = datetime(2026, 6, 14, 22, tzinfo=UTC)
 KIOSKS = ("Arno", "Brera", "Corso")
 
 
-def publish(lake: Lake, horizon: str, day: date, hours: int, version: str, *, times: int = 1) -> None:
-    """Publish a day's lookup as the score step does: some predictions for each kiosk."""
+def publish(context: Context, horizon: str, day: date, hours: int, version: str, *, times: int = 1) -> None:
+    """Publish a day's predictions, some for each kiosk, and their lookup as the score step does."""
     keys = [f"{day}-{kiosk}-{number}" for kiosk in KIOSKS for number in range(times)]
     as_of = MIDNIGHT + timedelta(days=(day - DAY).days, hours=hours)
     predictions = pa.table(
@@ -36,18 +36,20 @@ def publish(lake: Lake, horizon: str, day: date, hours: int, version: str, *, ti
             "model_version": [version] * len(keys),
         }
     )
-    content = LOOKUP.to_json(predictions, pa.table({}), "kiosk_day")
-    lake.publish(Dataset(Layer.LOOKUPS, horizon).on(day), {FILE: content})
+    made, features = (Dataset(layer, horizon).on(day) for layer in (Layer.PREDICTIONS, Layer.FEATURES))
+    context.lake.publish(made, {"predictions.parquet": predictions})
+    context.lake.publish(features, {"features.parquet": pa.table({"kiosk_day": keys})})
+    publish_lookup(context, made, features)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
     """A server that looks up three days of ice cream, one of them predicted twice."""
     folder = tmp_path_factory.mktemp("lake")
-    lake = Lake.open(Settings(lake=str(folder)), "ice_cream")
-    publish(lake, "morning", DAY, hours=1, version="7", times=3)
-    publish(lake, "noon", DAY, hours=5, version="8")
-    publish(lake, "morning", DAY + timedelta(days=1), hours=1, version="8")
+    context = open_context("tests.use_cases.ice_cream", Settings(lake=str(folder)))
+    publish(context, "morning", DAY, hours=1, version="7", times=3)
+    publish(context, "noon", DAY, hours=5, version="8")
+    publish(context, "morning", DAY + timedelta(days=1), hours=1, version="8")
     state = tmp_path_factory.mktemp("state") / "state"
     process = ServingProcess(
         state, SERVING_LAKE=str(folder), SERVING_USE_CASE="ice_cream", SERVING_PUBLISHED_POLL_SECONDS="0.1"

@@ -117,7 +117,8 @@ class BinaryOutput:
 
     def sound(self, found: Found) -> bool:
         """Whether every answer is one; there must be some."""
-        return _probable(found)
+        # The least and the greatest of values with a NaN among them are NaN, which is in no range.
+        return bool(np.minimum.reduce(found) >= 0 and np.maximum.reduce(found) <= 1)
 
     def columns(self, found: Found) -> dict[str, list[Any]]:
         """`probability`, one a row."""
@@ -140,7 +141,7 @@ class MulticlassOutput:
 
     def sound(self, found: Found) -> bool:
         """Whether every answer is one; there must be some."""
-        return _probable(found) and bool(np.abs(found.sum(axis=1) - 1).max() <= self.off)
+        return bool(found.min() >= 0 and found.max() <= 1) and bool(np.abs(found.sum(axis=1) - 1).max() <= self.off)
 
     def columns(self, found: Found) -> dict[str, list[Any]]:
         """`class`, the likeliest, and `probabilities` by class, one a row."""
@@ -190,6 +191,7 @@ class PortableModel:
         self.sha256 = sha256
         self.name = name
         self.answers = answers_of(description, name)
+        self._outputs = [self.answers.output]
         self._session = session
         self._codes = {
             column.name: {value: float(code) for code, value in enumerate(column.categories)}
@@ -254,15 +256,14 @@ class PortableModel:
         return np.asarray(values, dtype=np.float64)
 
     def _run(self, features: NDArray[np.float64]) -> Found:
-        expected = (len(features), *self.answers.shape)
         if not len(features):
-            return np.empty(expected)
+            return np.empty((0, *self.answers.shape))
         try:
-            (found,) = self._session.run([self.answers.output], {FEATURES: features})
+            (found,) = self._session.run(self._outputs, {FEATURES: features})
         except Exception as error:  # the runtime's own exception types are not public
             raise AnswerError(f"model file {self.name} cannot answer: {_first_line(error)}") from None
         answers = np.asarray(found, dtype=np.float64)
-        if answers.shape != expected or not self.answers.sound(answers):
+        if answers.shape != (len(features), *self.answers.shape) or not self.answers.sound(answers):
             raise AnswerError(f"model file {self.name}: an answer is not {self.answers.wanted}")
         return answers
 
@@ -313,11 +314,6 @@ def _check_graph(session: onnxruntime.InferenceSession, width: int, answers: Ans
     if gives != [(answers.output, "tensor(double)", 1 + len(answers.shape))]:
         shape = ", ".join(map(str, ("N", *answers.shape)))
         raise ModelError(f"model file {name}: gives {gives}, expected {answers.output} float64 [{shape}]")
-
-
-def _probable(answers: NDArray[np.float64]) -> bool:
-    # The least and the greatest of values with a NaN among them are NaN, which is in no range.
-    return bool(np.minimum.reduce(answers, axis=None) >= 0 and np.maximum.reduce(answers, axis=None) <= 1)
 
 
 def _first_line(error: Exception) -> str:

@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from formats.answers.kinds import AnswerKind
+from formats.portable_model import Found
 from serving.errors import FetchError
 from serving.settings import ServingSettings
 from serving.telemetry import tracing
@@ -34,15 +35,13 @@ from stores.store import open_store
 
 PUBLISH_SECONDS = 0.25
 PENDING = 4_096
-"""Answers whose levels wait to be put into buckets; then the next one does it at once."""
+"""Answers that wait to be put into buckets; then the next one does it at once."""
 VERSIONS = 32
 """Versions whose predictions are counted separately; the oldest is forgotten first."""
 
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Latency buckets: dense where a single row is answered, with the forecast's promise of 2 s as a bound."""
 LEVELS = tuple(round(step * 0.05, 2) for step in range(1, 21))
-
-Levels = NDArray[np.float64]
 
 
 class Shed(StrEnum):
@@ -139,7 +138,7 @@ class Telemetry(Collector):
         self._in_flight[()], self._queue[()], self._limited[()], self._workers[()] = [0.0], [0.0], [0.0], [1.0]
         self._answering = self._in_flight[()]
         self._waiting = self._queue[()]
-        self._pending: deque[tuple[str, Levels]] = deque()
+        self._pending: deque[tuple[str, Found, AnswerKind]] = deque()
         self._sorting = threading.Lock()
         self._models: Callable[[], Iterable[ModelState]] = tuple
         self.tally = ProcessMetrics(
@@ -189,7 +188,7 @@ class Telemetry(Collector):
         kind: AnswerKind,
     ) -> None:
         """A version answered a request with this JSON body, `{"rows": […]}`; some are kept as samples."""
-        self._pending.append((version, kind.levels(found)))
+        self._pending.append((version, found, kind))
         if self._sampler is not None:
             self._sampler.offer(use_case, version, request_id, body, found, kind=kind)
         if len(self._pending) >= PENDING:
@@ -307,14 +306,14 @@ class Telemetry(Collector):
             self._unsampled[()] = [float(self._sampler.skipped)]
 
     def _sort_in(self) -> None:
-        """Put the levels that wait into their version's buckets, all at once."""
+        """Put the answers that wait into their version's buckets, all at once."""
         with self._sorting:
             waiting = [self._pending.popleft() for _ in range(len(self._pending))]
-            by_version: dict[str, list[Levels]] = {}
-            for version, levels in waiting:
-                by_version.setdefault(version, []).append(levels)
-            for version, parts in by_version.items():
-                _add_to_buckets(self._predictions[(version,)], np.concatenate(parts))
+            by_version: dict[str, tuple[AnswerKind, list[Found]]] = {}
+            for version, found, kind in waiting:
+                by_version.setdefault(version, (kind, []))[1].append(found)
+            for version, (kind, parts) in by_version.items():
+                _add_to_buckets(self._predictions[(version,)], kind.levels(np.concatenate(parts)))
             while len(self._predictions) > VERSIONS:
                 del self._predictions[next(iter(self._predictions))]
 

@@ -49,11 +49,11 @@ ELSEWHERE = ("docs/learn/", "docs/models.md")
 """Whose Python runs in other tests: the lessons' below, the models' in tests/include/model_registry."""
 BEGINS = "lesson: "
 LESSONS = sorted((ROOT / "docs" / "learn").glob("[0-9]*.md"))
-OF_ICE_CREAM = {
+OF_THE_GUIDE = {
     "flight_delay": "yours",
-    "predictions/nightly/data_day=2013-10-02": "predictions/morning/data_day=2026-06-16",
-    '"nightly").on(date(2013, 10, 2))': '"morning").on(date(2026, 6, 16))',
-    "features/nightly": "features/morning",
+    "predictions/nightly/data_day=2013-10-02": "predictions/evening_before/data_day=2026-06-16",
+    '"nightly").on(date(2013, 10, 2))': '"evening_before").on(date(2026, 6, 16))',
+    "features/nightly": "features/evening_before",
     "2013-10-01": "2026-06-15",
 }
 """What the lessons say of the sample, and what that is in the use case of the guide, whose stack is small."""
@@ -126,7 +126,7 @@ def test_the_guide_the_readme_and_the_lessons_can_be_typed_in_one_shell(tmp_path
     script = typed("docs/adapting.md") + typed("README.md")
     for page in LESSONS:
         lesson = typed(str(page.relative_to(ROOT)))
-        for sample, ours in OF_ICE_CREAM.items():
+        for sample, ours in OF_THE_GUIDE.items():
             lesson = lesson.replace(sample, ours)
         script += f"echo {BEGINS}{page.stem}\n{lesson}"
     for server, port in (("SERVING", 8890), ("MLFLOW", 5000)):
@@ -144,9 +144,9 @@ def test_the_guide_the_readme_and_the_lessons_can_be_typed_in_one_shell(tmp_path
         )
         # Then every line of it works, and a model of the new use case is in force
         assert done.returncode == 0, done.stdout[-4000:]
-        plans = checkout.table(Layer.RAW, "plans", "2026-06-16")
-        predictions = checkout.table(Layer.PREDICTIONS, "morning", "2026-06-16")
-        assert predictions["kiosk_day"].to_pylist() == plans["kiosk_day"].to_pylist()
+        visits = checkout.table(Layer.RAW, "visits", "2026-06-16")
+        predictions = checkout.table(Layer.PREDICTIONS, "evening_before", "2026-06-16")
+        assert predictions["shop_day"].to_pylist() == visits["shop_day"].to_pylist()
         assert "hist_gradient_boosting: promoted" in done.stdout
         # And each lesson shows what it is about
         shown = dict(part.split("\n", 1) for part in done.stdout.split(BEGINS)[1:])

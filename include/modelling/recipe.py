@@ -66,24 +66,11 @@ class SharedGates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gates(SharedGates):
-    """The limits that a candidate of a binary task must keep to be promoted.
+class CalibratedGates(SharedGates):
+    """The limits of probabilities: their calibration error, as a probability, and how much an opponent excuses."""
 
-    `auc_margin`: how much worse than the champion in AUC still counts as equal, beyond bootstrap noise.
-    `max_calibration_error`: greatest expected calibration error over ten equal-count bins, as probability; above it a
-    candidate still passes if its error is at most `max_calibration_excess` greater than its opponent's.
-    `max_slice_drop`: how far AUC may fall below the champion's on any slice.
-    """
-
-    auc_margin: float = 0.002
     max_calibration_error: float = 0.06
     max_calibration_excess: float = 0.02
-    max_slice_drop: float = 0.05
-
-    @property
-    def margin(self) -> float:
-        """`auc_margin`."""
-        return self.auc_margin
 
     @property
     def max_error(self) -> float:
@@ -97,7 +84,26 @@ class Gates(SharedGates):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MulticlassGates(SharedGates):
+class Gates(CalibratedGates):
+    """The limits that a candidate of a binary task must keep to be promoted.
+
+    `auc_margin`: how much worse than the champion in AUC still counts as equal, beyond bootstrap noise.
+    `max_calibration_error`: greatest expected calibration error over ten equal-count bins, as probability; above it a
+    candidate still passes if its error is at most `max_calibration_excess` greater than its opponent's.
+    `max_slice_drop`: how far AUC may fall below the champion's on any slice.
+    """
+
+    auc_margin: float = 0.002
+    max_slice_drop: float = 0.05
+
+    @property
+    def margin(self) -> float:
+        """`auc_margin`."""
+        return self.auc_margin
+
+
+@dataclass(frozen=True, kw_only=True)
+class MulticlassGates(CalibratedGates):
     """The limits that a candidate of a multiclass task must keep; they are read as those of `Gates`, in macro F1.
 
     The calibration error is that of the class that was answered: its probability against how often it was right.
@@ -105,23 +111,12 @@ class MulticlassGates(SharedGates):
 
     f1_margin: float = 0.005
     max_calibration_error: float = 0.08
-    max_calibration_excess: float = 0.02
     max_slice_drop: float = 0.08
 
     @property
     def margin(self) -> float:
         """`f1_margin`."""
         return self.f1_margin
-
-    @property
-    def max_error(self) -> float:
-        """`max_calibration_error`."""
-        return self.max_calibration_error
-
-    @property
-    def max_excess(self) -> float:
-        """`max_calibration_excess`."""
-        return self.max_calibration_excess
 
 
 @dataclass(frozen=True, kw_only=True)

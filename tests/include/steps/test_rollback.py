@@ -138,7 +138,7 @@ def test_a_model_file_that_is_gone_leaves_what_is_served(factory: Factory) -> No
     first, _ = nights(factory, 2)
     factory.lake.store.delete(f"flight_delay/models/{first.sha256}.onnx")
 
-    with pytest.raises(FaultError, match=r"answered 424: .*No such file"):
+    with pytest.raises(FaultError, match=r"answered 424: .*there is no such file"):
         run(factory)
 
     assert factory.served() == "2"

@@ -60,7 +60,7 @@ def test_no_answer_tells_somebody_unknown_where_a_model_lies(server: ServingProc
     # Then whoever shows no credential is told what serves and why not, and nowhere where
     for said in (while_it_serves, told(server)):
         assert PLACE not in said
-    assert "version 8 cannot be loaded again: …: No such file or directory" in server.get("/readyz").text
+    assert "version 8 cannot be loaded again: …: there is no such file" in server.get("/readyz").text
     # And whoever shows one is told, as is the log
     assert PLACE in told(server, known=True)
     until(lambda: PLACE in server.log.read_text())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from include.modelling.estimators.trees import LINKS
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +31,13 @@ def test_sklearn_still_describes_a_node_by_these_fields(fitted: HistGradientBoos
 
 def test_sklearn_still_starts_every_row_from_this_score(fitted: HistGradientBoostingClassifier) -> None:
     assert fitted._baseline_prediction.size == 1
+
+
+def test_sklearn_still_names_the_links_of_its_losses(fitted: HistGradientBoostingClassifier) -> None:
+    matrix, labels = np.arange(40.0).reshape(-1, 1), np.arange(40) % 3
+    several = HistGradientBoostingClassifier(max_iter=1).fit(matrix, labels)
+    lines = [
+        HistGradientBoostingRegressor(max_iter=1, loss=loss).fit(matrix, labels)
+        for loss in ("poisson", "squared_error")
+    ]
+    assert [type(each._loss.link).__name__ for each in (fitted, several, *lines)] == list(LINKS)

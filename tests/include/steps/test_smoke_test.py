@@ -101,7 +101,9 @@ def test_a_previous_model_that_cannot_be_put_back_is_a_fault_that_says_both(fact
     first = factory.registry.versions()[0]
     factory.lake.store.delete(f"flight_delay/models/{first.sha256}.onnx")
 
-    with pytest.raises(FaultError, match=r"50 answers differ .* version 1 could not be put back .*there is no such file"):
+    with pytest.raises(
+        FaultError, match=r"50 answers differ .* version 1 could not be put back .*there is no such file"
+    ):
         run(factory, TOMORROW)
 
     assert factory.served() == "2"

@@ -75,7 +75,7 @@ test: lint ## lint, types and tests
 
 FAST := -n 2 -q -m "not (airflow or slow or spark or stack)"
 
-test-fast: $(STAMP) ## the tests that start nothing, in about a minute
+test-fast: $(STAMP) ## the tests that start nothing, in 90 seconds
 	@$(PYTEST) $(FAST)
 
 test-model: $(STAMP) ## load and serve a champion where nothing but its own requirements are (installs them)

@@ -9,6 +9,7 @@ import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import boto3
 import pytest
@@ -17,6 +18,8 @@ from include.errors import DataError, ExitCode, LakeError, SettingsError
 from include.storage.store import open_store, passing_folder
 from stores.folder import LEFTOVER_SECONDS, FileStore
 from stores.store import Store
+
+WRITERS = 16
 
 
 def test_what_is_put_there_is_read_back(store: Store, tmp_path: Path) -> None:
@@ -54,11 +57,16 @@ def test_the_bucket_itself_refuses_the_second_exclusive_write(bucket: str, s3_en
         other.put_object(Bucket=bucket, Key="manifest", Body=b"third", IfNoneMatch="*")
 
 
-def test_of_many_who_create_in_a_folder_at_once_exactly_one_wins(tmp_path: Path) -> None:
-    store = FileStore(tmp_path)
-    for round_ in range(20):
-        with ThreadPoolExecutor(8) as pool:
-            won = list(pool.map(lambda n, r=round_: store.create(f"m-{r}", b"%d" % n), range(8)))
+def test_of_many_who_create_at_once_exactly_one_wins(store: Store) -> None:
+    for round_ in range(10):
+        start = Barrier(WRITERS)
+
+        def write(number: int, name: str = f"m-{round_}", start: Barrier = start) -> bool:
+            start.wait()
+            return store.create(name, b"%d" % number)
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            won = list(pool.map(write, range(WRITERS)))
         assert won.count(True) == 1
         assert store.read(f"m-{round_}") == b"%d" % won.index(True)
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from include.code import requirements_file
 from include.errors import FaultError, SettingsError
-from include.packages import packages
-from include.use_case import UseCase, load_use_case
+from include.packages import find_package, packages
 from local.install import LOCK, STAMP, VENV, find_uv
 
 COMPILE = ("pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate")
@@ -26,27 +25,30 @@ def lock(named: str) -> list[Path]:
     Raises `SettingsError` where one has none, or where they need another version than the platform's.
     """
     written = []
-    for use_case in map(load_use_case, packages(named)):
-        wanted = requirements_file(use_case.spec.package)
+    for use_case in packages(named):
+        wanted = requirements_file(find_package(use_case))
         if wanted is None:
-            raise SettingsError(f"use case {use_case.name!r}: has no requirements.txt; list there what it needs")
+            raise SettingsError(f"use case {use_case!r}: has no requirements.txt; list there what it needs")
         target = wanted.with_suffix(".lock")
         options = ["--python-version", "3.11", "--constraint", str(LOCK), "--output-file", str(target)]
         done = _uv(*COMPILE, *options, str(wanted))
         if done.returncode:
-            raise SettingsError(f"use case {use_case.name!r}: {wanted} cannot be locked: {_cause(done.stderr)}")
+            raise SettingsError(f"use case {use_case!r}: {wanted} cannot be locked: {_cause(done.stderr)}")
         target.write_text(f"{_made_from(wanted)}\n{target.read_text(encoding='utf-8')}", encoding="utf-8")
         written.append(target)
     return written
 
 
 def install(named: str) -> None:
-    """Install what the use cases named have locked, unless it is there.
+    """Install what the use cases named have locked, unless it is there; one that is broken is for others to report.
 
     Raises `SettingsError` for a lock that is missing or old, `FaultError` if the installation fails.
     """
-    for use_case in map(load_use_case, packages(named)):
-        wanted = requirements_file(use_case.spec.package)
+    for use_case in packages(named):
+        try:
+            wanted = requirements_file(find_package(use_case))
+        except SettingsError:  # Airflow's page and the command that loads it say what is wrong with it
+            continue
         if wanted:
             install_lock(_current_lock(use_case, wanted))
 
@@ -64,12 +66,12 @@ def install_lock(locked: Path) -> None:
     stamp.touch()
 
 
-def _current_lock(use_case: UseCase, wanted: Path) -> Path:
+def _current_lock(use_case: str, wanted: Path) -> Path:
     locked = wanted.with_suffix(".lock")
     first = locked.read_text(encoding="utf-8").partition("\n")[0] if locked.is_file() else "none"
     if first != _made_from(wanted):
         state = "has no lock" if first == "none" else "or the platform's lock has changed since it was locked"
-        raise SettingsError(f"use case {use_case.name!r}: {wanted} {state}; run `make lock USE_CASE={wanted.parent}`")
+        raise SettingsError(f"use case {use_case!r}: {wanted} {state}; run `make lock USE_CASE={wanted.parent}`")
     return locked
 
 

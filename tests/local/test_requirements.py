@@ -115,6 +115,15 @@ def test_another_platform_stops_the_start(yours: Path, tmp_path: Path, monkeypat
         requirements.install(str(yours))
 
 
+def test_a_broken_use_case_is_for_others_to_report(yours: Path, tmp_path: Path) -> None:
+    (yours / "spec.py").write_text("SPEC = no_such_name\n")
+    requirements.lock(str(yours))
+
+    requirements.install(f"{tmp_path / 'nowhere'},no.such.package,{yours}")
+
+    assert installed(yours.parent / "venv") == "1.0"
+
+
 def test_a_use_case_without_requirements_needs_nothing() -> None:
     requirements.install("tests.use_cases.ice_cream")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,11 @@ FOLDER = Path(__file__).parent / "use_cases"
 def default_use_cases() -> str:
     """What `NIGHTSHIFT_USE_CASES` is when it is not set: each folder of `include/use_cases` that has a spec.py."""
     return ",".join(f"include.use_cases.{path.parent.name}" for path in sorted(FOLDER.glob("*/spec.py")))
+
+
+def named_use_cases(environment: Mapping[str, str]) -> str:
+    """What `NIGHTSHIFT_USE_CASES` says, or its default."""
+    return environment.get("NIGHTSHIFT_USE_CASES") or default_use_cases()
 
 
 def packages(named: str) -> list[str]:

@@ -24,7 +24,7 @@ from include.errors import ExitCode, StepError
 from include.failure import failure
 from include.log_lines import LineFormatter, below
 from include.masking import MaskedStream, mask_output, own_mask
-from include.packages import default_use_cases, first_package
+from include.packages import first_package, named_use_cases
 from include.report import Report
 from include.settings import Settings, load_settings
 from include.step_specs import written_by
@@ -92,7 +92,7 @@ A = TypeVar("A", bound=StepArguments)
 def open_context(use_case: str = "", settings: Settings | None = None) -> Context:
     """A context for calling step functions by hand, as in a notebook; by default of the use case that commands take."""
     settings = settings or load_settings()
-    named = use_case or first_package(os.environ.get("NIGHTSHIFT_USE_CASES") or default_use_cases())
+    named = use_case or first_package(named_use_cases(os.environ))
     loaded = load_use_case(named)
     return Context(settings, loaded, Lake.open(settings, loaded.name))
 

@@ -7,13 +7,13 @@ import sys
 from datetime import date, datetime, timedelta, timezone
 
 from include.errors import SettingsError
-from include.packages import default_use_cases, first_package, packages
+from include.packages import default_use_cases, first_package, named_use_cases, packages
 from include.use_case import UseCaseSpec, load_use_case
 
 
 def main() -> None:
     """Refuse a DATE that no setting would allow, with one line and the exit code of a wrong setting."""
-    package = first_package(os.environ.get("NIGHTSHIFT_USE_CASES") or default_use_cases())
+    package = first_package(named_use_cases(os.environ))
     now = datetime.now(timezone.utc)  # noqa: UP017 - an older Python shall get as far as the installer's own words
     try:
         spec = load_use_case(package).spec

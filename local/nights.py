@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from datetime import datetime
 
 from include.errors import SettingsError
-from include.packages import default_use_cases, packages
+from include.packages import named_use_cases, packages
 from include.settings import PREFIX
 from include.use_case import UseCaseSpec, load_use_case
 
@@ -16,7 +16,7 @@ REPLAY = f"{PREFIX}REPLAY"
 def replay_unless_decided(environment: MutableMapping[str, str], variables: Mapping[str, str]) -> None:
     """Switch replay on by default: there is to be a run every night, and samples end."""
     decided = environment.get(REPLAY) or variables.get(REPLAY.lower())
-    named = environment.get(f"{PREFIX}USE_CASES") or default_use_cases()
+    named = named_use_cases(environment)
     if not decided and any(spec.replays for spec in specs(named)):
         environment[REPLAY] = "true"
 

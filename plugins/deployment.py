@@ -9,10 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from include.errors import SettingsError
 from include.ingestion.timetable import Timetable, load_timetable
-from include.packages import default_use_cases, packages
+from include.packages import named_use_cases, packages
 from include.use_case import UseCaseSpec, load_use_case
 
-USE_CASES = "NIGHTSHIFT_USE_CASES"
 REPLAY = ("AIRFLOW_VAR_NIGHTSHIFT_REPLAY", "NIGHTSHIFT_REPLAY")
 
 
@@ -39,7 +38,7 @@ def broken_use_cases(environment: Mapping[str, str] = os.environ) -> list[Settin
 def _loaded(environment: Mapping[str, str]) -> Iterator[UseCaseSpec | SettingsError]:
     """Each use case named, or why there is none."""
     names: dict[str, str] = {}
-    for package in dict.fromkeys(packages(environment.get(USE_CASES) or default_use_cases())):
+    for package in dict.fromkeys(packages(named_use_cases(environment))):
         try:
             spec = load_use_case(package).spec
         except SettingsError as error:

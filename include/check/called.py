@@ -57,7 +57,7 @@ def _lookup(context: Context, _: CheckSample) -> Iterator[Mistake]:
     if not use_case.has_part("lookup") or not (beside := use_case.part("lookup").LOOKUP.beside):
         return
     spec, field = use_case.spec, "LOOKUP.beside"
-    examples = use_case.part("contracts").RAW[spec.examples].schema.empty_table()
+    examples = use_case.contracts[spec.examples].schema.empty_table()
     features = use_case.part("feature_contract").FEATURES.schema.empty_table()
     predictions = examples.select(list(dict.fromkeys([spec.key, *spec.carried]))).append_column(
         "as_of", pa.chunked_array([], pa.timestamp("us", "UTC"))

@@ -14,7 +14,7 @@ from include.check.package import check_package
 from include.check.timer import Timer
 from include.check.verdict import CheckVerdict
 from include.errors import DataError, ExitCode, StepError
-from include.packages import default_use_cases, packages
+from include.packages import named_use_cases, packages
 
 SPARK_ROWS = 20_000
 """This few rows are done before generated code pays."""
@@ -25,7 +25,7 @@ QUIET = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Check the use cases, print the mistakes of each, and return the worst exit code."""
     parser = argparse.ArgumentParser(prog="python -m include.check", description=__doc__)
-    named = os.environ.get("NIGHTSHIFT_USE_CASES") or default_use_cases()
+    named = named_use_cases(os.environ)
     parser.add_argument("--use-case", default="", help="dotted packages, separated by commas; NIGHTSHIFT_USE_CASES")
     parser.add_argument("--static", action="store_true", help="the package only, without its data and Spark")
     parser.add_argument("--verbose", action="store_true", help="also what was compared, and the seconds of each part")

@@ -11,9 +11,9 @@ from random import Random
 from formats.task import Task
 from include.errors import SettingsError
 from include.packages import FOLDER
+from include.spec_rules import NAME
 
 TEMPLATE = Path(__file__).parent / "template"
-NAME = r"[a-z][a-z0-9_]*"
 FIRST, LAST = date(2026, 5, 1), date(2026, 6, 30)
 SHOPS = 20
 

@@ -96,10 +96,8 @@ class DeltaLog:
                 if change.added or change.removed:
                     self._commit(table, change)
                 return self._vacuum(change, datetime.now(UTC) - grace)
-            except (
-                DeltaError,
-                OSError,
-            ) as error:  # overtaken by another run, or broken off: delta-rs reads no body twice
+            except (DeltaError, OSError) as error:
+                # Overtaken by another run, or broken off: delta-rs reads no body twice.
                 if tries >= TRIES or time.monotonic() - began > PATIENCE_SECONDS:
                     reason = " ".join(COLOUR.sub("", str(error)).split())
                     raise LakeError(f"lake: {self.name}: cannot write {self._uri}/_delta_log: {reason}") from error

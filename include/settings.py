@@ -91,13 +91,20 @@ class Settings(NightshiftVariables):
     """Where Spark runs: `local[*]`, `spark://…` or `k8s://…`."""
     spark_packages: str = ""
     """Jars by Maven coordinates, such as those for S3."""
+    releases: str | None = None
+    """The folder or bucket of what is to be served, which every server follows: who may write it may deploy; none:
+    `_serving` in the lake."""
+    release_seconds: float = Field(30.0, gt=0)
+    """How long servers may take to load a version before its release is given up."""
+    release_quorum: float = Field(0.5, gt=0, le=1)
+    """The share of the servers that must have loaded it by then; those that say nothing do not count."""
     serving_url: str = "http://127.0.0.1:8890"
-    """The service that `deploy` talks to; `make up` sets the address of its own."""
+    """The service that `smoke_test` asks; `make up` sets the address of its own."""
     airflow_url: str = "http://127.0.0.1:8080"
     """Airflow, as a browser finds it: where MLflow's pages link to; empty: no links. `make up` sets the address of its
     own."""
     serving_token: SecretStr | None = None
-    """Who may deploy; none: made at the first start, on this machine."""
+    """A credential for a server that asks for one; none: it is asked without."""
     rollout_share: float | None = Field(None, ge=0, le=1)
     """Share of the requests that a new version answers before it is promoted (0: none); none: the use case's plan."""
     rollout_watch_seconds: float | None = Field(None, ge=0)
@@ -141,6 +148,11 @@ class Settings(NightshiftVariables):
                 "name its version in NIGHTSHIFT_SPARK_PACKAGES, or leave the master local[*]"
             )
         return self
+
+    @property
+    def releases_folder(self) -> str:
+        """The address of the releases folder."""
+        return self.releases or f"{self.lake.rstrip('/')}/_serving"
 
     @property
     def spark_is_local(self) -> bool:

@@ -54,8 +54,7 @@ def run(services: Services, date: str, use_case: str = "", *, force: bool = Fals
     if not night.succeeded():
         _lament(console, night, tasks, wall)
         return 1
-    token = (services.stack.secrets / "serving-token").read_text(encoding="utf-8")
-    Summary(lake, spec, day, ServingApi(services.settings.serving_url, token, spec.name)).print(console, tasks, wall)
+    Summary(lake, spec, day, ServingApi.open(services.settings, spec.name)).print(console, tasks, wall)
     return ExitCode.DONE
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.database import migrate
+from include.deployment.imported import import_served
 from include.settings import PREFIX, SECRETS, Settings, is_secret, refuse_unknown_variables
 from local.airflow import DAG_PROCESSOR, SCHEDULER, Airflow
 from local.airflow import SERVER as AIRFLOW_SERVER
@@ -86,6 +87,7 @@ class Services:
     def start_serving(self) -> None:
         """Start the serving API, if the settings do not name another one."""
         if self.serves_here:
+            import_served(self.settings, self.stack.state / SERVING_SERVER)
             with told(f"serving on {self.serving.url}"):
                 self.processes.wait_until(self.serving.start(), self.serving.healthy, seconds=60)
 
@@ -173,9 +175,8 @@ def open_services(stack: Stack, environment: Mapping[str, str] | None = None) ->
             keep_secret(stack.secrets / key, value)
     keep_secret(stack.secrets / "database-url", database_url)
     keep_secret(stack.secrets / "tracking-url", tracking_url)
-    token = keep_secret(
-        stack.secrets / "serving-token", stack.serving_token.get_secret_value() if stack.serving_token else None
-    )
+    if stack.serving_token:
+        keep_secret(stack.secrets / "serving-token", stack.serving_token.get_secret_value())
     return Services(
         stack=stack,
         settings=settings,
@@ -183,7 +184,9 @@ def open_services(stack: Stack, environment: Mapping[str, str] | None = None) ->
         postgres=postgres,
         airflow=Airflow(stack, airflow_url, settings_file, environment, processes),
         mlflow=Mlflow(stack, tracking_url, settings.artifacts, settings.s3_endpoint, processes),
-        serving=Serving(stack, token, settings.serving_url, settings.s3_endpoint, settings.lake, processes),
+        serving=Serving(
+            stack, settings.serving_url, settings.s3_endpoint, settings.lake, settings.releases_folder, processes
+        ),
     )
 
 

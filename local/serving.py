@@ -8,25 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.errors import FaultError
-from include.packages import first_package
 from include.use_case import load_use_case
 from local.http import ask, is_up
+from local.nights import specs
 from local.ports import require_free
 from local.processes import Process, Processes
 from local.stack import Stack
 
 SERVER = "serving"
+POLL_SECONDS = 0.25
+"""How often it looks for a release: on this machine's disk that costs nothing."""
 
 
 @dataclass(frozen=True)
 class Serving:
-    """The server that answers predictions, and keeps what it serves in a folder of its own."""
+    """The server that answers predictions of all use cases."""
 
     stack: Stack
-    token: str
     url: str
     s3_endpoint: str | None
     lake: str
+    releases: str
     processes: Processes
 
     def require_port(self) -> None:
@@ -38,10 +40,14 @@ class Serving:
     def start(self) -> Process:
         """Start the server; it is not yet ready when this returns."""
         self.require_port()
-        use_case = load_use_case(first_package(self.stack.use_cases))
-        looked_up = {"SERVING_LAKE": self.lake, "SERVING_USE_CASE": use_case.name}
-        if use_case.has_part("serving"):
-            looked_up["SERVING_ROUTES"] = f"{use_case.spec.package}.serving"
+        use_cases = (load_use_case(spec.package) for spec in specs(self.stack.use_cases))
+        routes = [f"{one.spec.package}.serving" for one in use_cases if one.has_part("serving")]
+        looked_up = {
+            "SERVING_LAKE": self.lake,
+            "SERVING_RELEASES": self.releases,
+            "SERVING_ROUTES": ",".join(routes),
+            "SERVING_POLL_SECONDS": str(POLL_SECONDS),
+        }
         given = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
         environment = (
             looked_up
@@ -49,7 +55,6 @@ class Serving:
             | {
                 "SERVING_HOST": self.stack.host,
                 "SERVING_PORT": str(self.stack.serving_port),
-                "SERVING_TOKEN": self.token,
                 "SERVING_STATE": str(self.stack.state / "serving"),
                 "PYTHONPATH": self.stack.python_path,
                 "PYTHONUNBUFFERED": "1",
@@ -69,9 +74,9 @@ class Serving:
         """Whether the server answers at all."""
         return is_up(f"{self.url}/healthz")
 
-    def model(self) -> dict[str, Any] | None:
-        """What is served: version, sha256, uri, use case and since when; None if nothing is, or no server answers."""
+    def models(self) -> list[dict[str, Any]] | None:
+        """What is served of each use case: version, sha256 and since when; None if no server answers."""
         try:
-            return dict(ask(f"{self.url}/v1/model", seconds=5))
+            return list(ask(f"{self.url}/v1/models", seconds=5)["models"])
         except FaultError:
             return None

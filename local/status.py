@@ -55,11 +55,14 @@ def local(instant: datetime) -> str:
 def _served(services: Services) -> str:
     if not services.serving.healthy():
         return f"nothing: no answer from {services.serving.url}"
-    model = services.serving.model()
-    if model is None:
+    models = services.serving.models()
+    if not models:
         return f"nothing yet ({services.serving.url})"
-    since = local(datetime.fromisoformat(str(model["since"])))
-    return f"{model['use_case']} version {model['version']} since {since} ({services.serving.url})"
+    told = [
+        f"{model['use_case']} version {model['version']} since {local(datetime.fromisoformat(str(model['since'])))}"
+        for model in models
+    ]
+    return f"{', '.join(told)} ({services.serving.url})"
 
 
 def _last_runs(services: Services) -> list[str]:

@@ -13,15 +13,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp
 
 from formats.portable_model import ServingError
-from serving import admin, answer, health, openapi, predict
+from serving import answer, deployments, health, openapi, predict
 from serving.access.access import Access, Credentials
 from serving.access.limits import RequestLimits
 from serving.answer import Shield
 from serving.head import Head
-from serving.lookups import router as lookups
+from serving.lookups import router
+from serving.lookups.lookups import Lookups
 from serving.lookups.published import Published
-from serving.rollout import deployments
-from serving.rollout.service import Service
+from serving.models import Models
 from serving.settings import ServingSettings
 from serving.shortcut import Shortcut
 from serving.telemetry import metrics
@@ -46,21 +46,19 @@ class App(FastAPI):
 def create_app(
     settings: ServingSettings, log: Log | None = None, environment: Mapping[str, str] = os.environ
 ) -> FastAPI:
-    """The application; it serves what was last in service when it starts.
+    """The application; it serves what the releases say.
 
-    `environment` has the settings of the use case's own routes. `KeysError` for a bad file of API keys, `VariableError`
+    `environment` has the settings of use cases' own routes. `KeysError` for a bad file of API keys, `VariableError`
     for routes that are not there.
     """
     log = log or Log(access=settings.access_log)
     credentials = Credentials(settings)
-    service = Service(settings)
     telemetry = Telemetry.of(settings, log)
-    telemetry.watch_models(service.states)
-    part = load_part(settings.routes) if settings.routes else None
-    published = Published(settings, part.shape if part else None)
-    own = own_settings(settings.routes)
-    mounted = [part.mount(published, telemetry, own.read(environment) if own else None)] if part else []
-    parts: list[Mounted | Published | Service | Telemetry] = [telemetry, published, *mounted, service]
+    published, mounted = _mounted(settings, telemetry, environment)
+    lookups = Lookups(settings, published)
+    models = Models(settings, lookups.add)
+    telemetry.watch_models(models.states)
+    parts: list[Mounted | Lookups | Models | Telemetry] = [telemetry, lookups, *mounted, models]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -72,7 +70,7 @@ def create_app(
         # Not later: uvicorn ends the process with the signal that it received.
         await asyncio.to_thread(log.stop)
 
-    hot = predict.route(service, telemetry, settings.queue)
+    hot = predict.routes(models, telemetry, settings)
 
     def around(inner: ASGIApp) -> ASGIApp:
         limited = RequestLimits(Shortcut(inner, hot), settings, telemetry)
@@ -81,22 +79,33 @@ def create_app(
     app = App(
         around,
         title="nightshift serving",
-        summary="Answers of one model.",
+        summary="Answers of the models in service.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
     )
     app.state.draining = False
-    app.router.routes.append(hot)
+    app.router.routes.extend(hot)
     for one in mounted:
         app.include_router(one.router)
-    app.include_router(lookups.router(published))
-    app.include_router(health.router(service))
-    app.include_router(admin.router(service))
-    app.include_router(deployments.router(service.folder, service.history))
+    app.include_router(router.router(lookups))
+    app.include_router(health.router(models))
+    app.include_router(deployments.router(models))
     app.router.routes.append(metrics.route(telemetry))
-    openapi.install(app, service, settings)
+    openapi.install(app, models, settings)
     app.add_exception_handler(ServingError, answer.serving_error)
     app.add_exception_handler(RequestValidationError, answer.invalid_request)
     app.add_exception_handler(405, answer.wrong_method)
     return app
+
+
+def _mounted(
+    settings: ServingSettings, telemetry: Telemetry, environment: Mapping[str, str]
+) -> tuple[list[Published], list[Mounted]]:
+    """The use cases' own routes, and what is published for them."""
+    published, mounted = [], []
+    for package in settings.routes:
+        part, own = load_part(package), own_settings(package)
+        published.append(Published(settings, part.use_case, part.shape))
+        mounted.append(part.mount(published[-1], telemetry, own.read(environment) if own else None))
+    return published, mounted

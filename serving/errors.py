@@ -11,12 +11,6 @@ class FetchError(ServingError):
     status = 424
 
 
-class OtherUseCaseError(ServingError):
-    """A model of another use case than the one in service."""
-
-    status = 409
-
-
 class NotReadyError(ServingError):
     """No model is in service."""
 
@@ -50,43 +44,6 @@ class UpstreamError(ServingError):
 
     status = 503
     retry_after = 1
-
-
-class UnderWayError(ServingError):
-    """Another rollout is running."""
-
-    status = 409
-
-
-class BehindError(ServingError):
-    """This worker does not serve its server's version, so it cannot compare another one with it."""
-
-    status = 503
-    retry_after = 1
-
-
-class StateError(ServingError):
-    """The state folder cannot be written."""
-
-    status = 507
-
-
-class TrialError(ServingError):
-    """The version on trial cannot continue, for a reason other than its answers."""
-
-    status = 424
-
-
-class UnacknowledgedError(TrialError):
-    """A worker did not confirm in time that it has loaded a version."""
-
-    status = 503
-
-
-class EndedError(ServingError):
-    """A rollout was ended by someone else, so that its driver has nothing left to do."""
-
-    status = 409
 
 
 class KeysError(ServingError):

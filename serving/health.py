@@ -3,52 +3,81 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from formats.portable_model import ServingError
-from serving.access.caller import is_known
 from serving.errors import DrainingError, NotReadyError
-from serving.rollout.rollout import InService
-from serving.rollout.service import Service
+from serving.models import Models
+from serving.release.follower import Follower
 
 
 class Alive(BaseModel):
     """The process answers."""
 
-    status: str = Field(examples=["alive"])
+    status: str = "alive"
+
+
+class FollowedModel(BaseModel):
+    """What is served of a use case, and how well its releases are followed.
+
+    `entry` is the newest one that was read, `read_seconds_ago` when they were last in reach (null: never). `error` says
+    what cannot be loaded of them.
+    """
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    version: str | None
+    entry: int
+    read_seconds_ago: float | None
+    error: str = ""
+
+    @classmethod
+    def of(cls, follower: Follower) -> FollowedModel:
+        """How a follower stands."""
+        served, age = follower.answering.in_service, follower.age
+        return cls(
+            version=served.entry.version if served else None,
+            entry=follower.number,
+            read_seconds_ago=None if age is None else round(age, 1),
+            error=follower.error,
+        )
 
 
 class Ready(BaseModel):
-    """The version in service answered its self-test just now."""
+    """The server can answer; of each use case what it serves."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "version": "7"}]})
-
-    status: str
-    version: str
+    status: str = "ready"
+    models: dict[str, FollowedModel]
 
 
-def router(service: Service) -> APIRouter:
-    """`/healthz`, `/readyz` and `/v1/model`."""
-    found = APIRouter()
+def router(models: Models) -> APIRouter:
+    """`GET /healthz` and `GET /readyz`."""
+    found = APIRouter(tags=["health"])
 
-    @found.get("/healthz", summary="Whether the process lives")
+    @found.get("/healthz", summary="Whether the process answers")
     async def healthz() -> Alive:
-        return Alive(status="alive")
+        return Alive()
 
-    @found.get("/readyz", summary="Whether requests should be sent here")
+    @found.get("/readyz", summary="Whether it can answer predictions")
     async def readyz(request: Request) -> Ready:
+        """Ready is who has loaded what it could, and can answer for a use case at least."""
         if request.app.state.draining:
             raise DrainingError("this server is being stopped")
-        served = service.served
-        try:
-            served.model.self_test()
-        except ServingError as error:
-            raise NotReadyError(f"version {served.entry.version} is not ready: {error}") from None
-        return Ready(status="ready", version=served.entry.version)
-
-    @found.get("/v1/model", summary="What is in service")
-    async def model(request: Request) -> InService:
-        """Its `uri` is empty for a caller who shows no credential."""
-        return service.in_service.told(is_known(request.scope))
+        served = [one for follower in models.followers() if (one := follower.answering.in_service)]
+        if not served or not models.tried:
+            _refuse(models)
+        for one in served:
+            try:
+                one.model.self_test()
+            except ServingError as error:
+                raise NotReadyError(f"version {one.entry.version} is not ready: {error}") from None
+        return Ready(models={one.answering.use_case: FollowedModel.of(one) for one in models.followers()})
 
     return found
+
+
+def _refuse(models: Models) -> None:
+    why = [f"{one.answering.use_case}: {one.answering.why_not}" for one in models.followers()]
+    if len(why) == 1:
+        models.only().served  # noqa: B018 (its error says why not)
+    raise NotReadyError(f"no model is served: {'; '.join(why) or 'nothing was deployed yet'}")

@@ -15,12 +15,11 @@ from fastapi.openapi.utils import get_openapi
 
 from formats.answers.binary import BinaryKind
 from formats.answers.kinds import AnswerKind
-from formats.portable_model import InputKind, ModelInput
+from formats.portable_model import InputKind, ModelInput, ServingError
 from formats.request_rows import MAX_ROWS, RequestModel, RowReader
-from serving.access.access import ADMIN, PROBES
-from serving.errors import NotReadyError
-from serving.predict import PATH
-from serving.rollout.service import Service
+from serving.access.access import PROBES
+from serving.models import Models
+from serving.predict import NAMED_PATH, PATH
 from serving.settings import ServingSettings
 
 _COMPONENTS = "#/components/schemas/{name}"
@@ -35,14 +34,14 @@ class Problem(msgspec.Struct, frozen=True):
     detail: str
 
 
-def install(app: FastAPI, service: Service, settings: ServingSettings) -> None:
+def install(app: FastAPI, models: Models, settings: ServingSettings) -> None:
     """Have the application answer `/openapi.json` with its whole document, made again when another model serves."""
     made: dict[str, dict[str, Any]] = {}
 
     def document() -> dict[str, Any]:
         try:
-            served = service.served
-        except NotReadyError:
+            served = models.only().served
+        except ServingError:
             model, key = None, ""
         else:
             model, key = served.model, served.model.sha256
@@ -64,9 +63,10 @@ def build(app: FastAPI, model: RequestModel | None, *, secured: bool) -> dict[st
     schemas |= _schemas(model.reader if model is not None else None, kind)
     for name, value in _EXAMPLES.items():
         schemas[name]["examples"] = [value]
-    found["paths"] |= {PATH: {"post": _predict(kind)}, "/metrics": {"get": _METRICS}}
+    found["paths"] |= {PATH: {"post": _predict(kind)}, NAMED_PATH: {"post": _named_predict(kind)}}
+    found["paths"] |= {"/metrics": {"get": _METRICS}}
     found["components"]["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, a token, or the deploy step's own."},
+        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a token."},
         "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     }
     for path, methods in found["paths"].items():
@@ -118,18 +118,23 @@ def _predict(kind: AnswerKind) -> dict[str, Any]:
     }
 
 
+def _named_predict(kind: AnswerKind) -> dict[str, Any]:
+    """The same for a use case that the path names."""
+    schema = {"type": "string", "minLength": 1}
+    named = {"name": "use_case", "in": "path", "required": True, "schema": schema}
+    return _predict(kind) | {"operationId": "predict_by_use_case", "parameters": [named]}
+
+
 def _complete(path: str, method: str, operation: dict[str, Any], *, secured: bool) -> None:
     """Add what all routes share: answers of the layers around them, and the credential."""
     answers = operation["responses"]
-    if "422" in answers and path != PATH:
+    if "422" in answers and path not in (PATH, NAMED_PATH):
         answers["422"] = _problem("The request is not what this takes", "limit: Input should be a valid integer")
     if path not in PROBES:
         more = dict(_ALWAYS)
         if method in ("post", "put"):
             more |= _BODIES
-        if path.startswith(ADMIN) and method == "post":
-            more |= _DEPLOYING
-        if path.startswith(ADMIN) or secured:
+        if secured:
             more |= _REFUSED
             operation["security"] = [{"bearer": []}, {"key": []}]
         for status, answer in more.items():
@@ -163,14 +168,9 @@ _BODIES: Mapping[str, Any] = {
     "408": _problem("The body came too slowly", "the body did not come within 10 s"),
     "413": _problem("The body is too large", "the body is larger than 4194304 bytes"),
 }
-_DEPLOYING: Mapping[str, Any] = {
-    "400": _problem("The body is no text", "There was an error parsing the body"),
-    "409": _problem("Something else is served, or on its way", "this server serves use case 'ice_cream'"),
-    "424": _problem("The model file cannot be had", "file:///models/7.onnx: No such file or directory"),
-}
 _REFUSED: Mapping[str, Any] = {
     "401": _problem("No good credential", "wrong or missing bearer token or API key"),
-    "403": _problem("The credential may not do this", "this credential does not have the scope 'admin'"),
+    "403": _problem("The credential may not do this", "this credential does not have the scope 'predict'"),
 }
 _METRICS: dict[str, Any] = {
     "tags": ["operations"],
@@ -191,24 +191,18 @@ _METRICS: dict[str, Any] = {
 _AT = "2026-11-21T01:30:00Z"
 _FILE: Mapping[str, Any] = {"sha256": "0" * 64, "use_case": "ice_cream"}
 _SERVED: Mapping[str, Any] = {"version": _VERSION, "uri": "s3://models/7.onnx", **_FILE, "since": _AT, "by": "nightly"}
-_ROLLOUT: Mapping[str, Any] = {
+_RELEASE: Mapping[str, Any] = {
     "id": "3f0c9a52b1d84c6e9a7d1f4e2b6c8d90",
-    "worker": "41-9af03b1c",
-    "entry": {**_SERVED, "version": "8", "uri": "s3://models/8.onnx"},
-    "instead_of": _VERSION,
-    "phase": "canary",
-    "share": 0.1,
-    "began": _AT,
-    "changed": _AT,
+    "at": _AT,
+    "event": "promoted",
+    "version": _VERSION,
+    "use_case": "ice_cream",
+    "by": "nightly",
+    "serving": _SERVED,
 }
 _EXAMPLES: Mapping[str, Any] = {
-    "DeploymentRequest": {"model_uri": "s3://models/8.onnx", "version": "8", **_FILE, "rollout": {"share": 0.1}},
     "InService": _SERVED,
-    "Rollout": _ROLLOUT,
-    "Current": {"serving": _SERVED, "rollout": _ROLLOUT},
-    "DeploymentList": {
-        "deployments": [
-            {"at": _AT, "event": "promoted", "version": _VERSION, "uri": "s3://models/7.onnx", **_FILE, "by": "nightly"}
-        ]
-    },
+    "Release": _RELEASE,
+    "DeploymentList": {"deployments": [_RELEASE]},
+    "ModelList": {"models": [_SERVED]},
 }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from formats.names import not_a_setting
 from formats.variables import VariableError, VariablesModel, unknown_variable
@@ -15,9 +15,11 @@ from serving.model_file import MODEL_BYTES
 from serving.use_case_part import own_settings
 from stores.store import split
 
+Package = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+
 
 class ServingSettings(VariablesModel):
-    """Where the server listens, who may deploy to it, and where it keeps its state."""
+    """Where the server listens, whose releases it follows, and who may ask it."""
 
     PREFIX: ClassVar[str] = "SERVING_"
 
@@ -27,16 +29,22 @@ class ServingSettings(VariablesModel):
     """The port that it listens on; 0: any free one."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that share the port; with more than one, a parent process watches over them."""
-    token: SecretStr | None = None
-    """Who may deploy, as a bearer token; none: nobody, unless `keys` or `jwks_url` name someone."""
+    releases: str | None = None
+    """The folder or bucket whose releases it follows; none: `_serving` in the lake."""
+    use_cases: tuple[str, ...] = ()
+    """The use cases that it answers for, separated by commas; none: all that have releases, new ones too."""
+    poll_seconds: float = Field(default=2.0, gt=0)
+    """How often it looks for a release, of each use case; every second at least while one is under way."""
+    stale_seconds: float | None = Field(default=None, gt=0)
+    """It looks before it answers if the last look is older; for platforms that stop a process between requests."""
     state: Path = Path(".nightshift/serving")
-    """The only folder that the server writes to: what is served, and the history of it."""
+    """The only folder on this machine that the server writes to: what it would serve while the releases are away."""
     s3_endpoint: str | None = None
     """An S3-compatible store, such as MinIO; none: AWS."""
     model_bytes: int = MODEL_BYTES
     """The largest model file that is fetched."""
-    acknowledge_seconds: float = Field(default=30.0, gt=0)
-    """How long every worker may take to load a version, before its deployment is refused."""
+    load_seconds: float = Field(default=30.0, gt=0)
+    """How long a model file may take to load, before that is an error."""
 
     # Access
 
@@ -86,10 +94,8 @@ class ServingSettings(VariablesModel):
 
     lake: str | None = None
     """Where batch predictions are published: a folder or a bucket (`s3://…`, `gs://…`, `az://…`); none: nowhere."""
-    use_case: str | None = None
-    """Whose predictions: the folder of that name in the lake; none: there is nothing to look up."""
-    routes: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
-    """The package of that use case's own routes, such as `include.use_cases.yours.serving`; none: it has none."""
+    routes: tuple[Package, ...] = ()
+    """Packages of use cases' own routes, such as `include.use_cases.yours.serving`, separated by commas."""
     published_days: int = Field(default=7, ge=1, le=400)
     """How many of the newest published days are held in memory (about 2 MB a day of 1,000 predictions)."""
     published_poll_seconds: float = Field(default=5.0, gt=0)
@@ -116,25 +122,31 @@ class ServingSettings(VariablesModel):
 
         A wrong value and an unknown name raise `VariableError`, whose one line holds no value: it may be a secret.
         """
-        own = own_settings(environment.get(cls.variable("routes")) or None)
-        known = [*cls.variables(), *(own.variables() if own else ())]
+        settings = cls.read(environment, **given)
+        own = [model for package in settings.routes if (model := own_settings(package))]
+        known = [*cls.variables(), *(name for model in own for name in model.variables())]
         if name := unknown_variable(environment, cls.PREFIX, known):
             raise VariableError("", None, not_a_setting(name, known, "docs/reference/settings.md"))
-        if own:
-            own.read(environment)
-        return cls.read(environment, **given)
+        for model in own:
+            model.read(environment)
+        return settings
+
+    @property
+    def releases_folder(self) -> str:
+        """The address of the releases folder."""
+        return self.releases or f"{(self.lake or '').rstrip('/')}/_serving"
 
     @property
     def secured(self) -> bool:
-        """Whether every request needs a credential, not only those that deploy."""
+        """Whether every request needs a credential."""
         return self.keys is not None or self.jwks_url is not None
 
-    @field_validator("jwt_algorithms", mode="before")
+    @field_validator("jwt_algorithms", "use_cases", "routes", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("lake")
+    @field_validator("lake", "releases")
     @classmethod
     def _is_store(cls, value: str | None) -> str | None:
         if value is not None:
@@ -143,6 +155,8 @@ class ServingSettings(VariablesModel):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if not (self.lake or self.releases):
+            raise ValueError("there is nothing to follow: set SERVING_RELEASES, or SERVING_LAKE")
         if self.jwks_url and not (self.jwt_issuer and self.jwt_audience):
             raise ValueError("SERVING_JWKS_URL needs SERVING_JWT_ISSUER and SERVING_JWT_AUDIENCE")
         return self

@@ -1,7 +1,8 @@
 """What a use case adds to the server: routes of its own, over what is published of it, and their settings.
 
-`SERVING_ROUTES` names a package. Its module `part` holds `PART`; its module `settings`, which may be left out, holds
-`SETTINGS`, a model of more `SERVING_` variables. Both may import `serving`, `formats` and what the server's image has.
+`SERVING_ROUTES` names packages. A package's module `part` holds `PART`; its module `settings`, which may be left out,
+holds `SETTINGS`, a model of more `SERVING_` variables. Both may import `serving`, `formats` and what the server's image
+has.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ class Mounted(Protocol):
 
 @dataclass(frozen=True)
 class UseCasePart:
-    """The shape of the use case's lookups, and its routes over them; `mount` takes its settings, if it has any."""
+    """The shape of a use case's lookups, and its routes over them; `mount` takes its settings, if it has any."""
 
+    use_case: str
     shape: Shape
     mount: Callable[[Published, Telemetry, Any], Mounted]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from include.deployment.deployments import DeploymentHistory
 from pydantic import SecretStr
 
 from include.database.tables import Tables
-from include.deployment.deployments import DeploymentHistory
 from include.model_registry.versions import Alias, Draft, Registry, Role, Version
 from include.modelling.recipe import Estimator, Recipe
 from include.settings import Settings

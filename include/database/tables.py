@@ -1,20 +1,16 @@
-"""The tables in PostgreSQL: what was served when. `python -m include.database.migrate upgrade` makes them."""
+"""The tables in PostgreSQL. `python -m include.database.migrate upgrade` makes them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
-from enum import StrEnum
-from typing import Any
 
 from psycopg.errors import InsufficientPrivilege, UndefinedColumn, UndefinedTable
-from sqlalchemy import BigInteger, DateTime, Enum, Identity, Index, NullPool, create_engine, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Session
 
 from include.database.address import sqlalchemy_url
 from include.errors import CodeError, FaultError, SettingsError
@@ -29,63 +25,6 @@ LOCK_SECONDS = 60
 
 class Base(DeclarativeBase):
     """The tables' metadata."""
-
-
-class DeploymentReason(StrEnum):
-    """Why a version was put into service."""
-
-    NIGHTLY = "nightly"
-    ROLLBACK = "rollback"
-    RESTORED = "restored"
-
-
-class DeploymentState(StrEnum):
-    """The state of a deployment: at most one of a use case is `serving`."""
-
-    STARTED = "started"
-    SERVING = "serving"
-    REPLACED = "replaced"
-    ROLLED_BACK = "rolled_back"
-    FAILED = "failed"
-    """It was in service and failed its smoke test."""
-    REFUSED = "refused"
-    """The server would not load it."""
-    INTERRUPTED = "interrupted"
-    """Its step was killed before anyone knew."""
-    REJECTED = "rejected"
-    """It broke a limit of its rollout; the version before it stays in service."""
-
-
-def _named(kind: type[StrEnum], name: str) -> Enum:
-    return Enum(
-        kind, name=name, native_enum=False, create_constraint=True, length=16, values_callable=lambda k: [*map(str, k)]
-    )
-
-
-class Deployment(Base):
-    """One attempt to put a version into service; `replaces` is the deployment that served before it."""
-
-    __tablename__ = "deployments"
-    __table_args__ = (
-        Index("deployments_one_serving", "use_case", unique=True, postgresql_where=text("state = 'serving'")),
-        Index("deployments_by_use_case", "use_case", "id"),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    use_case: Mapped[str]
-    version: Mapped[str]
-    model_uri: Mapped[str]
-    sha256: Mapped[str]
-    trained_through: Mapped[date]
-    reason: Mapped[DeploymentReason] = mapped_column(_named(DeploymentReason, "deployments_reason"))
-    state: Mapped[DeploymentState] = mapped_column(_named(DeploymentState, "deployments_state"))
-    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    actor: Mapped[str]
-    replaces: Mapped[int | None] = mapped_column(BigInteger)
-    detail: Mapped[str | None]
-    smoke: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    rollout: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
 
 
 class Tables:
@@ -123,19 +62,6 @@ class Tables:
         """One transaction; what it read stays readable after it."""
         with self._reported(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
-
-    @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """One holder at a time of a named lock, until the block ends or this process dies."""
-        with self._reported():
-            connection = self.engine.connect()
-            connection.execute(text(f"SET lock_timeout = '{LOCK_SECONDS}s'"))
-            connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), {"name": name})
-            connection.commit()
-        try:
-            yield
-        finally:
-            connection.close()
 
     @contextmanager
     def _reported(self) -> Iterator[None]:

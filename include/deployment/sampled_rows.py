@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from formats.portable_model import ModelInput
+from formats.portable_model import PortableModel
 from include.errors import StepError
-from include.modelling.scoring import feature_partition, load_model, raw_rows
+from include.modelling.scoring import feature_partition, raw_rows
 from include.step import Context
 
 MOST_ROWS = 1000
-"""As many as one deployment may carry."""
+"""More cost time and say nothing new."""
 
 log = logging.getLogger("nightshift")
 
@@ -27,16 +27,16 @@ def evenly(table: pa.Table, rows: int) -> pa.Table:
     return table.take(pa.array(places))
 
 
-def sampled_rows(context: Context, models: Sequence[str], data_day: date, rows: int) -> list[dict[str, Any]]:
-    """At most this many rows over all horizons of a run's day, with the inputs of the models of those hashes.
+def sampled_rows(context: Context, models: Sequence[PortableModel], data_day: date, rows: int) -> list[dict[str, Any]]:
+    """At most this many rows over all horizons of a run's day, with the inputs of the models.
 
-    Without features, or without the models' files, there are none: a version is then tried on requests only.
+    Without features there are none: a version is then tried on requests only.
     """
     horizons = context.use_case.spec.horizons
     share = min(rows, MOST_ROWS) // len(horizons)
     found: list[dict[str, Any]] = []
+    inputs = list({column.name: column for model in models for column in model.inputs}.values())
     try:
-        inputs = _inputs(context, models)
         for horizon in horizons:
             partition = feature_partition(horizon, data_day + timedelta(days=horizon.day_offset))
             if context.lake.manifest(partition) is not None:
@@ -45,8 +45,3 @@ def sampled_rows(context: Context, models: Sequence[str], data_day: date, rows: 
         log.warning("no sample rows for the shadow: %s", error)
         return []
     return found
-
-
-def _inputs(context: Context, models: Sequence[str]) -> list[ModelInput]:
-    inputs = [column for sha256 in models for column in load_model(context.lake, sha256).inputs]
-    return list({column.name: column for column in inputs}.values())

@@ -7,12 +7,17 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from include.database.tables import Deployment, DeploymentReason, DeploymentState
-from include.deployment.deployments import DeploymentHistory, Target
-from include.deployment.reversal import put_into_service, tell_registry
-from include.deployment.serving_api import ServingApi
+from formats.release import InService, Release, ReleaseEvent
+from include.deployment.conductor import Outcome
+from include.deployment.pulse import Pulse
+from include.deployment.registry import tell_registry
+from include.deployment.release import open_conductor
+from include.deployment.writer import BY_HAND, OvertakenError, ReleaseWriter, Tail
 from include.errors import SettingsError
 from include.step import Context, Result, StepArguments, main
+
+ATTEMPTS = 5
+"""So often it judges again when another release comes in between."""
 
 log = logging.getLogger("nightshift")
 
@@ -24,62 +29,86 @@ class RollbackArguments(StepArguments):
 
 
 def rollback(context: Context, arguments: RollbackArguments) -> Result:
-    """Put the previous version back: the newest other one that served well.
+    """Put the previous version back: the newest other one that served well. It ends a release that is under way.
 
     The version that leaves is marked as rolled back, so that each further rollback steps back one version, and as
     rejected in the registry, so that no later night deploys it or predicts with it. A retry of the same task instance
-    does not step back twice. Raises `SettingsError` when there is no version to put back.
+    does not step back twice. Neither PostgreSQL nor MLflow is needed. Raises `SettingsError` when there is no version
+    to put back.
     """
-    api = ServingApi.open(context.settings, context.use_case.name)
-    history = DeploymentHistory.open(context.settings, context.use_case.name)
-    with history.locked():
-        deployment = history.mine(DeploymentReason.ROLLBACK) or _roll_back(api, history, arguments.version)
-    left = history.find(deployment.replaces)
+    writer = ReleaseWriter.open(context.settings, context.use_case.name)
+    tail = writer.tail()
+    serving = tail.release.serving
+    if serving is not None and _is_mine(serving, writer):
+        return _told(context, serving, tail.release.taken_out[-1].entry if tail.release.taken_out else None, None)
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _roll_back(context, writer, tail, arguments.version)
+        except OvertakenError as error:
+            log.warning("rollback: %s", error)
+            tail = writer.tail(tail.number)
+    return _roll_back(context, writer, tail, arguments.version)
+
+
+def _is_mine(serving: InService, writer: ReleaseWriter) -> bool:
+    """Whether an earlier attempt of this task instance put it into service."""
+    return writer.actor != BY_HAND and (serving.by, serving.event) == (writer.actor, ReleaseEvent.ROLLED_BACK)
+
+
+def _roll_back(context: Context, writer: ReleaseWriter, tail: Tail, version: str) -> Result:
+    back, leaving = _chosen(tail.release, version), tail.release.serving
+    conductor = open_conductor(context.settings, writer, Pulse(writer.log))
+    why = f"rolled back to version {back.version} ({writer.actor})"
+    event = ReleaseEvent.ROLLED_BACK
+    outcome = conductor.serve(tail, back, event, ended=event, why=why)
+    log.info(
+        "rollback: version %s is in service again, instead of %s",
+        back.version,
+        f"version {leaving.version}" if leaving else "nothing",
+    )
+    return _told(context, back, leaving, outcome)
+
+
+def _told(context: Context, back: InService, left: InService | None, outcome: Outcome | None) -> Result:
     told = ""
-    if left is not None and left.version != deployment.version:
+    if left is not None:
         told = tell_registry(
             context.settings,
             context.use_case.name,
-            out=Target.of(left),
-            back=Target.of(deployment),
-            reason=left.detail or str(left.state),
+            out=left.version,
+            back=back.version,
+            reason=f"rolled back to version {back.version}",
         )
     return Result(
-        uris={"serving": api.url, "model": deployment.model_uri},
+        uris={"model": back.uri},
         facts={
-            "version": deployment.version,
-            "trained_through": deployment.trained_through,
+            "version": back.version,
+            "trained_through": back.trained_through,
             "instead_of": left.version if left else None,
             "registry": told,
-        },
+        }
+        | ({"replicas": outcome.settled.ready, "silent_replicas": list(outcome.settled.silent)} if outcome else {}),
     )
 
 
-def _roll_back(api: ServingApi, history: DeploymentHistory, version: str) -> Deployment:
-    current = history.current()
-    back = _chosen(history, current, version)
-    leaving = f"version {current.version}" if current else "nothing"
-    detail = f"rolled back to version {back.version} ({history.actor})"
-    deployment = put_into_service(
-        api, history, Target.of(back), DeploymentReason.ROLLBACK, ended=DeploymentState.ROLLED_BACK, detail=detail
-    )
-    log.info("rollback: version %s is in service again, instead of %s", back.version, leaving)
-    return deployment
-
-
-def _chosen(history: DeploymentHistory, current: Deployment | None, version: str) -> Deployment:
-    """The deployment whose version is to serve again."""
-    if version and current is not None and version == current.version:
+def _chosen(release: Release, version: str) -> InService:
+    """The version that is to serve again."""
+    if version and release.serving is not None and version == release.serving.version:
         raise SettingsError(f"rollback: version {version} is in service already")
-    back = history.served(version) if version else history.previous()
+    back = release.known(version) if version else (release.before[-1] if release.before else None)
     if back is not None:
         return back
-    served = sorted({one.version for one in history.all() if one.state is not DeploymentState.REFUSED}, key=int)
-    known = f"served so far: {', '.join(served)}" if served else "nothing was served so far"
+    known = [
+        *release.before,
+        *(one.entry for one in release.taken_out),
+        *([release.serving] if release.serving else []),
+    ]
+    served = sorted({one.version for one in known}, key=int)
+    told = f"served so far: {', '.join(served)}" if served else "nothing was served so far"
     if version:
-        raise SettingsError(f"rollback: version {version} never served {history.use_case}; {known}")
+        raise SettingsError(f"rollback: version {version} never served {release.use_case}; {told}")
     raise SettingsError(
-        f"rollback: there is nothing to go back to: no other version of {history.use_case} served well before ({known})"
+        f"rollback: there is nothing to go back to: no other version of {release.use_case} served well before ({told})"
     )
 
 

@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 
 from formats.answers.kinds import kind_of
 from formats.portable_model import PortableModel
-from include.database.tables import Deployment, DeploymentReason, DeploymentState
-from include.deployment.deployments import DeploymentHistory, Target
-from include.deployment.reversal import put_into_service, tell_registry
+from formats.release import InService, ReleaseEvent
+from include.deployment.pulse import Pulse
+from include.deployment.registry import tell_registry
+from include.deployment.release import open_conductor
 from include.deployment.sampled_rows import evenly
 from include.deployment.serving_api import ServingApi
+from include.deployment.writer import ReleaseWriter, Tail
 from include.errors import DataError, FaultError, StepError
 from include.modelling.inputs import Matrix
 from include.modelling.scoring import answers, feature_partition, load_model, prediction_partition, raw_rows
@@ -61,20 +63,23 @@ def smoke_test(context: Context, arguments: SmokeTestArguments) -> Result:
     one, or withdrawn if it was the first.
     """
     api = ServingApi.open(context.settings, context.use_case.name)
-    history = DeploymentHistory.open(context.settings, context.use_case.name)
-    with history.locked():
-        current = history.current()
-        if current is None:
-            return _nothing_to_test(api)
-        model = load_model(context.lake, current.sha256)
-        samples = list(_samples(context, model, current.version, arguments.date))
-        try:
-            worst = {sample.horizon.name: _ask(api, model, current, sample) for sample in samples}
-        except DataError as error:
-            raise DataError(_put_back(context.settings, api, history, current, str(error))) from None
-        sources = {sample.horizon.name: "predictions" if sample.published else "model file" for sample in samples}
-        rows = {sample.horizon.name: len(sample.expected) for sample in samples}
-        history.passed(current, {"date": arguments.date.isoformat(), "rows": rows, "worst": worst, "against": sources})
+    writer = ReleaseWriter.open(context.settings, context.use_case.name)
+    tail = writer.tail()
+    current = tail.release.serving
+    if current is None:
+        return _nothing_to_test(api)
+    model = load_model(context.lake, current.sha256)
+    samples = list(_samples(context, model, current.version, arguments.date))
+    try:
+        worst = {sample.horizon.name: _ask(api, model, current, sample) for sample in samples}
+    except DataError as error:
+        raise DataError(_put_back(context.settings, writer, tail, current, str(error))) from None
+    sources = {sample.horizon.name: "predictions" if sample.published else "model file" for sample in samples}
+    rows = {sample.horizon.name: len(sample.expected) for sample in samples}
+    if not current.checked:
+        passed = tail.release.model_copy(update={"serving": current.model_copy(update={"checked": True})})
+        figures = {"date": arguments.date.isoformat(), "rows": rows, "worst": worst, "against": sources}
+        writer.append(tail, ReleaseEvent.CHECKED, current.version, passed, metrics=figures)
     log.info("smoke test: version %s answers as it should: %s", current.version, worst)
     return Result(
         rows=rows,
@@ -115,7 +120,7 @@ def _published(
     return task_of_model(model.description).answers(predictions.take(places))
 
 
-def _ask(api: ServingApi, model: PortableModel, current: Deployment, sample: SmokeRows) -> float:
+def _ask(api: ServingApi, model: PortableModel, current: InService, sample: SmokeRows) -> float:
     """The greatest difference between served and expected answers; `DataError` when it is too great."""
     served = api.served()
     if served is None or (served.version, served.sha256) != (current.version, current.sha256):
@@ -144,26 +149,27 @@ def _ask(api: ServingApi, model: PortableModel, current: Deployment, sample: Smo
     return float(differences.max())
 
 
-def _put_back(settings: Settings, api: ServingApi, history: DeploymentHistory, failed: Deployment, why: str) -> str:
+def _put_back(settings: Settings, writer: ReleaseWriter, tail: Tail, failed: InService, why: str) -> str:
     """Undo a deployment that fails its first smoke test; the line that says so."""
     line = f"smoke test of version {failed.version} failed: {why}"
-    if failed.reason is not DeploymentReason.NIGHTLY or failed.smoke is not None:
-        return f"{line}; it served well before and stays: look at the server and the features, or `make rollback`"
-    previous = history.previous()
+    if failed.checked or failed.event not in (ReleaseEvent.DEPLOYED, ReleaseEvent.PROMOTED):
+        return f"{line}; it served well before and stays: look at the servers and the features, or `make rollback`"
+    event = ReleaseEvent.RESTORED
+    previous = tail.release.before[-1] if tail.release.before else None
     if previous is None:
-        api.withdraw()
-        history.end(failed, DeploymentState.FAILED, line)
+        gone = tail.release.taking_out(failed, event, line, writer.now()).model_copy(update={"serving": None})
+        writer.append(tail, ReleaseEvent.WITHDRAWN, failed.version, gone, why=line)
     else:
+        conductor = open_conductor(settings, writer, Pulse(writer.log))
         try:
-            put_into_service(
-                api, history, Target.of(previous), DeploymentReason.RESTORED, ended=DeploymentState.FAILED, detail=line
-            )
+            conductor.serve(tail, previous, event, ended=event, why=line)
         except StepError as error:
             raise FaultError(
                 f"{line}; version {previous.version} could not be put back ({error}), so it serves on"
             ) from None
-    back = Target.of(previous) if previous else None
-    told = tell_registry(settings, history.use_case, out=Target.of(failed), back=back, reason=line)
+    told = tell_registry(
+        settings, writer.log.use_case, out=failed.version, back=previous.version if previous else None, reason=line
+    )
     done = f"version {previous.version} was put back" if previous else "it was withdrawn, nothing served before"
     return f"{line}; {done} (registry: {told})"
 

@@ -1,8 +1,7 @@
-"""Who may ask what: API keys, tokens and the deploy step's own bearer token, checked before anything else."""
+"""Who may ask: API keys and tokens, checked before anything else."""
 
 from __future__ import annotations
 
-import hmac
 import logging
 import math
 import time
@@ -24,15 +23,13 @@ if TYPE_CHECKING:
 
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths for probes and Prometheus, which have no credential; do not route them from outside."""
-ADMIN = "/admin"
-DEPLOYED = ("/v1/model", "/v1/deployments")
-"""Paths that show more to a caller with a credential: where the model files are."""
+DEPLOYED = "/v1/model"
+"""How paths begin that, if they are read, show more to a caller with a credential: where the model files are."""
 REFUSAL_BURST_SECONDS = 4.0
 """An address may show wrong credentials this many seconds' worth at once: somebody has to notice first."""
 
 _BEARER = b"bearer "
 _KEY = f"{PREFIX}_".encode()
-_DEPLOYER = "deployer"
 _CHALLENGE: Headers = [(b"www-authenticate", b"Bearer")]
 _CLOSE: Headers = [(b"connection", b"close")]
 
@@ -43,11 +40,7 @@ class Credentials:
     """All credentials that this server knows; `KeysError` if the file of keys is malformed at the start."""
 
     def __init__(self, settings: ServingSettings) -> None:
-        token = settings.token.get_secret_value() if settings.token else None
         self.needed = settings.secured
-        self.deploying = self.needed or token is not None
-        self._token = token.encode() if token else None
-        self._deployer = Caller(_DEPLOYER, frozenset(Scope))
         self._tokens = _tokens(settings)
         self._ring = KeyRing(settings.keys) if settings.keys else None
         self._refused = ""
@@ -60,8 +53,6 @@ class Credentials:
         """The owner of a credential; None if it is not valid now."""
         if not credential:
             return None
-        if self._token is not None and hmac.compare_digest(credential, self._token):
-            return self._deployer
         now = time.time()
         if self._ring is not None and credential.startswith(_KEY):
             self._look(self._ring, now)
@@ -81,8 +72,8 @@ class Credentials:
 class Access:
     """Lets a request through when its credential allows it, and notes its caller in the request's state.
 
-    A credential is `Authorization: Bearer …` or `X-API-Key: …`. Paths under `/admin` need the scope admin, `PROBES`
-    nothing, all others predict; those are open too while neither keys nor tokens are set up. `known` in the state says
+    A credential is `Authorization: Bearer …` or `X-API-Key: …`. `PROBES` need nothing, all other paths the scope
+    predict; they are open too while neither keys nor tokens are set up. `known` in the state says
     whether the caller has shown a good credential, needed or not. An address that keeps showing wrong ones is answered
     429 and loses its connection each time; a valid one from there is still accepted.
     """
@@ -98,25 +89,20 @@ class Access:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
-        admin = path.startswith(ADMIN)
-        if admin and not self._credentials.deploying:
-            await refuse(send, 403, "deploying is off: SERVING_TOKEN is not set")
-            return
         state = scope.setdefault("state", {})
-        if admin or (self._credentials.needed and path not in PROBES):
+        if self._credentials.needed and path not in PROBES:
             caller = await self._credentials.caller(_credential(scope))
             state["known"] = True
         else:
             caller = ANONYMOUS
-            if path.startswith(DEPLOYED) and (shown := _credential(scope)):
+            if path.startswith(DEPLOYED) and scope["method"] == "GET" and (shown := _credential(scope)):
                 state["known"] = await self._credentials.caller(shown) is not None
         if caller is None:
             await self._turn_away(scope, send)
             return
         state["caller"], state["rate"] = caller.name, caller.rate
-        needed = Scope.ADMIN if admin else Scope.PREDICT
-        if needed not in caller.scopes:
-            await refuse(send, 403, f"this credential does not have the scope {needed.value!r}")
+        if Scope.PREDICT not in caller.scopes:
+            await refuse(send, 403, f"this credential does not have the scope {Scope.PREDICT.value!r}")
             return
         await self._app(scope, receive, send)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -13,7 +13,11 @@ class Scope(StrEnum):
     """What a credential allows."""
 
     PREDICT = "predict"
-    ADMIN = "admin"
+
+
+def known_scopes(words: Collection[str]) -> frozenset[Scope]:
+    """The scopes among some words; others mean nothing here."""
+    return frozenset(scope for scope in Scope if scope in words)
 
 
 class Algorithm(StrEnum):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from serving.access.caller import Caller, Scope
+from serving.access.caller import Caller, Scope, known_scopes
 from serving.errors import KeysError
 from stores.file import write_whole
 
@@ -39,7 +39,7 @@ class KeyRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     name: str
     salt: str
     hash: str
-    scopes: frozenset[Scope]
+    scopes: frozenset[str]
     not_before: datetime
     expires: datetime | None = None
     rate: float | None = None
@@ -166,7 +166,7 @@ class KeyRing:
         # The hash is always computed, so the time does not reveal which ids exist.
         if not key.fits(secret) or prefix != PREFIX or not key.valid(datetime.fromtimestamp(now, UTC)):
             return None
-        caller = Caller(key.name, key.scopes, key.rate)
+        caller = Caller(key.name, known_scopes(key.scopes), key.rate)
         self._verified[digest] = (math.inf if key.expires is None else key.expires.timestamp(), caller)
         return caller
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.access.access import ADMIN, PROBES
+from serving.access.access import PROBES
 from serving.access.address import party
 from serving.access.caller import ANONYMOUS
 from serving.access.rate import Rate
@@ -147,10 +147,6 @@ class RequestLimits:
             self._held += body.add(message)
 
     async def _work(self, scope: Scope, receive: Receive, send: Send, now: float) -> None:
-        # A deployment cut short may have happened or not, so its caller waits as long as it takes.
-        if scope["path"].startswith(ADMIN):
-            await self._app(scope, receive, send)
-            return
         task = asyncio.current_task()
         assert task is not None  # ASGI applications run in tasks
         self._at_work += 1

@@ -29,7 +29,7 @@ log = logging.getLogger("serving")
 class Tokens:
     """The owners of tokens; signature, issuer, audience, expiry and not-before are checked, and `sub` must be there.
 
-    Scopes are the words of `scope` (RFC 8693) or `scp`; words other than `predict` and `admin` mean nothing here.
+    Scopes are the words of `scope` (RFC 8693) or `scp`; words other than `predict` mean nothing here.
     """
 
     def __init__(self, url: str, issuer: str, audience: str, algorithms: tuple[Algorithm, ...]) -> None:

@@ -39,11 +39,17 @@ log = logging.getLogger("serving")
 
 
 class Published:
-    """What the lake has published, newest days only; a snapshot is replaced as a whole, by one assignment."""
+    """What the lake has published of a use case, newest days only; a snapshot is replaced whole, by one assignment."""
 
     def __init__(
-        self, settings: ServingSettings, shape: Shape | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: ServingSettings,
+        use_case: str,
+        shape: Shape | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.use_case = use_case
         self._settings = settings
         self._shape = shape or Shape()
         self._clock = clock
@@ -62,14 +68,7 @@ class Published:
             return self._snapshot
         if self._settings.lake is None:
             raise NotFoundError("nothing is published here: SERVING_LAKE is not set")
-        if self._settings.use_case is None:
-            raise NotFoundError("nothing is published here: SERVING_USE_CASE is not set")
         raise NotYetError("published predictions could not be read yet; ask again", retry_after=1)
-
-    @property
-    def use_case(self) -> str | None:
-        """Whose predictions they are."""
-        return self._settings.use_case
 
     def newest(self, key: str) -> Any | None:
         """A key's newest prediction, if there is any."""
@@ -84,9 +83,13 @@ class Published:
 
     async def start(self) -> None:
         """Follow the lake from now on, without waiting for the first reading."""
-        if self._settings.lake is not None and self._settings.use_case is not None:
+        self.follow()
+
+    def follow(self) -> None:
+        """The same from any thread."""
+        if self._settings.lake is not None:
             # A thread of its own: a lake that hangs must not hold up the process's end.
-            threading.Thread(target=self._follow, name="published", daemon=True).start()
+            threading.Thread(target=self._follow, name=f"published {self.use_case}", daemon=True).start()
 
     async def stop(self) -> None:
         """Stop following it."""
@@ -126,13 +129,18 @@ class Published:
             if self._snapshot is None or read != self._parts:
                 self._parts = read
                 self._snapshot = Snapshot.of(read, self._shape)
-                log.info("published: %d examples of %d days", len(self._snapshot.predictions), len(self._snapshot.days))
+                log.info(
+                    "published: %d examples of %d days of %s",
+                    len(self._snapshot.predictions),
+                    len(self._snapshot.days),
+                    self.use_case,
+                )
         for line in sorted(trouble - self._trouble):
             log.warning("%s", line)
         self._trouble = trouble
 
     def _manifests(self, lake: Store) -> dict[str, str]:
-        top = f"{self._settings.use_case}/{FOLDER}"
+        top = f"{self.use_case}/{FOLDER}"
         after = day_folder(self._since) if self._since else ""
         # A moment's name is UTC, its day local: one day more is looked at.
         after_moment = f"moment={self._since - timedelta(days=1):%Y%m%d}" if self._since else ""

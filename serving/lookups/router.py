@@ -11,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from formats.names import none_of
 from serving.errors import NotFoundError
+from serving.lookups.lookups import Lookups
 from serving.lookups.page import MOST, Page
-from serving.lookups.published import Published
 from serving.lookups.refusal import NOT_FOUND
-from serving.lookups.snapshot import Snapshot
 
 TEXT = 200
 """No key or value that is asked for is longer."""
@@ -70,7 +69,7 @@ class PublishedGroup(BaseModel):
     predictions: list[PublishedPrediction]
 
 
-def router(published: Published) -> APIRouter:
+def router(lookups: Lookups) -> APIRouter:
     """`GET /v1/models/{use_case}/predictions/{key}` and `…/groups/{column}/{value}`."""
     routes = APIRouter(prefix="/v1/models/{use_case}", tags=["lookups"], responses=NOT_FOUND)
 
@@ -78,7 +77,7 @@ def router(published: Published) -> APIRouter:
         "/predictions/{key}", summary="The newest published prediction of a key", response_model=PublishedPrediction
     )
     async def prediction(use_case: AnyText, key: AnyText) -> Response:
-        found = _snapshot(published, use_case).predictions.get(key)
+        found = lookups.of(use_case).snapshot.predictions.get(key)
         if not found:
             raise NotFoundError(f"{use_case} {key}: no prediction is published")
         return _json(found[-1])
@@ -89,7 +88,7 @@ def router(published: Published) -> APIRouter:
         response_model=PublishedGroup,
     )
     async def group(use_case: AnyText, column: AnyText, value: AnyText, asked: Annotated[Asked, Query()]) -> Response:
-        groups = _snapshot(published, use_case).groups
+        groups = lookups.of(use_case).snapshot.groups
         if groups and column not in groups:
             raise NotFoundError(f"{use_case}: column {column} {none_of(column, groups)}")
         days = groups.get(column, {}).get(value)
@@ -108,14 +107,6 @@ def router(published: Published) -> APIRouter:
         )
 
     return routes
-
-
-def _snapshot(published: Published, use_case: str) -> Snapshot:
-    """What is published of this use case; `NotFoundError` for one whose predictions are not looked up here."""
-    found = published.snapshot
-    if use_case != published.use_case:
-        raise NotFoundError(f"use case {use_case}: is not looked up here; this server has {published.use_case}")
-    return found
 
 
 def _json(body: Any) -> Response:

@@ -1,8 +1,7 @@
 """N worker processes on one port, and the parent that starts them, replaces dead ones, and ends them together.
 
-The parent listens and the workers inherit its socket (see `listener`). It holds no model and answers nothing. `roster`
-knows which workers are alive: each enlists before it reads what is served. What is in memory is each worker's own (rate
-limits, in-flight bounds); shared state goes through the state folder.
+The parent listens and the workers inherit its socket (see `listener`). It holds no model and answers nothing. Each
+worker is a replica of its own: it follows the releases, and has its own limits. They share the counts for Prometheus.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from include.deployment.deployments import DeploymentHistory, Target
 from sqlalchemy import text
 
 from include.database import migrate
 from include.database.address import libpq_url, sqlalchemy_url
 from include.database.tables import Base, Deployment, DeploymentReason, DeploymentState, Tables
-from include.deployment.deployments import DeploymentHistory, Target
 from include.errors import CodeError, FaultError
 from include.ingestion import records
 from include.settings import Settings

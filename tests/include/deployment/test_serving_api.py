@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from include.deployment.deployments import Target
 
 from formats.rollout_plan import Phase, Plan
-from include.deployment.deployments import Target
 from include.deployment.serving_api import ServingApi
 from include.errors import DataError, FaultError
 

@@ -15,12 +15,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from include.deployment.deployments import Target
+from include.deployment.reversal import put_into_service
 from pydantic import SecretStr
 
 from formats.rollout_plan import Plan
 from include.database.tables import DeploymentReason, DeploymentState
-from include.deployment.deployments import Target
-from include.deployment.reversal import put_into_service
 from include.deployment.serving_api import RolloutOutcome, ServingApi
 from include.errors import DataError, FaultError, SettingsError
 from include.step import Context, Result

@@ -8,11 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from include.deployment.deployments import DeploymentHistory
+from include.deployment.reversal import RejectedError
 from pydantic import SecretStr
 
 from include.database.tables import DeploymentReason
-from include.deployment.deployments import DeploymentHistory
-from include.deployment.reversal import RejectedError
 from include.errors import FaultError, SettingsError
 from include.model_registry.versions import Version
 from include.step import Context

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from serving.rollout.rollout import without_addresses
 
 from serving.access.caller import Scope
 from serving.access.keys import KeyFile
-from serving.rollout.rollout import without_addresses
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import TOKEN, ServingProcess
 from tests.waiting import PATIENCE, until

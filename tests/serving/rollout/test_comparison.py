@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serving.rollout import comparison
+from serving.rollout.comparison import Pair, PhaseTally, Side, psi
 
 from formats.answers.measured import BINS, by_level
 from formats.rollout_plan import Limits
-from serving.rollout import comparison
-from serving.rollout.comparison import Pair, PhaseTally, Side, psi
 
 LIMITS = Limits()
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=50)

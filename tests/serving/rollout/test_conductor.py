@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from serving.rollout.comparison import Pair, PhaseTally, Side
+from serving.rollout.conductor import Conductor
 
 from formats.answers.measured import by_level
 from formats.rollout_plan import Limits, Plan
 from serving.errors import EndedError, TrialError
-from serving.rollout.comparison import Pair, PhaseTally, Side
-from serving.rollout.conductor import Conductor
 
 PLAN = Plan(shadow_rows=100, shadow_seconds=5, share=0.2, watch_seconds=10, idle_seconds=1, min_requests=20)
 GOOD = np.linspace(0.05, 0.5, 100)

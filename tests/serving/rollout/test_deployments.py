@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
 from serving.rollout.deployments import FILE, KEPT, DeploymentEvent, DeploymentRecord, History
 from serving.rollout.rollout import InService
 from serving.rollout.state import StateFolder
+
 from tests.serving_process import ROOT
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

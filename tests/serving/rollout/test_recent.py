@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from serving.rollout.recent import LARGEST_BYTES, Recent
 
 

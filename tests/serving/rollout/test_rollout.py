@@ -5,9 +5,9 @@ from itertools import product
 
 import pytest
 from pydantic import ValidationError
+from serving.rollout.rollout import InService, Rollout
 
 from formats.rollout_plan import NEXT, Phase, Plan
-from serving.rollout.rollout import InService, Rollout
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 ENTRY = InService(version="8", sha256="0" * 64, uri="file:///8.onnx", use_case="flight_delay", since=NOW)

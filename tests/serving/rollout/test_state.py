@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from serving.rollout.rollout import InService, Rollout
+from serving.rollout.state import ROLLOUT, StateFolder, WorkerReport
 
 from serving.errors import UnacknowledgedError
 from serving.processes import roster
-from serving.rollout.rollout import InService, Rollout
-from serving.rollout.state import ROLLOUT, StateFolder, WorkerReport
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 ENTRY = InService(version="8", sha256="0" * 64, uri="file:///8.onnx", use_case="flight_delay", since=NOW)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from serving.rollout.traffic import takes_part
 
 SALT = st.text("0123456789abcdef", min_size=32, max_size=32)

@@ -6,4 +6,4 @@ from include.use_cases.flight_delay.serving.chain import Chain
 from include.use_cases.flight_delay.serving.places import SHAPE
 from serving.use_case_part import UseCasePart
 
-PART = UseCasePart(SHAPE, Chain)
+PART = UseCasePart("flight_delay", SHAPE, Chain)

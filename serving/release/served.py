@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from formats.release import InService
 from formats.request_rows import RequestModel
-from serving.rollout.rollout import InService
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
-"""Two versions side by side: counts that add up over workers, and the judgement over them."""
+"""Two versions side by side: counts that add up over replicas."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable
 from itertools import zip_longest
+from time import perf_counter
 from typing import TypeVar
 
 import msgspec
@@ -13,14 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from formats.answers.measured import BINS, Measured
-from formats.rollout_plan import Limits
+from formats.portable_model import Found
+from formats.request_rows import RequestModel, RowError
 
 BOUNDS = tuple(1e-6 * 2 ** (step / 4) for step in range(100))
 """Upper bounds of durations in seconds, each 19 % above the last: 1 µs to 28 s."""
-JUDGED_QUANTILES = (0.5, 0.95)
-ALIKE = 0.02
-"""Answers that differ by no more than this, as they are measured and on average, are alike however the bins fall."""
-
 
 Count = TypeVar("Count", int, float)
 
@@ -54,7 +52,7 @@ class Side(msgspec.Struct):
         self.failures += 1
 
     def add(self, other: Side) -> None:
-        """Count what another process saw, too."""
+        """Count what another replica saw, too."""
         self.requests += other.requests
         self.failures += other.failures
         self.rows += other.rows
@@ -96,7 +94,7 @@ class Pair(msgspec.Struct):
     moved: float = 0.0
 
     def add(self, other: Pair) -> None:
-        """Count what another process saw, too."""
+        """Count what another replica saw, too."""
         self.proven.add(other.proven)
         self.trial.add(other.trial)
         self.moved += other.moved
@@ -138,7 +136,7 @@ class PhaseTally(msgspec.Struct):
     waiting: int = 0
 
     def add(self, other: PhaseTally) -> None:
-        """Count what another process saw, too."""
+        """Count what another replica saw, too."""
         self.compared.add(other.compared)
         self.answered.add(other.answered)
         self.waiting += other.waiting
@@ -163,45 +161,44 @@ def apart(one: Measured, other: Measured) -> float:
     return float(np.abs(one.points - other.points).max(axis=1).sum())
 
 
+def comparable(proven: RequestModel, trial: RequestModel) -> bool:
+    """Whether a request made for one model is one for the other, too; categories may differ."""
+    before, after = ([(column.name, column.kind) for column in model.inputs] for model in (proven, trial))
+    return before == after
+
+
+def compared(
+    proven: RequestModel, trial: RequestModel, ask: Callable[[RequestModel], Found], *, trial_first: bool
+) -> Pair:
+    """Both versions asked the same; empty when the request is wrong, or the proven version fails too.
+
+    The second one finds the caches warm, so callers let them take turns.
+    """
+    pair = Pair()
+    sides = [(proven, pair.proven), (trial, pair.trial)]
+    found: list[Measured] = []
+    for model, side in sides[:: -1 if trial_first else 1]:
+        started = perf_counter()
+        try:
+            answers = ask(model)
+            seconds = perf_counter() - started
+        except RowError:
+            return Pair()
+        except Exception:
+            side.fail()
+        else:
+            # By one measure, the proven one's.
+            found.append(proven.kind.measured(answers, model.kind))
+            side.note(found[-1], seconds)
+    if len(found) == len(sides):
+        pair.moved = apart(*found)
+    return Pair() if pair.proven.failures else pair
+
+
 def _shares(side: Side, bins: int) -> NDArray[np.float64]:
     counts = np.asarray(_sums(side.bins, [0] * bins), dtype=np.float64) + 0.5
     shares: NDArray[np.float64] = counts / counts.sum()
     return shares
-
-
-def failures(side: Side, limits: Limits, fewest: int) -> list[str]:
-    """What is wrong with how often a version failed; `fewest` requests are taken for granted."""
-    allowed = limits.failure_share * max(side.requests, fewest)
-    if side.failures <= allowed:
-        return []
-    return [f"{side.failures} of {side.requests} answers failed, at most {limits.failure_share:.1%} may"]
-
-
-def distribution(pair: Pair, limits: Limits) -> list[str]:
-    """What is wrong with the answers of the version on trial, on rows that both have scored."""
-    found: list[str] = []
-    if pair.difference <= ALIKE:
-        return found
-    if (index := psi(pair)) > limits.psi:
-        found.append(f"its answers are distributed differently: PSI {index:.2f}, at most {limits.psi:g}")
-    before, after = max(zip_longest(pair.proven.means, pair.trial.means, fillvalue=0.0), key=lambda p: abs(p[1] - p[0]))
-    if (shift := abs(after - before)) > limits.mean_shift:
-        means = f"{before:.3f} to {after:.3f}"
-        found.append(f"its mean answer moved by {shift:.3f} ({means}), at most {limits.mean_shift:g}")
-    if pair.trial.spread < limits.spread * pair.proven.spread:
-        spreads = f"{pair.trial.spread:.4f}, it was {pair.proven.spread:.4f}"
-        found.append(f"it hardly tells rows apart: standard deviation {spreads}")
-    return found
-
-
-def latency(pair: Pair, limits: Limits, quantiles: Sequence[float] = JUDGED_QUANTILES) -> list[str]:
-    """What is wrong with how long the version on trial takes."""
-    for quantile in quantiles:
-        before, after = pair.proven.seconds(quantile), pair.trial.seconds(quantile)
-        if after > limits.slower * before and after - before > limits.slower_seconds:
-            times = f"{after * 1000:.1f} ms instead of {before * 1000:.1f} ms"
-            return [f"it is too slow: {times} at the {quantile:.0%} quantile, at most {limits.slower:g} times as long"]
-    return []
 
 
 def _sums(mine: list[Count], theirs: list[Count]) -> list[Count]:

@@ -1,0 +1,160 @@
+"""The models that a server answers with: one of each use case, found in the releases folder and followed there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+from formats.names import none_of
+from formats.portable_model import ServingError
+from formats.release_log import ReleaseLog
+from serving.errors import FetchError, NotFoundError, NotReadyError
+from serving.release.answering import Answering
+from serving.release.follower import Follower
+from serving.release.kept import Kept, kept_use_cases
+from serving.release.loader import Loader, load_from
+from serving.settings import ServingSettings
+from serving.telemetry.metrics import ModelState
+from stores.store import Store, open_store
+
+PATIENCE_SECONDS = 5.0
+"""How long one reading of the releases is tried."""
+FIND_POLLS = 10
+"""New use cases are looked for once in so many polls."""
+
+log = logging.getLogger("serving")
+
+
+class Models:
+    """Follows the use cases that the settings name, or all that the releases folder has; `found` is told of each."""
+
+    def __init__(
+        self,
+        settings: ServingSettings,
+        found: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._settings = settings
+        self._on_found = found
+        self._clock = clock
+        self._replica = secrets.token_hex(8)
+        self._followers: dict[str, Follower] = {}
+        self._only: Answering | None = None
+        self._looked = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._find_often, name="releases", daemon=True)
+        self._store: Store | None = None
+
+    # Requests
+
+    def names(self) -> list[str]:
+        """The use cases that are followed, in order."""
+        return sorted(self._followers)
+
+    def of(self, use_case: str) -> Answering:
+        """What answers for a use case; `NotFoundError` names those that there are."""
+        return self.follower(use_case).answering
+
+    def only(self) -> Answering:
+        """What answers where there is one use case; `NotFoundError` where there are several."""
+        if self._only is not None:
+            return self._only
+        if not self._followers:
+            raise NotReadyError(f"no model is served: {self._why_nothing()}")
+        names = ", ".join(self.names())
+        raise NotFoundError(f"this server answers for {names}; ask /v1/models/{{use_case}}/predict")
+
+    def follower(self, use_case: str) -> Follower:
+        """What follows a use case; `NotFoundError` names those that there are."""
+        try:
+            return self._followers[use_case]
+        except KeyError:
+            raise NotFoundError(f"use case {use_case} {none_of(use_case, self.names())}") from None
+
+    def followers(self) -> list[Follower]:
+        """All of them, in order of their use cases."""
+        return [self._followers[name] for name in self.names()]
+
+    @property
+    def tried(self) -> bool:
+        """Whether all that could be served has been tried: before that this replica is not ready."""
+        return self._looked and all(follower.tried for follower in self.followers())
+
+    def states(self) -> list[ModelState]:
+        """What is in service and what is on trial, for the metrics."""
+        return [state for follower in self.followers() for state in follower.answering.states()]
+
+    async def look(self, answering: Answering, stale: float) -> None:
+        """Look at the releases before answering, if the last look is older than `stale` seconds."""
+        follower = self._followers[answering.use_case]
+        age = follower.age
+        if age is None or age > stale:
+            await asyncio.to_thread(follower.step)
+
+    # Life
+
+    async def start(self) -> None:
+        """Follow from now on."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Stop following."""
+        self._stopping.set()
+        await asyncio.gather(*(asyncio.to_thread(follower.stop) for follower in self.followers()))
+
+    def _find_often(self) -> None:
+        trouble = ""
+        while True:
+            try:
+                self._find()
+                trouble = ""
+            except ServingError as error:
+                if trouble != (trouble := str(error)):
+                    log.warning("%s; tried again", trouble)
+                for name in kept_use_cases(self._settings.state):
+                    self._add(name)
+            except Exception:
+                log.exception("use cases cannot be looked for")
+            self._looked = True
+            if self._stopping.wait(self._settings.poll_seconds * (FIND_POLLS if self._followers else 1)):
+                return
+
+    def _find(self) -> None:
+        named = self._settings.use_cases
+        for name in named or self._folder().folders(""):
+            self._add(name)
+
+    def _add(self, use_case: str) -> None:
+        if use_case in self._followers or (self._settings.use_cases and use_case not in self._settings.use_cases):
+            return
+        kept = Kept(self._settings.state, use_case)
+        follower = Follower(
+            ReleaseLog(self._folder(), use_case),
+            Answering(use_case),
+            Loader(load_from(self._settings, kept), self._settings.load_seconds, self._clock),
+            kept,
+            replica=self._replica,
+            poll=self._settings.poll_seconds,
+            clock=self._clock,
+        )
+        self._followers = self._followers | {use_case: follower}
+        self._only = follower.answering if len(self._followers) == 1 else None
+        self._on_found(use_case)
+        follower.start()
+
+    def _folder(self) -> Store:
+        if self._store is None:
+            self._store = open_store(
+                self._settings.releases_folder,
+                endpoint=self._settings.s3_endpoint,
+                failure=FetchError,
+                patience=PATIENCE_SECONDS,
+            )
+        return self._store
+
+    def _why_nothing(self) -> str:
+        return "nothing was deployed yet" if self._looked else "the releases have not been read yet"

@@ -13,12 +13,12 @@ from typing import Any
 
 import httpx
 
-from tests.waiting import PATIENCE
+from tests.releases import USE_CASE, ReleasesFolder
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parent.parent
-TOKEN = "a-token-for-tests"
-ROUTES = {"SERVING_USE_CASE": "flight_delay", "SERVING_ROUTES": "include.use_cases.flight_delay.serving"}
-"""What a server is told of whose predictions it looks up."""
+ROUTES = {"SERVING_ROUTES": "include.use_cases.flight_delay.serving"}
+"""What a server is told of the use case that has routes of its own."""
 
 
 def free_port() -> int:
@@ -29,18 +29,20 @@ def free_port() -> int:
 
 
 class ServingProcess:
-    """`python -m serving`, started, killed and started again on one port and state folder."""
+    """`python -m serving`, started, killed and started again on one port, state folder and releases folder."""
 
-    def __init__(self, state: Path, *, token: str = TOKEN, **settings: str) -> None:
+    def __init__(self, state: Path, releases: Path | str | None = None, **settings: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.state = state
         self.log = state.parent / f"serving-{self.port}.log"
+        self.releases = ReleasesFolder(releases or state.parent / f"releases-{self.port}")
         self.environment = {
             "PATH": os.environ["PATH"],
             "SERVING_PORT": str(self.port),
             "SERVING_STATE": str(state),
-            "SERVING_TOKEN": token,
+            "SERVING_RELEASES": self.releases.place,
+            "SERVING_POLL_SECONDS": "0.05",
             **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None
@@ -74,33 +76,33 @@ class ServingProcess:
         """Alive, and serving nothing."""
         if self.process is None or self.process.poll() is not None:
             self.start()
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        httpx.delete(f"{self.url}/admin/deployments", headers=headers, timeout=PATIENCE).raise_for_status()
+        if (tail := self.releases.withdraw()).number:
+            self.until_entry(tail.number)
 
-    def get(self, path: str, *, known: bool = False) -> httpx.Response:
-        """The answer to somebody, `known` by a credential or not."""
-        headers = {"Authorization": f"Bearer {self.environment['SERVING_TOKEN']}"} if known else {}
+    def until_entry(self, number: int, use_case: str = USE_CASE) -> None:
+        """Wait until it has read an entry of the releases."""
+        until(lambda: self.entry(use_case) >= number)
+
+    def entry(self, use_case: str = USE_CASE) -> int:
+        """The newest entry that it has read, of all its workers the one that answers."""
+        reports = [report.entry for report in self.releases.log(use_case).reports() if not report.left]
+        return min(reports, default=0)
+
+    def get(self, path: str, *, credential: str = "") -> httpx.Response:
+        """The answer to somebody, known by a credential or not."""
+        headers = {"Authorization": f"Bearer {credential}"} if credential else {}
         return httpx.get(f"{self.url}{path}", headers=headers, timeout=PATIENCE)
 
-    def predict(self, rows: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}/v1/predict", json={"rows": rows}, timeout=PATIENCE)
+    def predict(self, rows: Any, use_case: str = "") -> httpx.Response:
+        path = f"/v1/models/{use_case}/predict" if use_case else "/v1/predict"
+        return httpx.post(f"{self.url}{path}", json={"rows": rows}, timeout=PATIENCE)
 
-    def deploy(
-        self, uri: str, sha256: str, version: str, *, use_case: str = "flight_delay", **more: Any
-    ) -> httpx.Response:
-        body = {"model_uri": uri, "sha256": sha256, "version": version, "use_case": use_case, **more}
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        return httpx.post(f"{self.url}/admin/deployments", json=body, headers=headers, timeout=PATIENCE)
+    def deploy(self, uri: str, sha256: str, version: str, use_case: str = USE_CASE) -> None:
+        """Release a version, and wait until it serves."""
+        self.releases.deploy(uri, sha256, version, use_case)
+        until(lambda: self.served(use_case) == version)
 
-    def rollout(self) -> dict[str, Any]:
-        """The last rollout, under way or ended."""
-        found: dict[str, Any] = self.get("/v1/deployments/current").raise_for_status().json()["rollout"]
-        return found
-
-    def ended(self) -> dict[str, Any]:
-        """The last rollout, once it has ended."""
-        deadline = time.monotonic() + PATIENCE
-        while (found := self.rollout())["phase"] not in ("promoted", "rolled_back", "aborted"):
-            assert time.monotonic() < deadline, found
-            time.sleep(0.05)
-        return found
+    def served(self, use_case: str = USE_CASE) -> str | None:
+        """The version that it says it serves."""
+        answer = self.get(f"/v1/models/{use_case}")
+        return str(answer.json()["version"]) if answer.status_code == 200 else None

@@ -198,6 +198,7 @@ class _TrialRun:
             release = self.tail.release.model_copy(update={"prepare": None, "trial": wanted})
             self.tail = self._writer.append(self.tail, event, wanted.entry.version, release)
         self._trial = wanted
+        self._pulse.beat(now=True)
         sha256 = wanted.entry.sha256
 
         def entered(report: ReplicaReport) -> bool:

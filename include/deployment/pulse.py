@@ -25,11 +25,13 @@ class Pulse:
         log: ReleaseLog,
         *,
         seconds: float = LEASE_SECONDS,
+        look: float = LOOK_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._log = log
         self._seconds = seconds
+        self._look = look
         self._clock = clock
         self._sleep = sleep
         self._holder = uuid.uuid4().hex
@@ -39,16 +41,16 @@ class Pulse:
     def pause(self) -> None:
         """Beat if it is time to, then wait a moment."""
         self.beat()
-        self._sleep(LOOK_SECONDS)
+        self._sleep(self._look)
 
-    def beat(self) -> None:
-        """Renew the lease if a tenth of it has passed."""
-        now = self._clock()
-        if self._beats and now < self._next:
+    def beat(self, *, now: bool = False) -> None:
+        """Renew the lease if a tenth of it has passed, or now."""
+        at = self._clock()
+        if self._beats and at < self._next and not now:
             return
         self._beats += 1
         self._log.renew(Lease(self._holder, self._beats, self._seconds))
-        self._next = now + self._seconds / BEATS
+        self._next = at + self._seconds / BEATS
 
     def other_beats(self) -> bool:
         """Whether another conductor holds the lease: it is renewed while this one looks, for as long as it is good."""
@@ -59,5 +61,5 @@ class Pulse:
         while self._clock() < until:
             if self._log.lease() != first:
                 return True
-            self._sleep(LOOK_SECONDS)
+            self._sleep(self._look)
         return False

@@ -62,6 +62,12 @@ class Conductor:
         self.pulse = pulse
         self.clock = clock
 
+    def require_quiet(self, tail: Tail, entry: InService) -> None:
+        """Refuse while another conductor brings another version into service; one that has died is not waited for."""
+        other = tail.release.under_way
+        if other is not None and not other.same_file(entry) and self.pulse.other_beats():
+            raise FaultError(f"the release of version {other.version} is under way; try again when it has ended")
+
     def serve(
         self,
         tail: Tail,

@@ -13,8 +13,9 @@ from include.settings import Settings
 from include.storage.lake import Lake
 
 
-def open_conductor(settings: Settings, writer: ReleaseWriter, pulse: Pulse) -> Conductor:
+def open_conductor(settings: Settings, writer: ReleaseWriter) -> Conductor:
     """The conductor that the settings of a deployment make."""
+    pulse = Pulse(writer.log)
     fleet = Fleet(writer.log, seconds=settings.release_seconds, quorum=settings.release_quorum, pause=pulse.pause)
     return Conductor(writer, fleet, pulse)
 

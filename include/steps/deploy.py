@@ -14,12 +14,11 @@ from formats.release import InService, ReleaseEvent
 from formats.request_rows import RequestModel
 from formats.rollout_plan import Plan
 from include.deployment.conductor import Candidate, Outcome, RejectedError
-from include.deployment.pulse import Pulse
 from include.deployment.registry import tell_registry
 from include.deployment.release import open_conductor, released_model
 from include.deployment.sampled_rows import sampled_rows
 from include.deployment.writer import ReleaseWriter, Tail
-from include.errors import DataError, FaultError
+from include.errors import DataError
 from include.model_registry.versions import Registry, Version
 from include.step import Context, Result, StepArguments, main
 
@@ -104,11 +103,8 @@ class _Deployment:
         )
 
     def _conduct(self, tail: Tail, champion: InService, told: str) -> Outcome:
-        pulse = Pulse(self.writer.log)
-        conductor = open_conductor(self.context.settings, self.writer, pulse)
-        other = tail.release.under_way
-        if other is not None and not other.same_file(champion) and pulse.other_beats():
-            raise FaultError(f"the release of version {other.version} is under way; try again when it has ended")
+        conductor = open_conductor(self.context.settings, self.writer)
+        conductor.require_quiet(tail, champion)
         model = self._model(champion)
         served = tail.release.serving
         if served is None:

@@ -9,7 +9,6 @@ from pydantic import StringConstraints
 
 from formats.release import InService, Release, ReleaseEvent
 from include.deployment.conductor import Outcome
-from include.deployment.pulse import Pulse
 from include.deployment.registry import tell_registry
 from include.deployment.release import open_conductor
 from include.deployment.writer import BY_HAND, OvertakenError, ReleaseWriter, Tail
@@ -57,7 +56,7 @@ def _is_mine(serving: InService, writer: ReleaseWriter) -> bool:
 
 def _roll_back(context: Context, writer: ReleaseWriter, tail: Tail, version: str) -> Result:
     back, leaving = _chosen(tail.release, version), tail.release.serving
-    conductor = open_conductor(context.settings, writer, Pulse(writer.log))
+    conductor = open_conductor(context.settings, writer)
     why = f"rolled back to version {back.version} ({writer.actor})"
     event = ReleaseEvent.ROLLED_BACK
     outcome = conductor.serve(tail, back, event, ended=event, why=why)

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from formats.answers.kinds import kind_of
 from formats.portable_model import PortableModel
 from formats.release import InService, ReleaseEvent
-from include.deployment.pulse import Pulse
 from include.deployment.registry import tell_registry
 from include.deployment.release import open_conductor
 from include.deployment.sampled_rows import evenly
@@ -160,7 +159,7 @@ def _put_back(settings: Settings, writer: ReleaseWriter, tail: Tail, failed: InS
         gone = tail.release.taking_out(failed, event, line, writer.now()).model_copy(update={"serving": None})
         writer.append(tail, ReleaseEvent.WITHDRAWN, failed.version, gone, why=line)
     else:
-        conductor = open_conductor(settings, writer, Pulse(writer.log))
+        conductor = open_conductor(settings, writer)
         try:
             conductor.serve(tail, previous, event, ended=event, why=line)
         except StepError as error:

@@ -1,37 +1,19 @@
-"""How a new version comes into service: the phases of a rollout, its plan, and its limits."""
+"""How a new version comes into service: the phases of its trial, the plan, and the limits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class Phase(StrEnum):
-    """Where a rollout stands; `NEXT` says what may follow."""
+    """Where the trial of a version stands."""
 
-    NONE = "none"
-    """Being loaded by every worker; no request has reached it."""
     SHADOW = "shadow"
     """It scores copies of requests, or sample rows, in the background; nobody sees its answers."""
     CANARY = "canary"
     """It answers a share of the requests."""
-    PROMOTED = "promoted"
-    """It is in service."""
-    ROLLED_BACK = "rolled_back"
-    """It broke a limit; the version before it stays in service."""
-    ABORTED = "aborted"
-    """It was cut short: its worker ended, or an explicit request took effect immediately."""
-
-
-_ENDS = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.ABORTED})
-NEXT: Mapping[Phase, frozenset[Phase]] = {
-    Phase.NONE: _ENDS | {Phase.SHADOW, Phase.CANARY},
-    Phase.SHADOW: _ENDS | {Phase.CANARY},
-    Phase.CANARY: _ENDS,
-}
-"""The phases that are under way, and what each may turn into; what is not here is an end."""
 
 
 class Limits(BaseModel):

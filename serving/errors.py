@@ -6,9 +6,9 @@ from formats.portable_model import ServingError
 
 
 class FetchError(ServingError):
-    """A model file could not be fetched from its address."""
+    """A store cannot be read now: that of the model files, of the releases, or the lake."""
 
-    status = 424
+    status = 503
 
 
 class NotReadyError(ServingError):

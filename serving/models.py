@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import threading
 from collections.abc import Callable
@@ -25,6 +26,11 @@ PATIENCE_SECONDS = 5.0
 """How long one reading of the releases is tried."""
 FIND_POLLS = 10
 """New use cases are looked for once in so many polls."""
+START_SECONDS = 10.0
+"""So long a start waits for the first models: a worker whose port others share must not answer 503 meanwhile."""
+START_PAUSE_SECONDS = 0.01
+LOOK_SECONDS = 1.0
+"""So long a request waits for a look at the releases; then it is answered with what is known."""
 
 log = logging.getLogger("serving")
 
@@ -44,6 +50,7 @@ class Models:
         self._replica = secrets.token_hex(8)
         self._followers: dict[str, Follower] = {}
         self._only: Answering | None = None
+        self._looks: dict[str, tuple[float, asyncio.Task[float]]] = {}
         self._looked = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._find_often, name="releases", daemon=True)
@@ -89,17 +96,29 @@ class Models:
         return [state for follower in self.followers() for state in follower.answering.states()]
 
     async def look(self, answering: Answering, stale: float) -> None:
-        """Look at the releases before answering, if the last look is older than `stale` seconds."""
-        follower = self._followers[answering.use_case]
-        age = follower.age
-        if age is None or age > stale:
-            await asyncio.to_thread(follower.step)
+        """Look at the releases before answering, if the last look is older than `stale` seconds.
+
+        Requests share a look, and none waits for long: releases that are away are asked again after `stale` seconds.
+        """
+        began, look = self._looks.get(answering.use_case, (-math.inf, None))
+        now = self._clock()
+        if look is None or (look.done() and now - began > stale):
+            age = self._followers[answering.use_case].age
+            if age is not None and age <= stale:
+                return
+            began, look = now, asyncio.create_task(asyncio.to_thread(self._followers[answering.use_case].step))
+            self._looks[answering.use_case] = began, look
+        if not look.done() and (rest := began + LOOK_SECONDS - now) > 0:
+            await asyncio.wait({look}, timeout=rest)
 
     # Life
 
     async def start(self) -> None:
-        """Follow from now on."""
+        """Follow from now on, and wait a while for what can be served."""
         self._thread.start()
+        deadline = self._clock() + START_SECONDS
+        while not self.tried and self._clock() < deadline:
+            await asyncio.sleep(START_PAUSE_SECONDS)
 
     async def stop(self) -> None:
         """Stop following."""
@@ -124,9 +143,13 @@ class Models:
                 return
 
     def _find(self) -> None:
-        named = self._settings.use_cases
-        for name in named or self._folder().folders(""):
+        for name in self._settings.use_cases:
             self._add(name)
+        if not self._settings.use_cases:
+            for name in self._folder().folders(""):
+                # Without an entry it is no use case yet: a replica that is told a wrong name leaves its report there.
+                if name not in self._followers and ReleaseLog(self._folder(), name).last():
+                    self._add(name)
 
     def _add(self, use_case: str) -> None:
         if use_case in self._followers or (self._settings.use_cases and use_case not in self._settings.use_cases):

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from formats.replica_report import ReplicaReport
 from tests.releases import USE_CASE, ReleasesFolder
 from tests.waiting import PATIENCE, until
 
@@ -76,17 +77,30 @@ class ServingProcess:
         """Alive, and serving nothing."""
         if self.process is None or self.process.poll() is not None:
             self.start()
-        if (tail := self.releases.withdraw()).number:
-            self.until_entry(tail.number)
+        number = self.releases.withdraw().number
+        self.until_entry(number)
+        log = self.releases.log()
+        for report in log.reports():
+            if report.entry < number:  # of a process that was killed: nobody need wait until it counts as gone
+                log.forget(report.replica)
 
-    def until_entry(self, number: int, use_case: str = USE_CASE) -> None:
-        """Wait until it has read an entry of the releases."""
-        until(lambda: self.entry(use_case) >= number)
+    def workers(self) -> set[int]:
+        """The process ids of its workers, where it has more than one."""
+        return _children(self.pid)
 
-    def entry(self, use_case: str = USE_CASE) -> int:
-        """The newest entry that it has read, of all its workers the one that answers."""
-        reports = [report.entry for report in self.releases.log(use_case).reports() if not report.left]
-        return min(reports, default=0)
+    @property
+    def pid(self) -> int:
+        """The process id, of the parent where it has workers."""
+        assert self.process is not None
+        return self.process.pid
+
+    def until_entry(self, number: int, use_case: str = USE_CASE, replicas: int = 1) -> None:
+        """Wait until so many replicas have read an entry of the releases."""
+        until(lambda: len([one for one in self.reports(use_case) if one.entry >= number]) >= replicas)
+
+    def reports(self, use_case: str = USE_CASE) -> list[ReplicaReport]:
+        """What its replicas say of themselves, and those of other servers that follow the same releases."""
+        return [report for report in self.releases.log(use_case).reports() if not report.left]
 
     def get(self, path: str, *, credential: str = "") -> httpx.Response:
         """The answer to somebody, known by a credential or not."""
@@ -106,3 +120,10 @@ class ServingProcess:
         """The version that it says it serves."""
         answer = self.get(f"/v1/models/{use_case}")
         return str(answer.json()["version"]) if answer.status_code == 200 else None
+
+
+def _children(pid: int) -> set[int]:
+    try:
+        return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    except OSError:
+        return set()

@@ -12,7 +12,6 @@ from formats.comparison import PhaseTally, comparable, compared
 from formats.portable_model import Found
 from formats.release import OnTrial
 from formats.request_rows import RequestModel
-from formats.rollout_plan import Phase
 from serving.release.served import Served
 
 
@@ -65,9 +64,7 @@ class Trial:
 
     def wants_rows(self) -> bool:
         """Whether there is more to compare in this phase; what each process does is bounded."""
-        watched = self.on_trial.phase in (Phase.SHADOW, Phase.CANARY)
-        wanted = self.on_trial.plan.shadow_rows
-        return self.comparable and watched and self.tally.compared.proven.rows < wanted
+        return self.comparable and self.tally.compared.proven.rows < self.on_trial.plan.shadow_rows
 
     def compare(self, body: bytes) -> None:
         """Let both versions answer a request again."""

@@ -13,7 +13,7 @@ import pytest
 
 from formats.portable_model import PortableModel
 from tests.portable_files import portable_bytes, write
-from tests.serving_process import ROOT, TOKEN, ServingProcess
+from tests.serving_process import ROOT, ServingProcess
 from tests.waiting import PATIENCE, until
 
 ROWS: list[dict[str, Any]] = [

@@ -12,7 +12,7 @@ from formats.portable_model import ModelError, PortableModel
 from serving.app import create_app
 from serving.settings import ServingSettings
 from tests.portable_files import portable_bytes, write
-from tests.serving_process import TOKEN, ServingProcess
+from tests.serving_process import ServingProcess
 from tests.waiting import PATIENCE, received
 
 
@@ -53,7 +53,7 @@ def _ask(connection: socket.socket) -> bytes:
 def test_a_server_that_is_being_stopped_is_not_ready_but_answers(tmp_path: Path) -> None:
     # Given a client that is connected, and a request under way that holds the server up
     server = ServingProcess(tmp_path / "state", SERVING_BODY_SECONDS="5").start()
-    server.deploy(*write(tmp_path, portable_bytes()), "7").raise_for_status()
+    server.deploy(*write(tmp_path, portable_bytes()), "7")
     with (
         socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as busy,
         socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as probe,

@@ -19,7 +19,6 @@ from include.predictions.samples import samples
 from include.settings import Settings
 from include.storage.lake import Lake
 from include.storage.store import open_store
-from serving.processes import roster
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ROUTES, ServingProcess
 from tests.span_collector import SpanCollector
@@ -40,8 +39,8 @@ def server(tmp_path: Path) -> Iterator[ServingProcess]:
         SERVING_SAMPLE_SHARE="1",
         SERVING_SAMPLE_ROWS_PER_SECOND="1000000",
     ).start()
-    until(lambda: len(roster.live(server.state)) == 2)
-    server.deploy(*write(tmp_path, portable_bytes()), "7").raise_for_status()
+    until(lambda: len(server.workers()) == 2)
+    server.deploy(*write(tmp_path, portable_bytes()), "7")
     yield server
     server.stop(signal.SIGKILL)
 
@@ -78,9 +77,9 @@ def test_any_worker_tells_what_all_of_them_did_and_a_killed_ones_share_is_not_lo
 
     # When one is killed, and replaced
     until(lambda: published(server) == 40)  # what a worker counted in its last quarter second dies with it
-    before = roster.live(server.state)
+    before = server.workers()
     os.kill(min(before), signal.SIGKILL)
-    until(lambda: len(roster.live(server.state) - {min(before)}) == 2)
+    until(lambda: len(server.workers() - {min(before)}) == 2)
 
     # Then nothing is forgotten, nothing is counted twice, and there are two workers again
     until(lambda: metric(server, "serving_workers") == 2)
@@ -159,7 +158,7 @@ def test_every_line_of_the_log_is_json_and_none_holds_what_was_sent(server: Serv
 def test_a_request_can_be_followed_from_its_caller_to_the_model(tmp_path: Path) -> None:
     with SpanCollector() as collector:
         server = ServingProcess(tmp_path / "state", SERVING_OTLP_ENDPOINT=collector.url).start()
-        server.deploy(*write(tmp_path, portable_bytes()), "7").raise_for_status()
+        server.deploy(*write(tmp_path, portable_bytes()), "7")
         caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         large = {"rows": [ROW] * 1000}  # answered by a thread
 

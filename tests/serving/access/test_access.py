@@ -11,7 +11,7 @@ from serving.access.caller import Scope
 from serving.access.keys import KeyFile
 from tests.portable_files import portable_bytes, write
 from tests.serving.issuer import AUDIENCE, ISSUER, Issuer
-from tests.serving_process import TOKEN, ServingProcess
+from tests.serving_process import ServingProcess
 from tests.waiting import PATIENCE, until
 
 ROWS = {"rows": [{"distance": 1, "hour": 2, "carrier": "B6"}]}
@@ -35,7 +35,7 @@ class Guarded:
             SERVING_JWT_ISSUER=ISSUER,
             SERVING_JWT_AUDIENCE=AUDIENCE,
         ).start()
-        self.server.deploy(*write(folder, portable_bytes()), "7").raise_for_status()
+        self.server.deploy(*write(folder, portable_bytes()), "7")
 
     def ask(self, method: str, path: str, credential: str | None = None, **more: Any) -> httpx.Response:
         headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}

@@ -14,7 +14,7 @@ from serving.rollout.rollout import without_addresses
 from serving.access.caller import Scope
 from serving.access.keys import KeyFile
 from tests.portable_files import portable_bytes, write
-from tests.serving_process import TOKEN, ServingProcess
+from tests.serving_process import ServingProcess
 from tests.waiting import PATIENCE, until
 
 ROWS = {"rows": [{"distance": 1, "hour": 2, "carrier": "B6"}]}
@@ -47,7 +47,7 @@ def test_no_answer_tells_somebody_unknown_where_a_model_lies(server: ServingProc
     # Given versions that went into service, one that could not be loaded, and then no model file any more
     folder = tmp_path / PLACE
     uri, sha256 = write(folder, portable_bytes())
-    server.deploy(uri, sha256, "7").raise_for_status()
+    server.deploy(uri, sha256, "7")
     server.deploy(*write(folder, portable_bytes(bias=0.2)), "8", rollout=PLAN, rows=ROWS["rows"] * 9)
     until(lambda: server.get("/v1/deployments/current", known=True).json()["rollout"]["phase"] == "promoted")
     assert server.deploy(f"{uri}.gone", sha256, "9").status_code == 424
@@ -67,7 +67,7 @@ def test_no_answer_tells_somebody_unknown_where_a_model_lies(server: ServingProc
 
 
 def test_a_wrong_credential_is_none(server: ServingProcess, tmp_path: Path) -> None:
-    server.deploy(*write(tmp_path / PLACE, portable_bytes()), "7").raise_for_status()
+    server.deploy(*write(tmp_path / PLACE, portable_bytes()), "7")
 
     answer = httpx.get(f"{server.url}/v1/model", headers={"Authorization": "Bearer wrong"})
 

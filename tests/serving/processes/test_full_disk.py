@@ -13,7 +13,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.processes import roster
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ServingProcess
 from tests.waiting import until
@@ -62,22 +61,22 @@ def server(tmp_path: Path) -> Iterator[ServingProcess]:
     found = ServingProcess(tmp_path / "state", SERVING_WORKERS="2")
     found.said = Said(found.log)  # type: ignore[attr-defined]
     found.start()
-    until(lambda: len(roster.live(found.state)) == 2)
-    found.deploy(*write(tmp_path, portable_bytes()), "7").raise_for_status()
+    until(lambda: len(found.workers()) == 2)
+    found.deploy(*write(tmp_path, portable_bytes()), "7")
     yield found
     found.stop(signal.SIGKILL)
-    until(lambda: not roster.live(found.state))
+    until(lambda: not found.workers())
 
 
 def test_a_worker_that_dies_while_the_disk_is_full_is_replaced_and_the_next_one_serves(server: ServingProcess) -> None:
     # Given a full disk, and workers that all die
-    disk, before = Disk(server), roster.live(server.state)
+    disk, before = Disk(server), server.workers()
     disk.fill()
     for victim in before:
         os.kill(victim, signal.SIGKILL)
 
     # Then the server lives, says what is wrong, and its new workers serve what was served
-    until(lambda: len(roster.live(server.state) - before) == 2)
+    until(lambda: len(server.workers() - before) == 2)
     until(lambda: server.predict(ROW).status_code == 200)
     assert {server.predict(ROW).json()["model_version"] for _ in range(30)} == {"7"}
     assert server.process is not None
@@ -91,7 +90,7 @@ def test_workers_that_cannot_even_enlist_serve_and_do_so_as_soon_as_they_can(
     server: ServingProcess, tmp_path: Path
 ) -> None:
     # Given a folder in which no file can be made, and workers that all die
-    folder, before = server.state / roster.FOLDER, roster.live(server.state)
+    folder, before = server.state / roster.FOLDER, server.workers()
     folder.rename(tmp_path / "away")
     folder.touch()
     for victim in before:
@@ -103,7 +102,7 @@ def test_workers_that_cannot_even_enlist_serve_and_do_so_as_soon_as_they_can(
 
     # And when there is room again, they take part in the next deployment
     folder.unlink()
-    until(lambda: len(roster.live(server.state)) == 2)
+    until(lambda: len(server.workers()) == 2)
     assert server.deploy(*write(tmp_path, portable_bytes(bias=0.2)), "8").status_code == 200
     assert {server.predict(ROW).json()["model_version"] for _ in range(20)} == {"8"}
 

@@ -14,9 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.processes import roster
 from tests.portable_files import portable_bytes, write
-from tests.serving_process import TOKEN, ServingProcess
+from tests.serving_process import ServingProcess
 from tests.waiting import PATIENCE, until
 
 ROW = b'{"rows":[{"distance":1,"hour":2,"carrier":"B6"}]}'
@@ -87,12 +86,12 @@ def load(port: int, clients: int) -> Iterator[list[Client]]:
 
 
 def _replaced(server: ServingProcess, victim: int) -> bool:
-    live = roster.live(server.state)
+    live = server.workers()
     return victim not in live and len(live) == 2
 
 
 def deploy(server: ServingProcess, folder: Path) -> None:
-    server.deploy(*write(folder, portable_bytes()), "7").raise_for_status()
+    server.deploy(*write(folder, portable_bytes()), "7")
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +99,11 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
     """A server of three workers that serves version 7."""
     folder = tmp_path_factory.mktemp("three")
     server = ServingProcess(folder / "state", SERVING_WORKERS="3").start()
-    until(lambda: len(roster.live(server.state)) == 3)
+    until(lambda: len(server.workers()) == 3)
     deploy(server, folder)
     yield server
     server.stop(signal.SIGKILL)
-    until(lambda: not roster.live(server.state))
+    until(lambda: not server.workers())
 
 
 def test_workers_share_the_port_and_the_model(three: ServingProcess) -> None:
@@ -115,29 +114,29 @@ def test_workers_share_the_port_and_the_model(three: ServingProcess) -> None:
 
 
 def test_a_killed_worker_is_replaced_while_the_others_go_on(three: ServingProcess) -> None:
-    before = roster.live(three.state)
+    before = three.workers()
     victim = min(before)
 
     with load(three.port, 8) as clients:
         until(lambda: sum(client.answered for client in clients) > 100)
         os.kill(victim, signal.SIGKILL)
-        until(lambda: victim not in roster.live(three.state) and len(roster.live(three.state)) == 3)
+        until(lambda: victim not in three.workers() and len(three.workers()) == 3)
         answered = sum(client.answered for client in clients)
         until(lambda: sum(client.answered for client in clients) > answered + 100)
 
     # Whoever was connected to the victim lost its connection, and nobody lost a second one.
     assert all(len(client.failed) <= 1 for client in clients)
-    assert before - {victim} < roster.live(three.state)
+    assert before - {victim} < three.workers()
     assert f"worker {victim} ended (SIGKILL); another one is started" in three.log.read_text()
 
 
 def test_a_worker_told_to_stop_leaves_without_a_failed_request_and_is_replaced(three: ServingProcess) -> None:
-    leaving = min(roster.live(three.state))
+    leaving = min(three.workers())
 
     with load(three.port, 12) as clients:
         until(lambda: sum(client.answered for client in clients) > 100)
         os.kill(leaving, signal.SIGTERM)
-        until(lambda: leaving not in roster.live(three.state) and len(roster.live(three.state)) == 3)
+        until(lambda: leaving not in three.workers() and len(three.workers()) == 3)
 
     assert [client.failed for client in clients] == [[]] * 12
 
@@ -157,7 +156,7 @@ def test_a_server_told_to_stop_under_load_fails_no_request(tmp_path: Path, worke
     assert code in (0, -signal.SIGTERM)
     assert Counter(failure for client in clients for failure in client.failed) == {}
     assert all(client.closed_politely >= 1 for client in clients)
-    assert not roster.live(server.state)
+    assert not server.workers()
 
 
 @pytest.mark.stack
@@ -193,11 +192,11 @@ def test_a_request_that_never_ends_does_not_keep_the_server_from_ending(tmp_path
 @pytest.mark.stack
 def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
     server = ServingProcess(tmp_path / "state", SERVING_WORKERS="2").start()
-    until(lambda: len(roster.live(server.state)) == 2)
+    until(lambda: len(server.workers()) == 2)
 
     server.stop(signal.SIGKILL)
 
-    until(lambda: not roster.live(server.state))
+    until(lambda: not server.workers())
 
 
 @pytest.mark.stack
@@ -213,11 +212,11 @@ def test_a_setting_that_no_worker_can_start_with_ends_the_parent_too(tmp_path: P
 def test_a_worker_that_dies_again_and_again_is_started_ever_more_slowly(tmp_path: Path) -> None:
     server = ServingProcess(tmp_path / "state", SERVING_WORKERS="2").start()
     try:
-        until(lambda: len(roster.live(server.state)) == 2)
-        stays = max(roster.live(server.state))
+        until(lambda: len(server.workers()) == 2)
+        stays = max(server.workers())
         gaps = []
         for _ in range(3):
-            victim = min(roster.live(server.state) - {stays})
+            victim = min(server.workers() - {stays})
             os.kill(victim, signal.SIGKILL)
             killed = time.monotonic()
             until(partial(_replaced, server, victim))

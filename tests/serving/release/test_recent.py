@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from serving.rollout.recent import LARGEST_BYTES, Recent
+from serving.release.recent import LARGEST_BYTES, Recent
 
 
 @given(st.lists(st.binary(min_size=1, max_size=30), max_size=60), st.integers(30, 200))

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving.rollout import comparison
-from serving.rollout.comparison import Pair, PhaseTally, Side, psi
 
 from formats.answers.measured import BINS, by_level
-from formats.rollout_plan import Limits
+from formats.comparison import Pair, PhaseTally, Side, comparable, compared, psi
+from formats.portable_model import AnswerError, Found
+from formats.request_rows import RequestModel
+from tests.portable_files import INPUTS, portable_bytes
 
-LIMITS = Limits()
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=50)
 
 
@@ -24,15 +25,6 @@ def side(*answers: list[float], seconds: float = 0.001, failures: int = 0) -> Si
     for _ in range(failures):
         found.fail()
     return found
-
-
-def spread_over(low: float, high: float, rows: int = 500) -> list[float]:
-    return np.linspace(low, high, rows).tolist()
-
-
-def pair_of(before: list[float], after: list[float]) -> Pair:
-    """Both versions' answers to the same rows."""
-    return Pair(side(before), side(after), moved=float(np.abs(np.subtract(before, after)).sum()))
 
 
 def test_the_index_is_the_sum_of_the_formula() -> None:
@@ -57,7 +49,7 @@ def test_the_index_is_symmetric_never_negative_and_zero_for_what_is_alike(
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(PROBABILITIES, min_size=1, max_size=6), st.integers(0, 6))
-def test_counts_of_workers_add_up_to_those_of_one(answers: list[list[float]], cut: int) -> None:
+def test_counts_of_replicas_add_up_to_those_of_one(answers: list[list[float]], cut: int) -> None:
     whole, first, second = side(*answers), side(*answers[:cut]), side(*answers[cut:], failures=2)
     first.add(second)
     whole.add(side(failures=2))
@@ -91,54 +83,52 @@ def test_what_nobody_asked_for_has_no_figures() -> None:
     assert Side().seconds(0.5) == Side().spread == psi(Pair()) == 0
 
 
-def test_two_good_versions_pass() -> None:
-    pair = pair_of(spread_over(0.05, 0.5), spread_over(0.08, 0.55))
+# Two models asked the same
 
-    assert comparison.distribution(pair, LIMITS) == []
-    assert comparison.latency(pair, LIMITS) == []
-    assert comparison.failures(pair.trial, LIMITS, 1) == []
+ROWS = [{"distance": number / 5 - 3, "hour": number % 24, "carrier": "B6"} for number in range(30)]
 
 
-@pytest.mark.parametrize(
-    ("answers", "says"),
-    [
-        (spread_over(0.5, 0.95), "its answers are distributed differently: PSI "),
-        (spread_over(0.5, 0.95), "its mean answer moved by 0.450 (0.275 to 0.725), at most 0.2"),
-        ([0.275] * 500, "it hardly tells rows apart: standard deviation 0.0000, it was 0.13"),
-    ],
-)
-def test_a_version_whose_answers_lie_otherwise_is_told_how(answers: list[float], says: str) -> None:
-    found = comparison.distribution(pair_of(spread_over(0.05, 0.5), answers), LIMITS)
-
-    assert any(line.startswith(says) for line in found), found
+def model(**content: Any) -> RequestModel:
+    return RequestModel.load(portable_bytes(**content))
 
 
-def test_answers_that_hardly_differ_are_alike_however_the_bins_fall() -> None:
-    # Given one row, asked again and again, whose answer crossed the edge of a bin
-    before, after = [0.0999] * 500, [0.1001] * 500
-    pair = pair_of(before, after)
-
-    assert psi(pair) > LIMITS.psi
-    assert comparison.distribution(pair, LIMITS) == []
+def ask(asked: RequestModel) -> Found:
+    return asked.rows(ROWS)
 
 
-def test_a_version_that_fails_too_often_is_told_how_often() -> None:
-    assert comparison.failures(side([0.5], failures=1), LIMITS, 20) == ["1 of 2 answers failed, at most 1.0% may"]
-    assert comparison.failures(side(*[[0.5]] * 199, failures=1), LIMITS, 20) == []
+@pytest.mark.parametrize("trial_first", [True, False])
+def test_both_versions_answers_to_the_same_rows_are_counted(trial_first: bool) -> None:
+    before, after = model(), model(bias=0.5)
+
+    pair = compared(before, after, ask, trial_first=trial_first)
+
+    apart = np.abs(after.rows(ROWS) - before.rows(ROWS)).mean()
+    assert (pair.proven.rows, pair.trial.rows, pair.trial.failures) == (30, 30, 0)
+    assert pair.difference == pytest.approx(apart)
+    assert pair.figures()["mean_difference"] == round(apart, 5)
 
 
-def test_slow_is_what_takes_many_times_as_long_and_long_enough_to_notice() -> None:
-    fast, slow = side([0.5], seconds=0.001), side([0.5], seconds=0.2)
+def test_a_failure_of_the_version_on_trial_counts_against_it_and_one_of_both_against_none() -> None:
+    # Given a model whose answers to these rows are no probabilities
+    broken = model(output="Identity", weights=(9.0, 0.0, 0.0))
+    with pytest.raises(AnswerError):
+        ask(broken)
 
-    assert "it is too slow: " in comparison.latency(Pair(fast, slow), LIMITS)[0]
-    assert comparison.latency(Pair(slow, fast), LIMITS) == []
-    assert comparison.latency(Pair(fast, side([0.5], seconds=0.01)), LIMITS) == []
-    assert comparison.latency(Pair(slow, side([0.5], seconds=0.3)), LIMITS) == []
+    assert compared(model(), broken, ask, trial_first=False).trial.failures == 1
+    assert compared(broken, broken, ask, trial_first=False) == Pair()
 
 
-def test_a_slow_tail_is_noticed() -> None:
-    tail = side(*[[0.5]] * 90)
-    for _ in range(10):
-        tail.note(by_level(np.array([0.5])), 1.0)
+def test_a_request_that_is_wrong_itself_counts_for_nothing() -> None:
+    def wrong(asked: RequestModel) -> Found:
+        return asked.answer(b'{"rows": [{"distance": "far"}]}')
 
-    assert "at the 95% quantile" in comparison.latency(Pair(side(*[[0.5]] * 100), tail), LIMITS)[0]
+    assert compared(model(), model(bias=0.5), wrong, trial_first=True) == Pair()
+
+
+def test_versions_are_comparable_if_they_take_the_same_inputs_whatever_their_categories() -> None:
+    distance, hour, carrier = INPUTS
+    more = model(inputs=(distance, hour, {**carrier, "categories": ["AA", "ZZ"]}))
+    other = model(inputs=(distance, hour, {**carrier, "name": "airline"}))
+
+    assert comparable(model(), more)
+    assert not comparable(model(), other)

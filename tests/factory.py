@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from include.deployment.deployments import DeploymentHistory
 from pydantic import SecretStr
 
-from include.database.tables import Tables
 from include.model_registry.versions import Alias, Draft, Registry, Role, Version
 from include.modelling.recipe import Estimator, Recipe
 from include.settings import Settings
@@ -23,7 +22,8 @@ from include.storage.lake import Dataset, Lake, Layer
 from include.use_case import load_use_case
 from include.use_cases.flight_delay.lookup import SENSOR
 from tests.portable_files import portable_bytes
-from tests.serving_process import TOKEN, ServingProcess
+from tests.releases import ReleasesFolder
+from tests.serving_process import ServingProcess
 
 USE_CASE = "include.use_cases.flight_delay"
 DAY = date(2013, 10, 1)
@@ -50,9 +50,9 @@ class Factory:
     def registry(self) -> Registry:
         return Registry.open(self.settings, "flight_delay")
 
-    @cached_property
-    def history(self) -> DeploymentHistory:
-        return DeploymentHistory(Tables.open(self.settings), "flight_delay")
+    @property
+    def releases(self) -> ReleasesFolder:
+        return self.server.releases
 
     @property
     def environment(self) -> dict[str, str]:
@@ -62,7 +62,7 @@ class Factory:
             "DATABASE_URL": self.settings.require("database_url"),
             "TRACKING_URL": self.settings.require("tracking_url"),
             "SERVING_URL": self.settings.serving_url,
-            "SERVING_TOKEN": self.settings.require("serving_token"),
+            "RELEASES": self.settings.releases_folder,
         }
         return {f"NIGHTSHIFT_{name}": value for name, value in values.items()}
 
@@ -101,12 +101,15 @@ class Factory:
 
     def served(self) -> str | None:
         """The version that the server says it serves."""
-        answer = self.server.get("/v1/model")
-        return str(answer.json()["version"]) if answer.status_code == 200 else None
+        return self.server.served()
 
-    def told(self) -> list[tuple[str, str, str]]:
-        """The history, oldest first: version, reason, state."""
-        return [(one.version, str(one.reason), str(one.state)) for one in reversed(self.history.all())]
+    def events(self) -> list[tuple[str, str]]:
+        """What happened since the server was empty, oldest first: event and version."""
+        return list(takewhile(lambda one: one != ("withdrawn", ""), self.releases.events()))[::-1]
+
+    def told(self) -> list[tuple[str, str]]:
+        """What became of each release."""
+        return [one for one in self.events() if one[0] not in ("preparing", "shadow", "canary")]
 
     def _mlflow_run(self) -> str:
         client = self.registry.client
@@ -123,7 +126,7 @@ def make_factory(folder: Path, database_url: str, tracking_url: str, server: Ser
         database_url=SecretStr(database_url),
         tracking_url=SecretStr(tracking_url),
         serving_url=server.url,
-        serving_token=SecretStr(TOKEN),
+        releases=server.releases.place,
     )
     return Factory(settings, server)
 

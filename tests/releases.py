@@ -74,12 +74,22 @@ class ReleasesFolder:
         )
         return conductor.try_out(tail, entry(uri, sha256, version, use_case), candidate)
 
-    def roll_back(self, use_case: str = USE_CASE) -> Outcome:
+    def roll_back(
+        self,
+        use_case: str = USE_CASE,
+        *,
+        event: ReleaseEvent = ReleaseEvent.ROLLED_BACK,
+        why: str = "a person wants it",
+    ) -> Outcome:
         """Put the version before back."""
         conductor = self.conductor(use_case, "a person")
         tail = conductor.writer.tail()
-        event = ReleaseEvent.ROLLED_BACK
-        return conductor.serve(tail, tail.release.before[-1], event, ended=event, why="a person wants it")
+        return conductor.serve(tail, tail.release.before[-1], event, ended=event, why=why)
+
+    def abort(self, use_case: str = USE_CASE) -> None:
+        """End the release under way."""
+        conductor = self.conductor(use_case, "a person")
+        conductor.abort(conductor.writer.tail(), "", "a person wants it")
 
     def withdraw(self, use_case: str = USE_CASE) -> Tail:
         """Let nothing serve, and forget what served before."""

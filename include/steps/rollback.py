@@ -39,7 +39,8 @@ def rollback(context: Context, arguments: RollbackArguments) -> Result:
     tail = writer.tail()
     serving = tail.release.serving
     if serving is not None and _is_mine(serving, writer):
-        return _told(context, serving, tail.release.taken_out[-1].entry if tail.release.taken_out else None, None)
+        gone = tail.release.taken_out
+        return _told(context, serving, gone[-1].entry if gone else None, _why(serving, writer), None)
     for _ in range(ATTEMPTS - 1):
         try:
             return _roll_back(context, writer, tail, arguments.version)
@@ -57,7 +58,7 @@ def _is_mine(serving: InService, writer: ReleaseWriter) -> bool:
 def _roll_back(context: Context, writer: ReleaseWriter, tail: Tail, version: str) -> Result:
     back, leaving = _chosen(tail.release, version), tail.release.serving
     conductor = open_conductor(context.settings, writer)
-    why = f"rolled back to version {back.version} ({writer.actor})"
+    why = _why(back, writer)
     event = ReleaseEvent.ROLLED_BACK
     outcome = conductor.serve(tail, back, event, ended=event, why=why)
     log.info(
@@ -65,10 +66,14 @@ def _roll_back(context: Context, writer: ReleaseWriter, tail: Tail, version: str
         back.version,
         f"version {leaving.version}" if leaving else "nothing",
     )
-    return _told(context, back, leaving, outcome)
+    return _told(context, back, leaving, why, outcome)
 
 
-def _told(context: Context, back: InService, left: InService | None, outcome: Outcome | None) -> Result:
+def _why(back: InService, writer: ReleaseWriter) -> str:
+    return f"rolled back to version {back.version} ({writer.actor})"
+
+
+def _told(context: Context, back: InService, left: InService | None, why: str, outcome: Outcome | None) -> Result:
     told = ""
     if left is not None:
         told = tell_registry(
@@ -76,7 +81,7 @@ def _told(context: Context, back: InService, left: InService | None, outcome: Ou
             context.use_case.name,
             out=left.version,
             back=back.version,
-            reason=f"rolled back to version {back.version}",
+            reason=why,
         )
     return Result(
         uris={"model": back.uri},

@@ -4,45 +4,23 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from datetime import date
 from pathlib import Path
 
 import psycopg
 import pytest
-from include.deployment.deployments import DeploymentHistory, Target
 from sqlalchemy import text
 
 from include.database import migrate
 from include.database.address import libpq_url, sqlalchemy_url
-from include.database.tables import Base, Deployment, DeploymentReason, DeploymentState, Tables
+from include.database.tables import Base, Tables
 from include.errors import CodeError, FaultError
 from include.ingestion import records
 from include.settings import Settings
-from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.stack
-
-
-@pytest.fixture
-def history(tables_url: str) -> DeploymentHistory:
-    return DeploymentHistory(Tables.open(Settings(database_url=tables_url)), "flight_delay", "dag/run/deploy")
-
-
-def target(version: str, day: int = 1) -> Target:
-    return Target(version, f"file:///models/{version}.onnx", version * 64, date(2013, 10, day))
-
-
-def serve(history: DeploymentHistory, version: str, *, ended: DeploymentState = DeploymentState.REPLACED) -> Deployment:
-    deployment = history.begin(target(version), DeploymentReason.NIGHTLY)
-    history.confirm(deployment, ended=ended)
-    return deployment
-
-
-def states(history: DeploymentHistory) -> list[tuple[str, str]]:
-    return [(one.version, str(one.state)) for one in reversed(history.all())]
 
 
 # Migrations
@@ -53,26 +31,30 @@ def test_migrations_go_forwards_backwards_and_forwards_again(database_url: str) 
     for act in (migrate.upgrade, lambda url: migrate.downgrade(url, "base"), migrate.upgrade):
         act(database_url)
         with psycopg.connect(database_url) as session:
-            found = session.execute("SELECT to_regclass('deployments') IS NOT NULL").fetchone()
+            found = session.execute("SELECT to_regclass('dead_letters') IS NOT NULL").fetchone()
         seen.append((found, migrate.current(database_url)))
 
     assert seen == [((True,), migrate.head()), ((False,), None), ((True,), migrate.head())]
 
 
-def test_going_back_a_revision_keeps_what_was_noted_of_a_rejected_version(
-    history: DeploymentHistory, tables_url: str
-) -> None:
-    rejected = history.begin(target("1"), DeploymentReason.NIGHTLY)
-    history.rolled_out(rejected, {"phase": "rolled_back"})
-    history.end(rejected, DeploymentState.REJECTED, "shadow: its answers are distributed differently")
+def test_what_was_served_before_there_were_releases_stays_in_a_table_of_its_own(database_url: str) -> None:
+    # Given the tables of an older release, with a deployment in them
+    row = ("flight_delay", "1", "file:///1.onnx", "0" * 64, date(2013, 10, 1), "nightly", "serving", "a night")
+    names = "use_case, version, model_uri, sha256, trained_through, reason, state, actor, started_at"
+    migrate.upgrade(database_url, "0004")
+    with psycopg.connect(database_url) as session:
+        session.execute(f"INSERT INTO deployments ({names}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now())", row)
 
-    migrate.downgrade(tables_url, "0002")
-    with psycopg.connect(tables_url) as session:
-        kept = session.execute("SELECT version, state, detail FROM deployments").fetchall()
-    migrate.upgrade(tables_url)
+    # When they are brought up to date, and back
+    migrate.upgrade(database_url)
+    with psycopg.connect(database_url) as session:
+        kept = session.execute("SELECT version, state FROM deployments_before_releases").fetchall()
+    migrate.downgrade(database_url, "0002")
+    with psycopg.connect(database_url) as session:
+        again = session.execute("SELECT version, state FROM deployments").fetchall()
 
-    assert kept == [("1", "refused", "shadow: its answers are distributed differently")]
-    assert states(history) == [("1", "refused")]
+    # Then nothing is lost
+    assert kept == again == [("1", "serving")]
 
 
 def test_the_migrated_tables_are_the_models_tables(tables_url: str) -> None:
@@ -219,11 +201,11 @@ def test_a_database_that_is_down_is_one_line_after_bounded_retries(monkeypatch: 
 
 
 def test_a_database_without_tables_says_how_to_make_them(database_url: str) -> None:
-    history = DeploymentHistory(Tables.open(Settings(database_url=database_url)), "flight_delay")
+    tables = Tables.open(Settings(database_url=database_url))
 
-    missing = r'relation "deployments" does not exist; .*include\.database\.migrate upgrade'
-    with pytest.raises(FaultError, match=missing):
-        history.current()
+    missing = r'relation "dead_letters" does not exist; .*include\.database\.migrate upgrade'
+    with pytest.raises(FaultError, match=missing), tables.session() as session:
+        session.execute(text("SELECT * FROM dead_letters"))
 
 
 def test_only_what_a_migration_mends_is_told_to_be_migrated(database_url: str) -> None:
@@ -233,123 +215,3 @@ def test_only_what_a_migration_mends_is_told_to_be_migrated(database_url: str) -
     with pytest.raises(CodeError, match="syntax error") as wrong, tables.session() as session:
         session.execute(text("SELEC 1"))
     assert "migrate" not in str(wrong.value)
-
-
-# The history of deployments
-
-
-def test_nothing_was_served_at_first(history: DeploymentHistory) -> None:
-    assert history.current() is None
-    assert history.previous() is None
-    assert history.all() == []
-
-
-def test_a_new_deployment_ends_the_one_before(history: DeploymentHistory) -> None:
-    first = serve(history, "1")
-    second = serve(history, "2")
-
-    current = history.current()
-    assert current is not None
-    assert (current.version, current.replaces, current.reason, current.ended_at) == (
-        "2",
-        first.id,
-        DeploymentReason.NIGHTLY,
-        None,
-    )
-    assert (current.actor, current.trained_through) == ("dag/run/deploy", date(2013, 10, 1))
-    before = history.find(second.replaces)
-    assert before is not None
-    assert before.ended_at is not None
-    assert before.ended_at >= before.started_at
-    assert states(history) == [("1", "replaced"), ("2", "serving")]
-
-
-def test_use_cases_do_not_see_each_other(history: DeploymentHistory) -> None:
-    other = DeploymentHistory(history.tables, "other")
-    serve(history, "1")
-    serve(other, "9")
-
-    assert [one.version for one in history.all()] == ["1"]
-    assert [one.version for one in other.all()] == ["9"]
-
-
-def test_a_step_that_was_killed_halfway_is_seen_by_the_next(history: DeploymentHistory) -> None:
-    history.begin(target("1"), DeploymentReason.NIGHTLY)
-
-    serve(history, "1")
-
-    assert states(history) == [("1", "interrupted"), ("1", "serving")]
-
-
-def test_a_refusal_leaves_what_served(history: DeploymentHistory) -> None:
-    serve(history, "1")
-    refused = history.begin(target("2"), DeploymentReason.NIGHTLY)
-
-    history.end(refused, DeploymentState.REFUSED, "not a whole ONNX file")
-
-    assert states(history) == [("1", "serving"), ("2", "refused")]
-    found = history.find(refused.id)
-    assert found is not None
-    assert found.detail == "not a whole ONNX file"
-
-
-def test_the_previous_is_the_last_other_version_that_served_well(history: DeploymentHistory) -> None:
-    # Given versions that served well, failed, were refused, and one that served twice in a row
-    serve(history, "1")
-    serve(history, "2")
-    serve(history, "3")
-    serve(history, "4", ended=DeploymentState.ROLLED_BACK)
-    history.end(history.begin(target("5"), DeploymentReason.NIGHTLY), DeploymentState.REFUSED, "truncated")
-    serve(history, "4")
-
-    # Then it is neither the one in service, nor the refused, nor the one that was rolled back
-    previous = history.previous()
-    assert states(history)[2] == ("3", "rolled_back")
-    assert previous is not None
-    assert previous.version == "2"
-
-
-def test_a_smoke_tests_figures_are_kept(history: DeploymentHistory) -> None:
-    deployment = serve(history, "1")
-
-    history.passed(deployment, {"rows": 50, "worst": 0.0})
-
-    current = history.current()
-    assert current is not None
-    assert current.smoke == {"rows": 50, "worst": 0.0}
-
-
-def test_what_was_seen_in_a_rollout_is_kept(history: DeploymentHistory) -> None:
-    deployment = history.begin(target("1"), DeploymentReason.NIGHTLY)
-
-    history.rolled_out(deployment, {"phase": "promoted", "metrics": {"shadow": {"psi": 0.01}}})
-    history.confirm(deployment)
-
-    current = history.current()
-    assert current is not None
-    assert current.rollout == {"phase": "promoted", "metrics": {"shadow": {"psi": 0.01}}}
-
-
-def test_the_database_itself_allows_one_in_service(history: DeploymentHistory, tables_url: str) -> None:
-    serve(history, "1")
-    serve(history, "2")
-
-    with psycopg.connect(tables_url) as session, pytest.raises(psycopg.errors.UniqueViolation):
-        session.execute("UPDATE deployments SET state = 'serving'")
-
-
-def test_one_at_a_time_changes_what_is_served(history: DeploymentHistory) -> None:
-    order: list[str] = []
-
-    def second() -> None:
-        with history.locked():
-            order.append("second")
-
-    with history.locked():
-        other = threading.Thread(target=second)
-        other.start()
-        time.sleep(0.3)
-        order.append("first")
-    other.join(timeout=PATIENCE)
-
-    assert order == ["first", "second"]

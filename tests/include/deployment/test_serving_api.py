@@ -3,49 +3,36 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from include.deployment.deployments import Target
 
-from formats.rollout_plan import Phase, Plan
-from include.deployment.serving_api import ServingApi
-from include.errors import DataError, FaultError
+from include.deployment.serving_api import ServedModel, ServingApi
+from include.errors import DataError, FaultError, SettingsError
+from tests.serving_process import free_port
 
-TARGET = Target("8", "file:///8.onnx", "0" * 64, date(2013, 10, 1))
-PLAN = Plan(share=0.2)
 Answer = tuple[int, Any]
 
 
-def rollout(phase: str, *, id: str = "r", reason: str = "") -> dict[str, Any]:
-    entry = {"version": "8", "sha256": TARGET.sha256}
-    return {"id": id, "entry": entry, "phase": phase, "reason": reason, "metrics": {"shadow": {"rows": 5}}}
-
-
-def current(phase: str, **more: str) -> Answer:
-    return 200, {"serving": None, "rollout": rollout(phase, **more)}
-
-
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[ServingApi, list[Any]]]]:
-    """A server that gives those answers, one after the other; the bodies it was sent are kept."""
+def play() -> Iterator[Callable[..., tuple[ServingApi, list[Any]]]]:
+    """A server that gives those answers, one after the other; what it was asked is kept."""
     servers = []
-    monkeypatch.setattr("include.deployment.serving_api.POLL_SECONDS", 0.01)
 
     def begin(*answers: Answer) -> tuple[ServingApi, list[Any]]:
-        left, sent = list(answers), []
+        left, asked = list(answers), []
 
         class Script(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.answer()
 
             def do_POST(self) -> None:
-                sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.rfile.read(int(self.headers["Content-Length"]))
                 self.answer()
 
             def answer(self) -> None:
+                asked.append(self.path)
                 status, body = left.pop(0)
                 self.send_response(status)
                 self.end_headers()
@@ -57,7 +44,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Servin
         server = HTTPServer(("127.0.0.1", 0), Script)
         servers.append((server, thread := threading.Thread(target=server.serve_forever)))
         thread.start()
-        return ServingApi(f"http://127.0.0.1:{server.server_port}", "token", "flight_delay"), sent
+        return ServingApi(f"http://127.0.0.1:{server.server_port}", "token", "flight_delay"), asked
 
     yield begin
     for server, thread in servers:
@@ -69,54 +56,51 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Servin
 Play = Callable[..., tuple[ServingApi, list[Any]]]
 
 
-def test_a_rollout_is_asked_for_and_waited_for_even_while_the_server_is_busy(play: Play) -> None:
-    api, sent = play((202, rollout("none")), current("canary"), (503, {}), (429, {}), current("promoted"))
-
-    outcome = api.roll_out(TARGET, PLAN, [{"hour": 3}], "a night")
-
-    assert outcome is not None
-    assert (outcome.phase, outcome.metrics) == (Phase.PROMOTED, {"shadow": {"rows": 5}})
-    assert (sent[0]["by"], sent[0]["rows"], sent[0]["rollout"]["share"]) == ("a night", [{"hour": 3}], 0.2)
+SERVED = {"version": "8", "sha256": "0" * 64, "since": "2013-10-02T01:30:00Z", "uri": ""}
 
 
-def test_a_version_that_is_rolled_back_says_why(play: Play) -> None:
-    api, _ = play((202, rollout("none")), current("rolled_back", reason="canary: 1 of 3 answers failed"))
+def test_what_is_served_is_asked_by_the_use_cases_name(play: Play) -> None:
+    api, asked = play((200, SERVED))
 
-    outcome = api.roll_out(TARGET, PLAN, [])
-
-    assert outcome is not None
-    assert (outcome.phase, outcome.reason) == (Phase.ROLLED_BACK, "canary: 1 of 3 answers failed")
+    assert api.served() == ServedModel("8", "0" * 64, "2013-10-02T01:30:00Z")
+    assert asked == ["/v1/models/flight_delay"]
 
 
-@pytest.mark.parametrize(
-    ("answers", "says"),
-    [
-        ([current("aborted", reason="its worker was stopped")], "version 8 was cut short: its worker was stopped"),
-        ([current("promoted", id="other")], "version 8 was ended by another deployment"),
-        ([(200, {"something": "else"})], "answers, but not as serving does"),
-        ([(200, {"serving": None, "rollout": {"phase": "unheard of"}})], "answers, but not as serving does"),
-    ],
-)
-def test_a_rollout_that_has_no_end_is_a_fault(play: Play, answers: list[Answer], says: str) -> None:
-    api, _ = play((202, rollout("none")), *answers)
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_server_that_serves_nothing_of_it_is_no_error(play: Play, status: int) -> None:
+    api, _ = play((status, {"detail": "no model is served: nothing was deployed yet"}))
 
-    with pytest.raises(FaultError, match=says):
-        api.roll_out(TARGET, PLAN, [])
+    assert api.served() is None
 
 
-def test_a_rollout_that_takes_for_ever_is_a_fault(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("include.deployment.serving_api.GRACE_SECONDS", 0.2)
-    api, _ = play((202, rollout("none")), *[current("canary")] * 1000)
+def test_rows_that_the_server_refuses_are_bad_data_and_a_busy_one_is_a_fault(play: Play) -> None:
+    api, _ = play((422, {"detail": "row 0, field 'hour': missing"}), (503, {"detail": "too many"}))
 
-    with pytest.raises(FaultError, match=r"version 8 did not end within 0\.2 s"):
-        api.roll_out(TARGET, Plan(shadow_seconds=0, watch_seconds=0), [])
+    with pytest.raises(DataError, match="answered 422: row 0, field 'hour': missing"):
+        api.predict([{}])
+    with pytest.raises(FaultError, match="answered 503: too many"):
+        api.predict([{}])
 
 
-def test_a_server_busy_with_another_rollout_is_a_fault_and_a_refused_file_is_not(play: Play) -> None:
-    busy, _ = play((409, {"detail": "a rollout of version 7 is under way"}), current("canary"))
-    refusing, _ = play((422, {"detail": "SHA-256 is another"}))
+def test_a_credential_that_the_server_does_not_know_is_a_setting(play: Play) -> None:
+    api, _ = play((401, {"detail": "wrong or missing bearer token or API key"}))
 
-    with pytest.raises(FaultError, match="is busy with the rollout of version 8; try again"):
-        busy.roll_out(TARGET, PLAN, [])
-    with pytest.raises(DataError, match="answered 422: SHA-256 is another"):
-        refusing.roll_out(TARGET, PLAN, [])
+    with pytest.raises(SettingsError, match="answered 401: .*; see NIGHTSHIFT_SERVING_TOKEN"):
+        api.predict([{}])
+
+
+def test_another_kind_of_server_is_named(play: Play) -> None:
+    api, _ = play((200, {"something": "else"}), (200, {"something": "else"}))
+
+    with pytest.raises(FaultError, match="answers, but not as serving does"):
+        api.served()
+    with pytest.raises(FaultError, match="answers, but not as serving does"):
+        api.predict([{}])
+
+
+def test_a_server_that_is_down_is_one_line_after_bounded_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.deployment.serving_api.PAUSE_SECONDS", 0.01)
+    api = ServingApi(f"http://127.0.0.1:{free_port()}", None, "flight_delay")
+
+    with pytest.raises(FaultError, match=r"does not answer \(4 tries\): .*make up"):
+        api.served()

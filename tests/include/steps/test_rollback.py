@@ -4,15 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from include.deployment.deployments import DeploymentHistory
-from include.deployment.reversal import RejectedError
 from pydantic import SecretStr
 
-from include.database.tables import DeploymentReason
+from formats.release import ReleaseEvent
+from include.deployment.conductor import RejectedError
+from include.deployment.writer import OvertakenError, ReleaseWriter, Tail
 from include.errors import FaultError, SettingsError
 from include.model_registry.versions import Version
 from include.step import Context
@@ -21,6 +23,7 @@ from include.steps.rollback import RollbackArguments, rollback
 from tests.factory import DAY, USE_CASE, Factory
 from tests.portable_files import portable_bytes
 from tests.serving_process import free_port
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.stack
@@ -50,7 +53,7 @@ def test_the_previously_served_version_is_put_back(factory: Factory) -> None:
 
     assert factory.served() == "2"
     assert (result.facts["version"], result.facts["instead_of"]) == ("2", "3")
-    assert factory.told()[-2:] == [("3", "nightly", "rolled_back"), ("2", "rollback", "serving")]
+    assert factory.told()[-2:] == [("promoted", "3"), ("rolled_back", "2")]
 
 
 def test_the_version_that_leaves_is_rejected_and_the_one_put_back_is_champion(factory: Factory) -> None:
@@ -115,7 +118,6 @@ def test_a_retry_of_the_same_task_does_not_go_back_twice(factory: Factory, monke
     # Given a rollback task whose first try swapped, and died before it told the registry
     nights(factory, 3)
     monkeypatch.setenv("NIGHTSHIFT_RUN", "flight_delay_rollback/manual__1/rollback")
-    history = DeploymentHistory.open(factory.settings, "flight_delay")
     with monkeypatch.context() as dying:
         dying.setattr("include.steps.rollback.tell_registry", lambda *_, **__: sys.exit(137))
         with pytest.raises(SystemExit):
@@ -131,17 +133,60 @@ def test_a_retry_of_the_same_task_does_not_go_back_twice(factory: Factory, monke
     # ... and another run goes back once more
     monkeypatch.setenv("NIGHTSHIFT_RUN", "flight_delay_rollback/manual__2/rollback")
     assert run(factory) == "1"
-    assert history.mine(DeploymentReason.ROLLBACK) is None
 
 
 def test_a_model_file_that_is_gone_leaves_what_is_served(factory: Factory) -> None:
+    # Given a version whose file is gone, and servers that do not keep it, as it served two versions ago
+    first, *_ = nights(factory, 3)
+    factory.lake.store.delete(f"flight_delay/models/{first.sha256}.onnx")
+    settings = factory.settings.model_copy(update={"release_seconds": 1.0})
+    context = Context(settings, factory.context.use_case, factory.lake)
+
+    # When it is to be put back, Then that fails in one line, and nothing changes
+    with pytest.raises(FaultError, match=r"0 of 1 replicas are ready .*version 1 cannot be loaded: .*no such file"):
+        rollback(context, RollbackArguments(use_case=USE_CASE, date=DAY, version="1"))
+
+    assert factory.served() == "3"
+
+
+def test_the_version_before_is_put_back_though_its_file_is_gone(factory: Factory) -> None:
     first, _ = nights(factory, 2)
     factory.lake.store.delete(f"flight_delay/models/{first.sha256}.onnx")
 
-    with pytest.raises(FaultError, match=r"answered 424: .*there is no such file"):
-        run(factory)
+    assert run(factory) == "1"
 
-    assert factory.served() == "2"
+
+def test_neither_postgresql_nor_mlflow_is_needed(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.model_registry.tracking.PAUSE_SECONDS", 0.01)
+    nights(factory, 2)
+    nowhere = SecretStr(f"http://127.0.0.1:{free_port()}")
+    settings = factory.settings.model_copy(update={"database_url": None, "tracking_url": nowhere})
+
+    rollback(Context(settings, factory.context.use_case, factory.lake), RollbackArguments(use_case=USE_CASE, date=DAY))
+
+    assert factory.served() == "1"
+
+
+def test_a_promotion_that_comes_in_between_is_rolled_back_too(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a person's rollback, and a version that is promoted just before its first entry
+    nights(factory, 2)
+    third = factory.version(DAY + timedelta(days=2))
+    append, calls = ReleaseWriter.append, []
+
+    def overtaken(writer: ReleaseWriter, *given: Any, **noted: Any) -> Tail:
+        calls.append(given)
+        if len(calls) == 1:
+            monkeypatch.setattr(ReleaseWriter, "append", append)
+            factory.releases.deploy(third.model_uri, third.sha256, third.version)
+        return append(writer, *given, **noted)
+
+    monkeypatch.setattr(ReleaseWriter, "append", overtaken)
+
+    # When it judges again, Then it is that version which leaves, and the one before it serves
+    assert run(factory) == "2"
+    assert [one.entry.version for one in factory.releases.tail().taken_out] == ["3"]
 
 
 def test_a_registry_that_is_down_does_not_stop_a_rollback(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +242,7 @@ def test_the_swap_needs_neither_mlflow_nor_pandas(factory: Factory) -> None:
     script = """
 import sys
 import include.steps.rollback
-print(*sorted({"mlflow", "pandas", "onnxruntime", "sklearn"} & set(sys.modules)))
+print(*sorted({"mlflow", "pandas", "sqlalchemy", "sklearn"} & set(sys.modules)))
 """
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
 
@@ -227,18 +272,21 @@ def test_a_version_that_its_rollout_rejected_can_be_put_into_service_by_name(fac
 
     # When it is named, Then it serves, at once, and counts as good again
     assert run(factory, "2") == "2"
-    assert factory.server.rollout()["plan"] is None
     assert [version.rejected for version in factory.registry.versions()][-1] is None
 
 
-def test_a_rollback_ends_a_rollout_that_is_under_way(factory: Factory) -> None:
+def test_a_rollback_ends_a_trial_that_is_under_way(factory: Factory) -> None:
     # Given a version on trial
     factory.day()
     nights(factory, 2)
     third = factory.version(DAY + timedelta(days=2))
-    long = {"idle_seconds": 60, "watch_seconds": 60}
-    factory.server.deploy(third.model_uri, third.sha256, third.version, rollout=long)
+    long = {"shadow_seconds": 0, "idle_seconds": 600, "watch_seconds": 600}
+    with ThreadPoolExecutor(1) as pool:
+        trial = pool.submit(factory.releases.roll_out, third.model_uri, third.sha256, third.version, long)
+        until(lambda: factory.releases.tail().event is ReleaseEvent.CANARY)
 
-    # When a person rolls back, Then the previous version serves at once
-    assert run(factory) == "1"
-    assert factory.server.rollout()["entry"]["version"] == "1"
+        # When a person rolls back, Then the previous version serves at once, and the trial's conductor gives up
+        assert run(factory) == "1"
+        with pytest.raises(OvertakenError):
+            trial.result(timeout=PATIENCE)
+    assert factory.releases.tail().trial is None

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
-import hashlib
 from datetime import date, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from formats.release import ReleaseEvent
+from include.deployment.fleet import RefusedError
 from include.errors import DataError, FaultError
-from include.step import Result
+from include.step import Context, Result
 from include.steps import deploy, rollback, score
 from include.steps.smoke_test import SmokeTestArguments, smoke_test
 from include.storage.lake import Dataset, Layer
 from tests.factory import DAY, ROWS, USE_CASE, Factory, features
-from tests.portable_files import portable_bytes
+from tests.serving_process import ServingProcess
 
 TOMORROW = DAY + timedelta(days=1)
 NIGHTLY = Dataset(Layer.PREDICTIONS, "nightly")
@@ -50,10 +52,10 @@ def test_the_service_answers_as_batch_scoring_did(factory: Factory) -> None:
     assert result.rows == {"nightly": 50, "two_hours": 50}
     assert result.facts == {"version": "1", "against": {"nightly": "predictions", "two_hours": "model file"}}
     assert result.metrics["nightly_worst_difference"] <= 1e-12
-    current = factory.history.current()
-    assert current is not None
-    assert current.smoke is not None
-    assert current.smoke["rows"] == {"nightly": 50, "two_hours": 50}
+    noted = factory.releases.tail()
+    assert (noted.event, noted.metrics["rows"]) == (ReleaseEvent.CHECKED, {"nightly": 50, "two_hours": 50})
+    assert noted.serving is not None
+    assert noted.serving.checked
 
 
 def test_a_day_of_few_rows_is_asked_whole_and_one_of_none_is_no_error(factory: Factory) -> None:
@@ -83,7 +85,8 @@ def test_a_failed_smoke_test_puts_the_previous_back(factory: Factory) -> None:
 
     # And the version before serves, the history and the registry say why
     assert factory.served() == "1"
-    assert factory.told() == [("1", "nightly", "replaced"), ("2", "nightly", "failed"), ("1", "restored", "serving")]
+    assert factory.told() == [("deployed", "1"), ("checked", "1"), ("promoted", "2"), ("restored", "1")]
+    assert "answers differ" in factory.releases.tail().why
     champion = factory.registry.champion()
     assert champion is not None
     assert champion.version == "1"
@@ -94,16 +97,20 @@ def test_a_failed_smoke_test_puts_the_previous_back(factory: Factory) -> None:
     assert factory.served() == "1"
 
 
-def test_a_previous_model_that_cannot_be_put_back_is_a_fault_that_says_both(factory: Factory) -> None:
+def refuse(*_: object) -> None:
+    """What the servers say of a file that they cannot load."""
+    raise RefusedError("replica 1: it is no model file")
+
+
+def test_a_previous_model_that_cannot_be_put_back_is_a_fault_that_says_both(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     night(factory)
     night(factory, TOMORROW)
     spoil(factory, TOMORROW + timedelta(days=1), by=0.01)
-    first = factory.registry.versions()[0]
-    factory.lake.store.delete(f"flight_delay/models/{first.sha256}.onnx")
+    monkeypatch.setattr("include.deployment.fleet.Fleet.settle", refuse)
 
-    with pytest.raises(
-        FaultError, match=r"50 answers differ .* version 1 could not be put back .*there is no such file"
-    ):
+    with pytest.raises(FaultError, match=r"50 answers differ .* version 1 could not be put back .*it is no model file"):
         run(factory, TOMORROW)
 
     assert factory.served() == "2"
@@ -124,7 +131,7 @@ def test_a_first_deployment_that_fails_is_withdrawn(factory: Factory) -> None:
         run(factory)
 
     assert factory.served() is None
-    assert factory.told() == [("1", "nightly", "failed")]
+    assert factory.told() == [("deployed", "1"), ("withdrawn", "1")]
 
 
 def test_a_deployment_that_passed_before_is_not_replaced_by_a_later_failure(factory: Factory) -> None:
@@ -151,31 +158,22 @@ def test_predictions_of_another_version_are_not_the_yardstick(factory: Factory) 
     assert result.facts == {"version": "1", "against": {"nightly": "model file", "two_hours": "predictions"}}
 
 
-def test_a_server_that_serves_another_version_than_was_deployed_fails(factory: Factory) -> None:
-    # Given a server that somebody gave another model behind the history's back
+def test_a_server_that_follows_other_releases_fails(factory: Factory, tmp_path: Path) -> None:
+    # Given a good night, a second one, and a server that follows another folder
     night(factory)
     run(factory)
     night(factory, TOMORROW)
-    other = factory.version(TOMORROW + timedelta(days=5), champion=False)
-    factory.server.deploy(other.model_uri, other.sha256, other.version)
+    stray = ServingProcess(tmp_path / "stray", tmp_path / "other")
+    stray.start()
+    settings = factory.settings.model_copy(update={"serving_url": stray.url})
+    context = Context(settings, factory.context.use_case, factory.lake)
 
-    with pytest.raises(DataError, match=r"version 2 was deployed, but version 3 is served; version 1 was put back"):
-        run(factory, TOMORROW)
-
-    assert factory.served() == "1"
-
-
-def test_a_server_that_forgot_its_model_gets_the_previous(factory: Factory) -> None:
-    night(factory)
-    run(factory)
-    night(factory, TOMORROW)
-    factory.server.stop()
-    (factory.server.state / "current.json").unlink()
-    factory.server.start()
-
-    with pytest.raises(DataError, match=r"version 2 was deployed, but nothing is served; version 1 was put back"):
-        run(factory, TOMORROW)
-
+    # When it is asked, Then the new version, which nobody has seen answer, is taken back
+    try:
+        with pytest.raises(DataError, match=r"version 2 was deployed, but nothing is served; version 1 was put back"):
+            smoke_test(context, SmokeTestArguments(use_case=USE_CASE, date=TOMORROW))
+    finally:
+        stray.stop()
     assert factory.served() == "1"
 
 
@@ -191,7 +189,7 @@ def test_a_server_that_is_down_is_a_fault_and_puts_nothing_back(
     factory.server.start()
 
     assert run(factory).facts["version"] == "1"
-    assert factory.told() == [("1", "nightly", "serving")]
+    assert factory.told() == [("deployed", "1"), ("checked", "1")]
 
 
 def test_features_that_the_service_refuses_fail(factory: Factory) -> None:
@@ -208,11 +206,3 @@ def test_features_that_the_service_refuses_fail(factory: Factory) -> None:
 
 def test_when_nothing_was_ever_deployed_that_is_said(factory: Factory) -> None:
     assert run(factory).facts == {"version": None, "why": "nothing was deployed yet"}
-
-
-def test_a_model_that_nobody_deployed_here_is_no_success(factory: Factory) -> None:
-    uri = factory.lake.put("stray.onnx", content := portable_bytes())
-    factory.server.deploy(uri, hashlib.sha256(content).hexdigest(), "9")
-
-    with pytest.raises(DataError, match="serves version 9, which nobody deployed here"):
-        run(factory)

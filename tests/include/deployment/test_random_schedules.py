@@ -141,8 +141,8 @@ def _deploy(actor: Actor, version: str) -> None:
     if tail.release.serving is None:
         _require_written(actor, conductor.serve(tail, entry, ReleaseEvent.DEPLOYED))
         return
-    models = (cast(RequestModel, TinyModel(one)) for one in (version, tail.release.serving.version))
-    _require_written(actor, conductor.try_out(tail, entry, Candidate(*models, PLAN, ROWS)))
+    model, proven = (cast(RequestModel, TinyModel(one)) for one in (version, tail.release.serving.version))
+    _require_written(actor, conductor.try_out(tail, entry, Candidate(model, proven, PLAN, ROWS)))
 
 
 def _roll_back(actor: Actor) -> None:

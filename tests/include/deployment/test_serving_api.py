@@ -85,7 +85,7 @@ def test_rows_that_the_server_refuses_are_bad_data_and_a_busy_one_is_a_fault(pla
 def test_a_credential_that_the_server_does_not_know_is_a_setting(play: Play) -> None:
     api, _ = play((401, {"detail": "wrong or missing bearer token or API key"}))
 
-    with pytest.raises(SettingsError, match="answered 401: .*; see NIGHTSHIFT_SERVING_TOKEN"):
+    with pytest.raises(SettingsError, match=r"answered 401: .*; see NIGHTSHIFT_SERVING_TOKEN"):
         api.predict([{}])
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from formats.rollout_plan import Phase, Plan
 
 KEPT = 50
-"""So many versions to go back to, and so many that were taken out, stand in an entry."""
+"""The most versions to go back to, and the most that were taken out, in an entry."""
 
 
 class ReleaseEvent(StrEnum):

@@ -38,7 +38,7 @@ ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 @dataclass
-class Tail:
+class StepLog:
     """The new lines of Airflow's JSON logs, of the steps only."""
 
     path: Path
@@ -135,7 +135,7 @@ class TestedNight:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._tail = Tail(self.log)
+        self._tail = StepLog(self.log)
         self._shown = airflow.home / "logs" / f"dag_id={journal.dag_id}"
         self._run_id: str | None = None
 
@@ -191,7 +191,7 @@ class ScheduledNight:
         answer = airflow.call("POST", f"/dags/{journal.dag_id}/dagRuns", body)
         self.run_id = str(answer["dag_run_id"])
         self.log = airflow.home / "logs" / f"dag_id={journal.dag_id}" / f"run_id={self.run_id}"
-        self._tails: dict[Path, Tail] = {}
+        self._tails: dict[Path, StepLog] = {}
 
     def lines(self) -> list[str]:
         """What the steps have logged since the last call."""
@@ -199,7 +199,7 @@ class ScheduledNight:
 
     def _lines(self) -> Iterator[str]:
         for path in sorted(self.log.rglob("attempt=*.log")):
-            yield from self._tails.setdefault(path, Tail(path)).lines()
+            yield from self._tails.setdefault(path, StepLog(path)).lines()
 
     def tasks(self) -> list[TaskRecord]:
         """The run's tasks as they stand."""

@@ -18,7 +18,7 @@ from include.use_case import UseCaseSpec, load_use_case
 from local import requirements
 from local.days import data_day, first_full_day
 from local.journal import Journal, TaskRecord
-from local.night import StartedRun, Tail, TestedNight, begin
+from local.night import StartedRun, StepLog, TestedNight, begin
 from local.progress import follow
 from local.services import Services
 from local.summary import Summary, airflow_share
@@ -89,7 +89,7 @@ def _lament(console: Console, night: StartedRun, tasks: list[TaskRecord], wall: 
     """Which step failed, its own one line, and where its log is."""
     failed = [task for task in tasks if task.state == "failed"]
     for task in failed:
-        why = task.report.get("error") or next(reversed(Tail(night.log).lines()), "it left no word")
+        why = task.report.get("error") or next(reversed(StepLog(night.log).lines()), "it left no word")
         console.print(f"\n[red]✘ {task.name} failed:[/] ", end="")
         console.print(why, markup=False, soft_wrap=True)
     if not failed:

@@ -123,6 +123,8 @@ class ServingSettings(VariablesModel):
         A wrong value and an unknown name raise `VariableError`, whose one line holds no value: it may be a secret.
         """
         settings = cls.read(environment, **given)
+        if not (settings.lake or settings.releases):
+            raise VariableError("", None, "there is nothing to follow: set SERVING_RELEASES, or SERVING_LAKE")
         own = [model for package in settings.routes if (model := own_settings(package))]
         known = [*cls.variables(), *(name for model in own for name in model.variables())]
         if name := unknown_variable(environment, cls.PREFIX, known):
@@ -155,8 +157,6 @@ class ServingSettings(VariablesModel):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if not (self.lake or self.releases):
-            raise ValueError("there is nothing to follow: set SERVING_RELEASES, or SERVING_LAKE")
         if self.jwks_url and not (self.jwt_issuer and self.jwt_audience):
             raise ValueError("SERVING_JWKS_URL needs SERVING_JWT_ISSUER and SERVING_JWT_AUDIENCE")
         return self

@@ -1,4 +1,4 @@
-"""What the model registry is told of a version that left service."""
+"""What the model registry learns of a version that left service."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Lateness:
 
 
 @dataclass(frozen=True, order=True)
-class Release:
+class Publication:
     """When an event is published; `key` and `at` put equal moments in order."""
 
     moment: datetime
@@ -58,19 +58,19 @@ class Release:
     event: TimedRecord = field(compare=False)
 
 
-def releases(topic: Stream, events: Iterable[TimedRecord], lateness: Lateness) -> list[Release]:
-    """The releases of a data day's events."""
+def publications(topic: Stream, events: Iterable[TimedRecord], lateness: Lateness) -> list[Publication]:
+    """The publications of a data day's events."""
     found = []
     for event in events:
         key = "/".join(str(event.record[name]) for name in topic.natural_key)
-        found.append(Release(lateness.released(event, key), key, event.at, event))
+        found.append(Publication(lateness.released(event, key), key, event.at, event))
     return found
 
 
-def within(day: Callable[[date], Iterable[Release]], since: datetime, until: datetime) -> Iterator[TimedRecord]:
+def within(day: Callable[[date], Iterable[Publication]], since: datetime, until: datetime) -> Iterator[TimedRecord]:
     """The events that are published from `since` on and before `until`, in order of their release.
 
-    `day` answers a data day's releases. A late record comes after newer ones, so records get out
+    `day` answers a data day's publications. A late record comes after newer ones, so records get out
     of order.
     """
     start = since

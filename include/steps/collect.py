@@ -16,7 +16,7 @@ from include.errors import SettingsError
 from include.ingestion.breaker import Breaker
 from include.ingestion.brokers.address import open_broker
 from include.ingestion.brokers.broker import Broker, BrokerError, Producer
-from include.ingestion.collector import DAYS_AROUND, Lateness, Release, publish, releases, within
+from include.ingestion.collector import DAYS_AROUND, Lateness, Publication, publications, publish, within
 from include.ingestion.shift import Shift
 from include.ingestion.streams import Stream, instant
 from include.sources.source import Source
@@ -80,8 +80,8 @@ class Collector:
 
         # A day's releases are asked for by each of the days around it.
         @lru_cache(DAYS_HELD)
-        def day(day: date) -> list[Release]:
-            return releases(topic, events(source, topic.name, day), lateness)
+        def day(day: date) -> list[Publication]:
+            return publications(topic, events(source, topic.name, day), lateness)
 
         self._day = day
 

@@ -55,7 +55,7 @@ class _Deployment:
     day: date
 
     def run(self) -> Result:
-        # What decides is read after the tail: whoever appends meanwhile makes the next entry ours no more.
+        # What decides is read after the tail: if another writer appends meanwhile, the next entry is not ours.
         tail = self.writer.tail()
         served = tail.release.serving
         if served and served.trained_through and self.day < served.trained_through:

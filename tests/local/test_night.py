@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from local.night import ENDS_WITH_US, Tail, step_line, write_task_logs
+from local.night import ENDS_WITH_US, StepLog, step_line, write_task_logs
 
 
 def entry(event: str, logger: str = "airflow.task.operators.plugins.pod_operator.StepPod") -> str:
@@ -35,7 +35,7 @@ def test_only_what_a_step_said_is_shown() -> None:
 
 def test_a_log_is_read_as_it_grows_and_a_half_written_line_waits(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
-    tail = Tail(path)
+    tail = StepLog(path)
     assert tail.lines() == []
     first, second = entry("one"), entry("two")
     path.write_text(f"{first}\n{second[:20]}")

@@ -10,7 +10,7 @@ import pytest
 
 from include.ingestion.brokers.broker import Message
 from include.ingestion.brokers.landing import LandingBroker
-from include.ingestion.collector import Lateness, message, releases
+from include.ingestion.collector import Lateness, message, publications
 from include.ingestion.streams import EVENT_TIME
 from include.settings import Settings
 from include.storage.lake import days_between
@@ -55,7 +55,7 @@ def messages() -> dict[str, list[Message]]:
     found = {}
     for name, days in DAYS.items():
         lateness = Lateness(rate=0.2)
-        due = sorted(each for day in days for each in releases(STREAMS[name], events(source, name, day), lateness))
+        due = sorted(each for day in days for each in publications(STREAMS[name], events(source, name, day), lateness))
         found[name] = [message(STREAMS[name], {**each.event.record, EVENT_TIME: each.event.at}) for each in due]
     return found
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.ingestion.collector import Lateness, Release, TimedRecord, message, releases, within
+from include.ingestion.collector import Lateness, Publication, TimedRecord, message, publications, within
 from include.ingestion.streams import EVENT_TIME
 from include.settings import Settings
 from include.use_cases.flight_delay.sources import sample
@@ -26,8 +26,8 @@ def source(weeks: int | None = None) -> object:
 
 
 @cache
-def day_of(topic: str, day: date, lateness: Lateness, weeks: int | None = None) -> list[Release]:
-    return releases(STREAMS[topic], events(source(weeks), topic, day), lateness)  # type: ignore[arg-type]
+def day_of(topic: str, day: date, lateness: Lateness, weeks: int | None = None) -> list[Publication]:
+    return publications(STREAMS[topic], events(source(weeks), topic, day), lateness)  # type: ignore[arg-type]
 
 
 def published(topic: str, lateness: Lateness, *cuts: timedelta, weeks: int | None = None) -> list[bytes]:

@@ -10,7 +10,7 @@ import pytest
 from include.errors import DataError, FaultError
 from include.ingestion.brokers.broker import Message
 from include.ingestion.brokers.landing import LandingBroker
-from include.ingestion.collector import Lateness, message, releases
+from include.ingestion.collector import Lateness, message, publications
 from include.ingestion.streams import EVENT_TIME
 from include.ingestion.tables_source import TablesSource
 from include.quality.conform import conform
@@ -33,7 +33,7 @@ def stored(site: Site) -> Site:
     for name in STREAMS:
         days = [DAY - timedelta(days=1), DAY, DAY + timedelta(days=1)]
         made = (event for day in days for event in events(source, name, day))
-        due = sorted(releases(STREAMS[name], made, Lateness(rate=0.2)))
+        due = sorted(publications(STREAMS[name], made, Lateness(rate=0.2)))
         site.publish(name, [_message(name, one.event) for one in due])
     for worker in ("worker_1", "worker_2"):
         assert site.run(worker, batch=2000).drained

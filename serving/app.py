@@ -57,7 +57,7 @@ def create_app(
     published, mounted = _mounted(settings, telemetry, environment)
     lookups = Lookups(settings, published)
     models = Models(settings, lookups.add)
-    telemetry.watch_models(models.states)
+    telemetry.watch_models(models.states, models.releases)
     parts: list[Mounted | Lookups | Models | Telemetry] = [telemetry, lookups, *mounted, models]
 
     @asynccontextmanager

@@ -19,7 +19,7 @@ from serving.release.follower import Follower
 from serving.release.kept import Kept, kept_use_cases
 from serving.release.loader import Loader, load_from
 from serving.settings import ServingSettings
-from serving.telemetry.metrics import ModelState
+from serving.telemetry.metrics import ModelState, ReleaseState
 from stores.store import Store, open_store
 
 PATIENCE_SECONDS = 5.0
@@ -94,6 +94,10 @@ class Models:
     def states(self) -> list[ModelState]:
         """What is in service and what is on trial, for the metrics."""
         return [state for follower in self.followers() for state in follower.answering.states()]
+
+    def releases(self) -> list[ReleaseState]:
+        """How the releases are followed, for the metrics."""
+        return [ReleaseState(one.answering.use_case, one.number, one.age, bool(one.error)) for one in self.followers()]
 
     async def look(self, answering: Answering, stale: float) -> None:
         """Look at the releases before answering, if the last look is older than `stale` seconds.

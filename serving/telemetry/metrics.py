@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 from bisect import bisect_left
@@ -92,6 +93,16 @@ class ModelState:
     share: float
 
 
+@dataclass(frozen=True)
+class ReleaseState:
+    """How a use case's releases are followed: the newest entry read, seconds since they were in reach (None: never)."""
+
+    use_case: str
+    entry: int
+    age: float | None
+    failed: bool
+
+
 class Telemetry(Collector):
     """Receives the reports of all of serving. Calls are cheap, never raise, and come from the event loop's thread."""
 
@@ -109,7 +120,7 @@ class Telemetry(Collector):
             "serving_prediction_probability",
             "Probabilities answered; of a regression, the places among the labels it learned from.",
             MetricKind.HISTOGRAM,
-            ("version",),
+            ("use_case", "version"),
             LEVELS,
         )
         self._in_flight = _gauge("serving_requests_in_flight", "Requests being answered.")
@@ -138,9 +149,10 @@ class Telemetry(Collector):
         self._in_flight[()], self._queue[()], self._limited[()], self._workers[()] = [0.0], [0.0], [0.0], [1.0]
         self._answering = self._in_flight[()]
         self._waiting = self._queue[()]
-        self._pending: deque[tuple[str, Found, AnswerKind]] = deque()
+        self._pending: deque[tuple[tuple[str, str], Found, AnswerKind]] = deque()
         self._sorting = threading.Lock()
         self._models: Callable[[], Iterable[ModelState]] = tuple
+        self._releases: Callable[[], Iterable[ReleaseState]] = tuple
         self.tally = ProcessMetrics(
             (
                 self._seconds, self._predictions, self._in_flight, self._queue, self._rss, self._workers, self._shed,
@@ -188,7 +200,7 @@ class Telemetry(Collector):
         kind: AnswerKind,
     ) -> None:
         """A version answered a request with this JSON body, `{"rows": […]}`; some are kept as samples."""
-        self._pending.append((version, found, kind))
+        self._pending.append(((use_case, version), found, kind))
         if self._sampler is not None:
             self._sampler.offer(use_case, version, request_id, body, found, kind=kind)
         if len(self._pending) >= PENDING:
@@ -238,9 +250,12 @@ class Telemetry(Collector):
         """An upstream is not asked for now (its circuit is open), or is again."""
         self._open[(name,)][0] = float(is_open)
 
-    def watch_models(self, models: Callable[[], Iterable[ModelState]]) -> None:
-        """Set the source of what is in service, asked for each page."""
+    def watch_models(
+        self, models: Callable[[], Iterable[ModelState]], releases: Callable[[], Iterable[ReleaseState]] = tuple
+    ) -> None:
+        """Set the sources of what is in service and how it is followed, asked for each page."""
         self._models = models
+        self._releases = releases
 
     # Its life
 
@@ -282,12 +297,27 @@ class Telemetry(Collector):
         info = GaugeMetricFamily(
             "serving_model_info", "Versions in service.", labels=("version", "use_case", "sha256", "role")
         )
-        share = GaugeMetricFamily("serving_model_share", "Share of traffic, 0 to 1.", labels=("version", "role"))
+        labels = ("use_case", "version", "role")
+        share = GaugeMetricFamily("serving_model_share", "Share of traffic, 0 to 1.", labels=labels)
         for model in self._models():
             info.add_metric((model.version, model.use_case, model.sha256, model.role), 1)
-            share.add_metric((model.version, model.role), model.share)
+            share.add_metric((model.use_case, model.version, model.role), model.share)
         yield info
         yield share
+        entry = GaugeMetricFamily("serving_release_entry", "Newest entry read of the releases.", labels=("use_case",))
+        age = GaugeMetricFamily(
+            "serving_release_age_seconds", "Time since the releases were in reach.", labels=("use_case",)
+        )
+        failed = GaugeMetricFamily(
+            "serving_release_failed", "Whether a model of them cannot be loaded.", labels=("use_case",)
+        )
+        for release in self._releases():
+            entry.add_metric((release.use_case,), release.entry)
+            age.add_metric((release.use_case,), math.inf if release.age is None else release.age)
+            failed.add_metric((release.use_case,), float(release.failed))
+        yield entry
+        yield age
+        yield failed
 
     def _publish_often(self) -> None:
         while not self._ended.wait(PUBLISH_SECONDS):
@@ -309,11 +339,11 @@ class Telemetry(Collector):
         """Put the answers that wait into their version's buckets, all at once."""
         with self._sorting:
             waiting = [self._pending.popleft() for _ in range(len(self._pending))]
-            by_version: dict[str, tuple[AnswerKind, list[Found]]] = {}
+            by_version: dict[tuple[str, str], tuple[AnswerKind, list[Found]]] = {}
             for version, found, kind in waiting:
                 by_version.setdefault(version, (kind, []))[1].append(found)
             for version, (kind, parts) in by_version.items():
-                _add_to_buckets(self._predictions[(version,)], kind.levels(np.concatenate(parts)))
+                _add_to_buckets(self._predictions[version], kind.levels(np.concatenate(parts)))
             while len(self._predictions) > VERSIONS:
                 del self._predictions[next(iter(self._predictions))]
 

@@ -52,7 +52,7 @@ def metric(server: ServingProcess, name: str) -> float:
 
 
 PREDICTED = 'serving_requests_total{method="POST",route="/v1/predict",status="200"}'
-ANSWERED = 'serving_prediction_probability_count{version="7"}'
+ANSWERED = 'serving_prediction_probability_count{use_case="flight_delay",version="7"}'
 
 
 def published(server: ServingProcess) -> float:
@@ -95,7 +95,7 @@ def test_the_version_in_service_is_on_the_page(server: ServingProcess) -> None:
     assert re.search(
         r'serving_model_info\{role="in_service",sha256="[0-9a-f]{64}",use_case="flight_delay",version="7"\} 1.0', page
     )
-    assert 'serving_model_share{role="in_service",version="7"} 1.0' in page
+    assert 'serving_model_share{role="in_service",use_case="flight_delay",version="7"} 1.0' in page
 
 
 def test_what_was_asked_is_in_the_lake_once_the_server_has_ended(server: ServingProcess, tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ def test_every_probability_answered_is_in_its_versions_distribution(answers: lis
     if everything:
         for bound in metrics.LEVELS:
             below = sum(probability <= bound for probability in everything)
-            assert found[f'serving_prediction_probability_bucket{{le="{bound}",version="7"}}'] == below
-        assert found['serving_prediction_probability_count{version="7"}'] == len(everything)
-        assert found['serving_prediction_probability_sum{version="7"}'] == pytest.approx(sum(everything))
+            assert found[f'serving_prediction_probability_bucket{{le="{bound}",use_case="",version="7"}}'] == below
+        assert found['serving_prediction_probability_count{use_case="",version="7"}'] == len(everything)
+        assert found['serving_prediction_probability_sum{use_case="",version="7"}'] == pytest.approx(sum(everything))
 
 
 def test_more_answers_than_may_wait_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_more_answers_than_may_wait_are_all_counted(monkeypatch: pytest.MonkeyPa
     for _ in range(25):
         telemetry.predicted("7", b"", np.array([0.5, 0.6]), kind=BinaryKind())
 
-    assert page(telemetry)['serving_prediction_probability_count{version="7"}'] == 50
+    assert page(telemetry)['serving_prediction_probability_count{use_case="",version="7"}'] == 50
 
 
 def test_a_server_that_lives_long_forgets_its_oldest_versions() -> None:
@@ -78,8 +78,8 @@ def test_a_server_that_lives_long_forgets_its_oldest_versions() -> None:
 
     found = page(telemetry)
 
-    assert 'serving_prediction_probability_count{version="2"}' not in found
-    assert 'serving_prediction_probability_count{version="3"}' in found
+    assert 'serving_prediction_probability_count{use_case="",version="2"}' not in found
+    assert 'serving_prediction_probability_count{use_case="",version="3"}' in found
 
 
 def test_what_waits_and_what_is_turned_away_is_seen() -> None:
@@ -122,7 +122,7 @@ def test_what_is_in_service_is_asked_when_prometheus_asks() -> None:
 
     found = page(telemetry)
     assert found[f'serving_model_info{{role="on_trial",sha256="{"ab" * 32}",use_case="flight_delay",version="8"}}'] == 1
-    assert found['serving_model_share{role="on_trial",version="8"}'] == 0.1
+    assert found['serving_model_share{role="on_trial",use_case="flight_delay",version="8"}'] == 0.1
 
 
 def test_openmetrics_is_answered_to_who_asks_for_it() -> None:

@@ -1,5 +1,3 @@
-"""The judgement over a version on trial."""
-
 from __future__ import annotations
 
 import numpy as np
@@ -47,7 +45,7 @@ def test_two_good_versions_pass() -> None:
         ([0.275] * 500, "it hardly tells rows apart: standard deviation 0.0000, it was 0.13"),
     ],
 )
-def test_a_version_whose_answers_lie_otherwise_is_told_how(answers: list[float], says: str) -> None:
+def test_what_is_different_about_a_version_is_said(answers: list[float], says: str) -> None:
     found = limits.distribution(pair_of(spread_over(0.05, 0.5), answers), LIMITS)
 
     assert any(line.startswith(says) for line in found), found
@@ -55,14 +53,13 @@ def test_a_version_whose_answers_lie_otherwise_is_told_how(answers: list[float],
 
 def test_answers_that_hardly_differ_are_alike_however_the_bins_fall() -> None:
     # Given one row, asked again and again, whose answer crossed the edge of a bin
-    before, after = [0.0999] * 500, [0.1001] * 500
-    pair = pair_of(before, after)
+    pair = pair_of([0.0999] * 500, [0.1001] * 500)
 
     assert psi(pair) > LIMITS.psi
     assert limits.distribution(pair, LIMITS) == []
 
 
-def test_a_version_that_fails_too_often_is_told_how_often() -> None:
+def test_how_often_a_version_fails_is_said() -> None:
     assert limits.failures(side([0.5], failures=1), LIMITS, 20) == ["1 of 2 answers failed, at most 1.0% may"]
     assert limits.failures(side(*[[0.5]] * 199, failures=1), LIMITS, 20) == []
 

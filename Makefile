@@ -93,7 +93,7 @@ $(ENGINES)/%: tests/engines/%.txt
 $(ENGINES)/jars: tests/engines/pom.xml
 	@mvn -q -B -f $< dependency:build-classpath -DincludeGroupIds=io.delta,io.unitycatalog -Dmdep.outputFile=$(CURDIR)/$@
 
-test-engines: $(STAMP) $(ENGINES)/duckdb $(ENGINES)/spark $(ENGINES)/jars ## DuckDB and Spark read our Delta tables (downloads both)
+test-engines: $(STAMP) $(ENGINES)/duckdb $(ENGINES)/polars $(ENGINES)/spark $(ENGINES)/jars ## DuckDB, polars and Spark read our Delta tables (downloads them)
 	@$(PYTHON) -m pytest -q tests/engines
 
 ESTIMATORS := .nightshift/estimators

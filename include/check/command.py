@@ -57,9 +57,11 @@ def static_verdict(package: str) -> CheckVerdict:
 def _looked_at(verdict: CheckVerdict) -> CheckVerdict:
     """The verdict, with the behaviour of its functions, labels and features in the sample."""
     from include.check.called import check_called
+    from include.check.candidates import check_candidates
     from include.check.labels import check_labels
     from include.check.leak import check_features
     from include.check.sample import read_sample
+    from include.check.serving_part import check_mounted
     from include.spark import spark_session
     from include.step import open_context
 
@@ -77,7 +79,11 @@ def _looked_at(verdict: CheckVerdict) -> CheckVerdict:
     except Exception as error:  # the use case's own code
         return replace(verdict, leaks=(Mistake.of(error, verdict.package, "sources.py", "source"),))
     with timer.part("called"):
-        called = list(check_called(context, sample))
+        called = [
+            *check_called(context, sample),
+            *check_candidates(context),
+            *check_mounted(context.use_case),
+        ]
     with timer.part("labels"):
         labels = check_labels(context, sample)
     clock = time.monotonic()

@@ -77,6 +77,6 @@ def numbers(given: pa.Array, wanted: str) -> Matrix:
 
 
 def ranges(values: Matrix, edges: Matrix) -> list[tuple[str, int]]:
-    """How many values lie between two edges each; the last range holds its upper edge too."""
+    """How many values are between two edges each; the last range holds its upper edge too."""
     counts, _ = np.histogram(values, edges)
     return [(f"{low:.4g} to {high:.4g}", int(rows)) for low, high, rows in zip(edges, edges[1:], counts, strict=False)]

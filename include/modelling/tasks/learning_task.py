@@ -85,7 +85,7 @@ class LearningTask(ABC):
 
     @abstractmethod
     def spread(self, table: pa.Table) -> Sequence[tuple[str, int]]:
-        """How many rows of `columns` have each answer, or lie in each range of answers; all rows are in one."""
+        """How many rows of `columns` have each answer, or are in each range of answers; all rows are in one."""
 
     @abstractmethod
     def score(self, labels: Matrix, answers: Matrix) -> Any | None:

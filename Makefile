@@ -19,6 +19,7 @@ check-date: # before anything is installed; after that the command itself says i
 # Done again only when the lock changes; nothing after it needs the network.
 $(STAMP): requirements.lock
 	@python3 local/install.py
+	@$(PYTHON) -m local.requirements
 
 install: $(STAMP) ## install everything into .venv
 
@@ -92,7 +93,7 @@ $(ENGINES)/%: tests/engines/%.txt
 $(ENGINES)/jars: tests/engines/pom.xml
 	@mvn -q -B -f $< dependency:build-classpath -DincludeGroupIds=io.delta,io.unitycatalog -Dmdep.outputFile=$(CURDIR)/$@
 
-test-engines: $(STAMP) $(ENGINES)/duckdb $(ENGINES)/spark $(ENGINES)/jars ## DuckDB and Spark read our Delta tables (downloads both)
+test-engines: $(STAMP) $(ENGINES)/duckdb $(ENGINES)/polars $(ENGINES)/spark $(ENGINES)/jars ## DuckDB, polars and Spark read our Delta tables (downloads them)
 	@$(PYTHON) -m pytest -q tests/engines
 
 ESTIMATORS := .nightshift/estimators
@@ -131,7 +132,7 @@ timetable: $(STAMP) ## draw the day as timetable.yaml plans it
 
 UV_COMPILE := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
-lock: ## resolve the versions again (needs uv); those of a use case's own packages: make lock USE_CASE=…
+lock: ## resolve the versions again, each use case's too (needs uv); only those of one: make lock USE_CASE=…
 ifdef USE_CASE
 	@$(PYTHON) -m local lock --use-case '$(USE_CASE)'
 else
@@ -143,6 +144,7 @@ else
 	$(UV_COMPILE) -c requirements.lock --group serving -o docker/serving/requirements.txt
 	$(UV_COMPILE) -c requirements.lock --group lab -o notebooks/requirements.txt
 	$(UV_COMPILE) -c requirements.lock --group lightgbm --group xgboost -o requirements.estimators.lock
+	@$(PYTHON) -m local lock
 endif
 
 clean: ## stop everything, then delete .venv and all state (.nightshift)

@@ -12,10 +12,13 @@ from include.settings import RunVariables, Settings
 DATA_DOCS = "/data-docs"
 """Where Airflow's API server answers with the Data Docs (`plugins/data_docs.py`)."""
 
+FRONT_PAGE, PREDICTIONS_PAGE = "index.html", "predictions.html"
+"""Pages of a data day's Data Docs."""
 
-def data_docs(use_case: str, day: date | str) -> str:
-    """A data day's Data Docs, below Airflow's address."""
-    return f"{DATA_DOCS}/{use_case}/{DATA_DAY}={day}/index.html"
+
+def data_docs(use_case: str, day: date | str, page: str = FRONT_PAGE) -> str:
+    """A page of a data day's Data Docs, below Airflow's address."""
+    return f"{DATA_DOCS}/{use_case}/{DATA_DAY}={day}/{page}"
 
 
 def links(settings: Settings, use_case: str, day: date) -> dict[str, str]:

@@ -119,7 +119,7 @@ class Settings(NightshiftVariables):
     table_days: int | None = Field(None, ge=1)
     """Daily partitions older than this are dropped from the tables; none: they are kept."""
     superseded_days: int = Field(7, ge=1)
-    """Files of the lake's tables that a forced run replaced are deleted this many days later."""
+    """Files of the lake that a forced run replaced are deleted this many days later."""
     broker: str = ".nightshift/landing"
     """Where topics are: a folder, `file://…` or `s3://…` to land in, or `kafka://host:port,…`."""
     landing_days: int | None = Field(None, ge=1)

@@ -165,14 +165,19 @@ def _outcome(
 
 
 def _log_tables(context: Context, module: str) -> None:
-    """Show other engines what the step has published, or an earlier attempt that was killed before it could."""
+    """Show other engines what the step has published, or an earlier attempt that was killed before it could.
+
+    What was superseded long ago goes.
+    """
     written = written_by(module, context.use_case.spec)
     if written or context.lake.published:
         from include.storage.delta_log import follow
+        from include.storage.superseded import vacuum
 
         settings = context.settings
         grace = timedelta(days=settings.superseded_days)
         follow(context.lake, written, grace=grace, s3_endpoint=settings.s3_endpoint)
+        vacuum(context.lake, written, grace=grace)
 
 
 def _begin_log() -> None:

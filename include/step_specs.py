@@ -51,6 +51,7 @@ class Data(StrEnum):
     FEATURES = "features/{horizon}"
     QUALITY = "quality/{checked}"
     DATA_DOCS = "data_docs"
+    PREDICTIONS_PAGE = "data_docs/predictions"
     CANDIDATES = "candidates/{candidate}"
     DECISIONS = "decisions/champion"
     CHAMPION = "champion"
@@ -97,7 +98,8 @@ SPARK = Resources(cpu="1", memory="2Gi", cpu_limit="2", memory_limit="4Gi")
 class StepSpec:
     """One step: `name` is its task id, `module` is what `python -m` runs, `deadline` ends it by force.
 
-    `reads` and `writes` are what it takes and makes; a step that writes Data Docs has a task that links to them.
+    `reads` and `writes` are what it takes and makes; a step that writes Data Docs, or their page of predictions,
+    has a task that links there.
     """
 
     name: str
@@ -179,7 +181,7 @@ SCORE = StepSpec(
     timedelta(minutes=15),
     resources=HEAVY,
     reads=(Data.RAW, Data.FEATURES, Data.DECISIONS, Data.CHAMPION, Data.MODELS),
-    writes=(Data.PREDICTIONS, Data.LOOKUPS),
+    writes=(Data.PREDICTIONS, Data.LOOKUPS, Data.PREDICTIONS_PAGE),
 )
 DEPLOY = StepSpec(
     "deploy",

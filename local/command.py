@@ -63,8 +63,8 @@ def lab(services: Services) -> int:
 
 
 def lock(services: Services, use_case: str) -> int:
-    """Lock the `requirements.txt` of use cases beside the platform's own lock."""
-    for path in requirements.lock(use_case or services.stack.use_cases):
+    """Lock the `requirements.txt` of use cases beside the platform's own lock; without a name, of all that have one."""
+    for path in requirements.lock(use_case or requirements.with_own(services.stack.use_cases)):
         print(f"locked {path}")
     return ExitCode.DONE
 

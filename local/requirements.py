@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from include.code import requirements_file
-from include.errors import FaultError, SettingsError
-from include.packages import find_package, packages
+from include.errors import FaultError, SettingsError, StepError
+from include.masking import masked
+from include.packages import default_use_cases, find_package, packages
 from local.install import LOCK, STAMP, VENV, find_uv
 
 COMPILE = ("pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate")
@@ -37,6 +39,11 @@ def lock(named: str) -> list[Path]:
         target.write_text(f"{_made_from(wanted)}\n{target.read_text(encoding='utf-8')}", encoding="utf-8")
         written.append(target)
     return written
+
+
+def with_own(named: str) -> str:
+    """Those of the use cases named that have requirements of their own, separated by commas."""
+    return ",".join(name for name in packages(named) if requirements_file(find_package(name)))
 
 
 def install(named: str) -> None:
@@ -89,3 +96,16 @@ def _cause(told: str) -> str:
     """uv's reason in one line, without its drawing."""
     lines = [re.sub(r"^\W+", "", line) for line in told.splitlines()]
     return " ".join(line for line in lines if line).removeprefix("error: ") or "uv gave no reason"
+
+
+def main() -> None:
+    """Install what the use cases of this checkout have locked; nothing later needs the network."""
+    try:
+        install(default_use_cases())
+    except StepError as error:
+        print(masked(f"nightshift: {error}"), file=sys.stderr)
+        raise SystemExit(int(error.exit_code)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -56,7 +56,7 @@ def read(use_case: str, page: str, request: Request, store: Annotated[Store, Dep
     try:
         content = store.read(_name(store, use_case, page))
     except (FileNotFoundError, IsADirectoryError):
-        raise HTTPException(404, "no such page: validation has not published it") from None
+        raise HTTPException(404, "no such page: no step has published it") from None
     except StepError as error:
         raise HTTPException(503, str(error)) from None
     media_type = mimetypes.guess_type(page)[0] or "application/octet-stream"

@@ -24,14 +24,13 @@ def use_cases(environment: Mapping[str, str] = os.environ) -> list[UseCaseSpec]:
 
 
 def timetables(environment: Mapping[str, str] = os.environ) -> list[tuple[UseCaseSpec, Timetable]]:
-    """The use cases with a timetable that can be read."""
-    found = [(spec, _timetable(spec)) for spec in use_cases(environment)]
-    return [(spec, timetable) for spec, timetable in found if isinstance(timetable, Timetable)]
+    """The use cases with a timetable that can be read, and whose tables are their own."""
+    return [(spec, timetable) for spec, timetable in _timetables(environment) if isinstance(timetable, Timetable)]
 
 
 def broken_use_cases(environment: Mapping[str, str] = os.environ) -> list[SettingsError]:
     """Why use cases, or their timetables, have no DAGs."""
-    timetables = [_timetable(spec) for spec in use_cases(environment)]
+    timetables = [found for _, found in _timetables(environment)]
     return [error for error in (*_loaded(environment), *timetables) if isinstance(error, SettingsError)]
 
 
@@ -50,6 +49,23 @@ def _loaded(environment: Mapping[str, str]) -> Iterator[UseCaseSpec | SettingsEr
             yield SettingsError(
                 f"use case {package!r}: spec.py: name={spec.name!r}: is the name of {other!r} too; choose another"
             )
+
+
+def _timetables(environment: Mapping[str, str]) -> Iterator[tuple[UseCaseSpec, Timetable | SettingsError | None]]:
+    """Each use case and its timetable, or why its workers may not run: all share one database."""
+    owners: dict[str, str] = {}
+    for spec in use_cases(environment):
+        found = _timetable(spec)
+        tables = [worker.writes for worker in found.workers] if isinstance(found, Timetable) else []
+        taken = next((table for table in tables if table in owners), None)
+        if taken is not None:
+            found = SettingsError(
+                f"use case {spec.package!r}: timetable.yaml: table {taken} is one of {owners[taken]!r} too; "
+                "name another, here and in streams.py"
+            )
+        else:
+            owners |= dict.fromkeys(tables, spec.package)
+        yield spec, found
 
 
 def _timetable(spec: UseCaseSpec) -> Timetable | SettingsError | None:

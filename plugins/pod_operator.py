@@ -18,7 +18,7 @@ from kubernetes.config import ConfigException
 from include.step_specs import STARTUP, Data, PodRuntime, StepSpec
 from include.termination import one_line
 from plugins import pod_spec
-from plugins.data_docs_link import DataDocsLink
+from plugins.data_docs_link import DataDocsLink, PredictionsLink
 from plugins.pod_ending import Ending
 from plugins.pod_process import PodProcess
 from plugins.run_parameters import refuse_unknown
@@ -102,8 +102,8 @@ class StepPod(KubernetesPodOperator):  # type: ignore[misc]
             deferrable=False,
             durable=True,
         )
-        if Data.DATA_DOCS in step.writes:
-            self.operator_extra_links = (DataDocsLink(),)
+        links = {Data.DATA_DOCS: DataDocsLink, Data.PREDICTIONS_PAGE: PredictionsLink}
+        self.operator_extra_links = tuple(link() for data, link in links.items() if data in step.writes)
         self._process: PodProcess | None = None
         self._supervisor = 0
         self._cancelled = False

@@ -14,8 +14,8 @@ import pytest
 
 from formats.manifest import MANIFEST
 from include.step_specs import NIGHTLY
-from include.storage.delta_log import LAYERS, DeltaLog
-from include.storage.lake import Layer, Partition
+from include.storage.delta_log import DeltaLog
+from include.storage.lake import TABLES, Layer, Partition
 from include.use_cases.flight_delay.spec import SPEC
 from tests.checkout import Checkout
 from tests.empty_environment import TOLERANCE, alone, without_ours
@@ -89,7 +89,7 @@ def test_every_table_is_to_other_engines_what_its_manifests_say(checkout: Checko
     lake = checkout.lake
     names = [name.removeprefix(f"{lake.prefix}/") for name in lake.store.names(lake.prefix)]
     published = {partition_of(name) for name in names if name.endswith(f"/{MANIFEST}")}
-    datasets = {one.dataset for one in published if one.dataset.layer in LAYERS}
+    datasets = {one.dataset for one in published if one.dataset.layer in TABLES}
     assert {str(dataset) for dataset in datasets} >= {"raw/flights", "features/nightly", "predictions/two_hours"}
     for dataset in datasets:
         table = DeltaLog(lake, str(dataset)).open()

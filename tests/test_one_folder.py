@@ -18,8 +18,6 @@ OF_FLIGHT_DELAY = {
     "include/use_cases/flight_delay": "the use case itself",
     "benchmarks/flight_delay": "its benchmarks",
     "include/database/migrations/versions/0002_ingestion.py": "was applied, so it stays; its workers keep these tables",
-    "docker/spark/requirements.txt": "a lock: its sample comes as a package",
-    "docker/step/requirements.txt": "a lock: its sample comes as a package",
 }
 WORDS = re.compile(r"flight|airport|airline|aircraft|carrier|tailnum|weather|station|departure|arrival", re.IGNORECASE)
 IN_FLIGHT = re.compile(r"in[-_ ]flight", re.IGNORECASE)

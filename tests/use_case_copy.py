@@ -29,6 +29,7 @@ def copied(folder: Path, edits: Edits, of: str = ICE_CREAM, name: str = "copied"
         if edit is None:
             path.unlink()
         elif isinstance(edit, str):
+            path.parent.mkdir(exist_ok=True)
             path.write_text(edit)
         else:
             assert edit[0] in path.read_text(), f"{file} has no {edit[0]}"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from include.check.apart import check_apart
 from include.check.finding import Mistake
 from include.check.package import check_package
 from include.check.timer import Timer
@@ -48,18 +49,20 @@ def check(named: Sequence[str], *, static: bool) -> Iterator[CheckVerdict]:
 
 
 def static_verdict(package: str) -> CheckVerdict:
-    """The verdict on a package without its data, in a second."""
+    """The verdict on a package without its data, beside the others that this deployment runs, in a second."""
     clock = time.monotonic()
-    mistakes = tuple(check_package(package))
+    mistakes = (*check_package(package), *check_apart(package, packages(named_use_cases(os.environ))))
     return CheckVerdict(package, mistakes, time.monotonic() - clock)
 
 
 def _looked_at(verdict: CheckVerdict) -> CheckVerdict:
     """The verdict, with the behaviour of its functions, labels and features in the sample."""
     from include.check.called import check_called
+    from include.check.candidates import check_candidates
     from include.check.labels import check_labels
     from include.check.leak import check_features
     from include.check.sample import read_sample
+    from include.check.serving_part import check_mounted
     from include.spark import spark_session
     from include.step import open_context
 
@@ -77,7 +80,11 @@ def _looked_at(verdict: CheckVerdict) -> CheckVerdict:
     except Exception as error:  # the use case's own code
         return replace(verdict, leaks=(Mistake.of(error, verdict.package, "sources.py", "source"),))
     with timer.part("called"):
-        called = list(check_called(context, sample))
+        called = [
+            *check_called(context, sample),
+            *check_candidates(context),
+            *check_mounted(context.use_case),
+        ]
     with timer.part("labels"):
         labels = check_labels(context, sample)
     clock = time.monotonic()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from include.check.finding import Mistake
 from include.check.parts import Parts
+from include.check.serving_part import check_serving
 from include.check.source_text import SourceText, file_of, is_there
 from include.check.tables import check_tables
 from include.check.training import check_training
@@ -50,7 +51,7 @@ def check_package(named: str) -> Iterator[Mistake]:
         yield from _imports(package, module, text)
         yield from _names(module, text)
     parts = Parts(use_case, set(texts))
-    for check in (check_tables, check_training, check_workers):
+    for check in (check_tables, check_training, check_workers, check_serving):
         yield from check(use_case, parts)
     yield from parts.failures
 

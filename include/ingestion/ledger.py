@@ -151,11 +151,15 @@ def _sort_singly(topic: Stream, messages: Sequence[Received], parts: list[pa.Tab
 
 @dataclass
 class Ledger:
-    """One consumer's access to its table, made when it is missing. One connection of its own, opened when needed."""
+    """One consumer's access to its table, made when it is missing. One connection of its own, opened when needed.
+
+    `owner` is the use case that alone may write to the table; without one nobody is asked.
+    """
 
     url: str
     consumer: str
     topic: Stream
+    owner: str = ""
     _log_id: str = field(default=UNTOLD, init=False)
     _connection: psycopg.Connection[tuple[Any, ...]] | None = field(default=None, repr=False)
     _partitions: DailyPartitions = field(init=False, repr=False)
@@ -242,7 +246,7 @@ class Ledger:
             self._connection = psycopg.connect(
                 self.url, autocommit=True, application_name=f"nightshift {self.consumer}", **SESSION
             )
-            StreamTable(self.topic).prepare(self._connection)
+            StreamTable(self.topic, self.owner).prepare(self._connection)
             self._connection.execute(self._staging)
         return self._connection
 

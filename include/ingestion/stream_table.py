@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ TYPES: Mapping[Kind, tuple[str, ...]] = {
     Kind.INSTANT: ("timestamp with time zone",),
 }
 """PostgreSQL's types for a column: the first is made, each of them holds it."""
+OWNED = "rows of use case "
+"""How the comment of a table begins that a worker has marked as its use case's."""
 LOCK_MILLISECONDS = 2_000
 """How long a new column waits for the table's readers; the batch is tried again after that."""
 
@@ -31,9 +34,13 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class StreamTable:
-    """The table of one stream: one row for each natural key, cut into daily partitions by the stream's `day`."""
+    """The table of one stream: one row for each natural key, cut into daily partitions by the stream's `day`.
+
+    `owner` is the use case whose rows it holds. The table's comment says so; without an owner nobody is asked.
+    """
 
     stream: Stream
+    owner: str = ""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -43,14 +50,17 @@ class StreamTable:
     def prepare(self, connection: Connection) -> None:
         """Make the table, or the columns that a newer version of the stream added; two callers at once wait.
 
-        `SettingsError` when a table of that name holds something else, or the role may not make it.
+        `SettingsError` when a table of that name holds something else, or another use case's rows, or the role may not
+        make it.
         """
-        if not self._missing(connection):
-            return
+        if self._missing(connection):
+            self._make(connection)
+        if self.owner and not self._is_own(connection):
+            self._mark(connection)
+
+    def _make(self, connection: Connection) -> None:
         try:
-            with connection.transaction():
-                connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
-                connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{self._name}/table"])
+            with self._alone(connection):
                 missing = self._missing(connection)
                 if len(missing) == len(self.columns):
                     connection.execute(self._create)
@@ -61,6 +71,31 @@ class StreamTable:
                 f"table {self._name}: {first_line(error)}; "
                 "let the role of NIGHTSHIFT_DATABASE_URL make tables in its schema"
             ) from error
+
+    @contextmanager
+    def _alone(self, connection: Connection) -> Iterator[None]:
+        """One transaction at a time that changes the table."""
+        with connection.transaction():
+            connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{self._name}/table"])
+            yield
+
+    def _is_own(self, connection: Connection) -> bool:
+        """Whether the table's comment names its owner; `SettingsError` for another use case."""
+        row = connection.execute("SELECT obj_description(to_regclass(%s), 'pg_class')", [self._name]).fetchone()
+        comment = str((row and row[0]) or "")
+        if comment.startswith(OWNED) and comment != f"{OWNED}{self.owner}":
+            raise SettingsError(
+                f"table {self._name}: {comment}, so {self.owner} must not write to it; name another table in streams.py"
+            )
+        return bool(comment)  # one that a person wrote stays
+
+    def _mark(self, connection: Connection) -> None:
+        """Write the owner on the table; a role that does not own it cannot, and goes on without."""
+        comment = sql.SQL("COMMENT ON TABLE {} IS {}").format(sql.Identifier(self._name), f"{OWNED}{self.owner}")
+        with suppress(psycopg.errors.InsufficientPrivilege), self._alone(connection):
+            if not self._is_own(connection):
+                connection.execute(comment)
 
     @property
     def _name(self) -> str:

@@ -1,9 +1,10 @@
-"""Data Docs that need no network: a front page of our own, and Great Expectations' pages without external files."""
+"""Data Docs that need no network: pages of our own, and Great Expectations' pages without external files."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from html import escape
 from urllib.parse import quote
@@ -20,6 +21,7 @@ a { color: #1b5fae; text-decoration: none } a:hover { text-decoration: underline
 .ok { color: #1a7f42 } .soft { color: #a66300 } .hard { color: #b3261e; font-weight: 600 }
 .breadcrumb { list-style: none; padding: 0; display: flex; gap: 1rem }
 .ge-navigation-sidebar-content { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .1rem 1rem }
+.wide { width: 50% } .bar { background: #1b5fae; height: 1rem }
 .card:has(label) { display: none }
 .fa-check-circle::before { content: "✓"; color: #1a7f42 } .fa-times::before { content: "✗"; color: #b3261e }
 .fa-exclamation-triangle::before { content: "!"; color: #a66300 }
@@ -36,26 +38,44 @@ _LOADED = re.compile(
 )
 
 
-def offline(page: str) -> str:
+def offline(made: str) -> str:
     """A page of Great Expectations as plain HTML: no script, nothing that a browser would fetch from elsewhere."""
-    page = _LOADED.sub("", page).replace("<head>", _HEAD, 1)
-    return page.replace("</head>", f"<style>{STYLE}</style></head>", 1)
+    made = _LOADED.sub("", made).replace("<head>", _HEAD, 1)
+    return made.replace("</head>", f"<style>{STYLE}</style></head>", 1)
 
 
-def front_page(title: str, day: date, reports: Sequence[QualityReport], pages: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class Link:
+    """An address beside a page, and what it is called."""
+
+    address: str
+    words: str
+
+
+def page(heading: str, title: str, link: Link, body: str) -> str:
+    """A page of our own: its heading, the use case's title, a link to its neighbour, and HTML that is escaped."""
+    return (
+        f'<!DOCTYPE html><html lang="en">{_HEAD}<meta charset="utf-8"><title>{escape(title)}: {escape(heading)}</title>'
+        f"<style>{STYLE}</style></head><body><h1>{escape(heading)}</h1><p>{escape(title)}</p>"
+        f'<p><a href="{quote(link.address)}">{escape(link.words)}</a></p>{body}</body></html>\n'
+    )
+
+
+def front_page(
+    title: str, day: date, reports: Sequence[QualityReport], pages: Mapping[str, str], predictions: str
+) -> str:
     """The night at a glance: each partition with its findings, and links to `pages` (suite name to address)."""
     rows = "".join(_row(report) for report in reports)
     findings = [finding for report in reports for finding in report.findings]
     found = "".join(_finding(finding) for finding in sorted(findings, key=lambda finding: finding.severity))
-    links = "".join(f'<li><a href="{quote(page)}">{escape(name)}</a></li>' for name, page in sorted(pages.items()))
+    links = "".join(f'<li><a href="{quote(to)}">{escape(name)}</a></li>' for name, to in sorted(pages.items()))
     listed = f"<table><tr><th>Severity<th>Where<th>Rule<th>Column<th>Rows<th>Expected<th>Such as</tr>{found}</table>"
-    return (
-        f'<!DOCTYPE html><html lang="en">{_HEAD}<meta charset="utf-8"><title>{escape(title)} {day}</title>'
-        f"<style>{STYLE}</style></head><body><h1>Data of {day}</h1><p>{escape(title)}</p>"
+    body = (
         f"<table><tr><th>Partition<th>Rows<th>History looked at<th>Checks<th>Result</tr>{rows}</table>"
         f"<h2>Findings</h2>{listed if findings else '<p class=ok>None.</p>'}"
-        f"<h2>All checks</h2><ul>{links}</ul></body></html>\n"
+        f"<h2>All checks</h2><ul>{links}</ul>"
     )
+    return page(f"Data of {day}", title, Link(predictions, "Predictions of the same night"), body)
 
 
 def _row(report: QualityReport) -> str:

@@ -12,8 +12,10 @@ import pandas as pd
 
 from formats.partition import day_folder
 from include.excerpt import excerpt
+from include.links import FRONT_PAGE, PREDICTIONS_PAGE
 from include.quality.data_docs import front_page, offline
 from include.quality.findings import Check, Finding, QualityReport, Severity
+from include.quality.predictions_page import predictions_page
 from include.quality.quiet_gx import Expectation, ProgressBarsConfig, gx
 from include.storage.lake import Lake
 
@@ -77,13 +79,15 @@ class Inspection:
         }
         target = f"data_docs/{day_folder(self._day)}"
         # Pages of an earlier attempt that passed are not made again, but still linked.
-        there = lake.store.names(f"{lake.prefix}/{target}/validations")
+        there = lake.store.names(f"{lake.prefix}/{target}")
         named = [name.removeprefix(f"{lake.prefix}/{target}/") for name in there]
         pages = {name.split("/")[1]: name for name in [*named, *site] if name.startswith("validations/")}
-        site["index.html"] = front_page(title, self._day, reports, pages).encode()
+        site[FRONT_PAGE] = front_page(title, self._day, reports, pages, PREDICTIONS_PAGE).encode()
+        if PREDICTIONS_PAGE not in named:  # score writes it, if nothing stops the night
+            site[PREDICTIONS_PAGE] = predictions_page(title, self._day).encode()
         with ThreadPoolExecutor(WRITERS) as pool:
             puts = {name: pool.submit(lake.put, f"{target}/{name}", page) for name, page in site.items()}
-        return {name: put.result() for name, put in puts.items()}["index.html"]
+        return {name: put.result() for name, put in puts.items()}[FRONT_PAGE]
 
 
 def _finding(dataset: str, frame: pd.DataFrame, result: Any) -> Iterator[Finding]:

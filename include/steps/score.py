@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -11,11 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from formats.manifest import Manifest
+from formats.partition import day_folder
 from include import identity
 from include.errors import DataError
+from include.links import PREDICTIONS_PAGE
 from include.model_registry.versions import Registry, Version
 from include.modelling.scoring import feature_partition, load_model, prediction_partition, predictions
+from include.modelling.tasks.tasks import task_of
 from include.predictions.lookup import publish_lookup
+from include.quality.predictions_page import Predicted, predictions_page
 from include.step import Context, Result, StepArguments, main
 from include.storage.lake import DECISIONS, Dataset, Lake, Layer, Partition
 from include.use_case import Horizon
@@ -47,8 +51,8 @@ def score(context: Context, arguments: ScoreArguments) -> Result:
 
     It is out of date if it came from other features, examples or another decision of the run. A newer version of
     another run is no reason: existing predictions are history. Partition P is predicted by the newest approved version
-    trained through a day before P; its lookup comes after it. Raises `DataError` when features and scheduled examples
-    are not the same rows, or the model file is damaged.
+    trained through a day before P; its lookup comes after it, and the night's page of Data Docs last. Raises
+    `DataError` when features and scheduled examples are not the same rows, or the model file is damaged.
     """
     found = {
         horizon.name: _score(context, horizon, arguments.date, force=arguments.force)
@@ -66,12 +70,27 @@ def score(context: Context, arguments: ScoreArguments) -> Result:
         log.info(
             "score: %s %s: %d rows by version %s, %s", one.horizon.name, one.day, one.manifest.rows, one.version, state
         )
+    docs = _publish_page(context, arguments.date, scored, unscored)
     return Result(
         rows={str(partitions[one.horizon.name].dataset): one.manifest.rows for one in scored},
-        uris={str(partition.dataset): context.lake.uri(partition) for partition in partitions.values()},
+        uris={str(partition.dataset): context.lake.uri(partition) for partition in partitions.values()}
+        | {"data_docs": docs},
         facts={"versions": {one.horizon.name: one.version for one in scored}}
         | ({"no_version_for": unscored} if unscored else {}),
     )
+
+
+def _publish_page(context: Context, data_day: date, scored: Sequence[Scored], unscored: Sequence[str]) -> str:
+    """Put the page of the night's predictions beside those of validation; its address."""
+    lake, spec = context.lake, context.use_case.spec
+    task = task_of(spec)
+    predicted = [
+        Predicted(one.horizon.name, one.day, one.manifest.rows, one.version, task.spread(answers))
+        for one in scored
+        for answers in [lake.read(prediction_partition(one.horizon, one.day), task.predicted)]
+    ]
+    page = predictions_page(spec.title, data_day, predicted, answer=task.predicted[0], without=unscored)
+    return lake.put(f"data_docs/{day_folder(data_day)}/{PREDICTIONS_PAGE}", page.encode())
 
 
 def _score(context: Context, horizon: Horizon, data_day: date, *, force: bool) -> Scored | None:

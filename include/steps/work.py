@@ -38,7 +38,8 @@ def work(context: Context, arguments: WorkArguments) -> Result:
             f"{spec.name}: the shift ended {arguments.deadline.isoformat()}; the next one takes up the rest"
         )
     topic = context.use_case.part("streams").STREAMS[spec.topic]
-    ledger = Ledger(libpq_url(context.settings.require("database_url")), f"{context.use_case.name}-{spec.name}", topic)
+    owner = context.use_case.name
+    ledger = Ledger(libpq_url(context.settings.require("database_url")), f"{owner}-{spec.name}", topic, owner)
     worker = Worker(spec, ledger, open_broker(context.settings))
     tally = worker.work(Shift.until(arguments.deadline), drain=arguments.drain)
     if context.settings.table_days is not None:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +25,12 @@ import pyarrow.parquet as pq
 from formats.manifest import MANIFEST, File
 from formats.partition import DATA_DAY
 from include.errors import DataError, LakeError
-from include.storage.lake import PARQUET, READERS, Lake, Layer, Partition
+from include.storage.lake import PARQUET, READERS, TABLES, Lake, Partition
+from include.storage.superseded import delete_superseded
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-LAYERS = (Layer.RAW, Layer.QUARANTINE, Layer.FEATURES, Layer.PREDICTIONS)
-"""Those whose datasets are tables."""
 WRITER = "nightshift"
 """Commits of one writer conflict wherever they race, so each of them is made from the newest manifests."""
 COLOUR = re.compile(r"\x1b\[\d+m")
@@ -44,8 +43,7 @@ PATIENCE_SECONDS = 180.0
 
 def follow(lake: Lake, written: Iterable[str] = (), *, grace: timedelta, s3_endpoint: str | None = None) -> None:
     """Bring the logs of the tables among some datasets, and of all that this process has published to, in line."""
-    names = {*written, *(path.partition("=")[0].rpartition("/")[0] for path in lake.published)}
-    for name in sorted(name for name in names if name.partition("/")[0] in LAYERS):
+    for name in sorted(name for name in {*written, *lake.written} if name.partition("/")[0] in TABLES):
         DeltaLog(lake, name, s3_endpoint=s3_endpoint).follow(grace)
 
 
@@ -95,7 +93,7 @@ class DeltaLog:
                 change = self._change(table)
                 if change.added or change.removed:
                     self._commit(table, change)
-                return self._vacuum(change, datetime.now(UTC) - grace)
+                return delete_superseded(self.lake, (f"{self._root}/{path}" for path in change.superseded), grace)
             except (DeltaError, OSError) as error:
                 # Overtaken by another run, or broken off: delta-rs reads no body twice.
                 if tries >= TRIES or time.monotonic() - began > PATIENCE_SECONDS:
@@ -213,16 +211,6 @@ class DeltaLog:
         if schema is None:  # another process has published it
             schema = pq.read_schema(io.BytesIO(self.lake.store.read(f"{self._root}/{path}")))
         return pa.schema([one.with_nullable(True).remove_metadata() for one in schema])
-
-    def _vacuum(self, change: _Change, oldest: datetime) -> None:
-        """Delete what was superseded before; a file that a publisher has just put again is new."""
-        for path in sorted(change.superseded):
-            name = f"{self._root}/{path}"
-            try:
-                if self.lake.store.modified(name) < oldest:
-                    self.lake.store.delete(name)
-            except FileNotFoundError:
-                pass  # another run has
 
 
 def _by_folder(paths: Iterable[str]) -> dict[str, set[str]]:

@@ -47,6 +47,10 @@ class Layer(StrEnum):
     LOOKUPS = FOLDER
 
 
+TABLES = (Layer.RAW, Layer.QUARANTINE, Layer.FEATURES, Layer.PREDICTIONS)
+"""Layers whose datasets are tables for other engines."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A family of daily partitions, such as `raw/sales`."""
@@ -92,7 +96,7 @@ class Lake:
         self.store = store
         self.prefix = use_case
         self.published: dict[str, pa.Schema | None] = {}
-        """The Parquet files that this process has published, by name, with the schema of those that were tables."""
+        """The files that this process has published, by name, with the schema of those that were tables."""
 
     @classmethod
     def open(cls, settings: Settings, use_case: str) -> Lake:
@@ -196,9 +200,13 @@ class Lake:
         elif not self.store.create(name, manifest.to_json()):
             return self.require(partition)
         for file, (_, content) in zip(stored, sorted(files.items()), strict=True):
-            if file.name.endswith(PARQUET):
-                self.published[f"{partition}/{file.name}"] = content.schema if isinstance(content, pa.Table) else None
+            self.published[f"{partition}/{file.name}"] = content.schema if isinstance(content, pa.Table) else None
         return manifest
+
+    @property
+    def written(self) -> set[str]:
+        """The datasets that this process has published to, such as `raw/sales`."""
+        return {path.partition("=")[0].rpartition("/")[0] for path in self.published}
 
     def _put(self, partition: Partition, name: str, content: pa.Table | bytes | Path, *, force: bool) -> File:
         rows = 0

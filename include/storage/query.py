@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from formats.names import none_of
 from include.errors import DataError
-from include.storage.delta_log import LAYERS, DeltaLog
-from include.storage.lake import Lake
+from include.storage.delta_log import DeltaLog
+from include.storage.lake import TABLES, Lake
 
 if TYPE_CHECKING:
     from include.step import Context
@@ -24,12 +24,12 @@ def query(context: Context, sql: str) -> pa.Table:
     import duckdb
 
     with duckdb.connect() as connection:
-        for layer in LAYERS:
+        for layer in TABLES:
             connection.execute(f"CREATE SCHEMA {layer}")
         try:
             for name in sorted(connection.get_table_names(sql, qualified=True)):
                 layer, _, dataset = name.replace('"', "").partition(".")
-                if layer not in LAYERS:
+                if layer not in TABLES:
                     continue  # one that the statement makes itself
                 table = DeltaLog(context.lake, f"{layer}/{dataset}", s3_endpoint=context.settings.s3_endpoint).open()
                 if table is None:
@@ -44,6 +44,6 @@ def query(context: Context, sql: str) -> pa.Table:
 def tables(lake: Lake) -> list[str]:
     """The names of all tables, such as `raw.sales`."""
     names = (
-        name.removeprefix(f"{lake.prefix}/") for layer in LAYERS for name in lake.store.names(f"{lake.prefix}/{layer}")
+        name.removeprefix(f"{lake.prefix}/") for layer in TABLES for name in lake.store.names(f"{lake.prefix}/{layer}")
     )
     return sorted({name.partition("/_delta_log/")[0].replace("/", ".", 1) for name in names if "/_delta_log/" in name})

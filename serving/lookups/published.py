@@ -27,6 +27,8 @@ from stores.store import Store, open_store
 INTRADAY = "intraday"
 HORIZON = "horizon"
 AS_OF = "as_of"
+OLD_DAY = "date="
+"""How older releases began the name of a day's folder."""
 MANIFEST_BYTES = 2**20
 LOOKUP_BYTES = 64 * 2**20
 """A day of 1,000 predictions has 150 kB."""
@@ -120,6 +122,11 @@ class Published:
                 self._since = None
                 raise FetchError(f"{self._settings.lake}: all that was published has gone")
             found = self._newest_days(manifests)
+            if not found and (old := self._of_an_older_release(self._lake)):
+                trouble.add(
+                    f"nothing is published here: {old} is of an older release, which named a day {OLD_DAY}…; "
+                    "name a new lake for pipeline and server, and the next run fills it"
+                )
             parts = {name: self._part(self._lake, name, tag, trouble) for name, tag in found.items()}
         except ServingError as error:
             trouble.add(f"published predictions stay as they are: {error}")
@@ -152,6 +159,15 @@ class Published:
             for horizon in lake.folders(f"{top}/{INTRADAY}"):
                 found |= _tags(lake, f"{top}/{INTRADAY}/{horizon}", after_moment)
         return found
+
+    def _of_an_older_release(self, lake: Store) -> str:
+        """A day's folder as older releases named it, which kept lookups beside predictions at first; empty for none."""
+        for layer in (FOLDER, "predictions"):
+            top = f"{self._settings.use_case}/{layer}"
+            for dataset in lake.folders(top):
+                if old := next((name for name in lake.folders(f"{top}/{dataset}") if name.startswith(OLD_DAY)), ""):
+                    return f"{top}/{dataset}/{old}"
+        return ""
 
     def _newest_days(self, manifests: Mapping[str, str]) -> dict[str, str]:
         """The manifests of the newest days; from now on older ones are not even listed."""

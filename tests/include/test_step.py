@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from include.command_line import parse
 from include.errors import ExitCode, SettingsError
 from include.report import report_name
 from include.settings import KNOWN, Settings, load_settings
-from include.step import Result, main, open_context
+from include.step import Context, Result, main, open_context
+from include.storage.lake import Dataset, Layer
 from include.termination import one_line
 from plugins.pod_spec import GRACE
 from tests.echo_step import INJECTED, Arguments, echo
@@ -162,6 +163,27 @@ def test_arguments_are_frozen_and_read_like_a_command_line() -> None:
     assert parse(Arguments, [*GOOD, "--force", "false"]).force is False
     with pytest.raises(ValueError, match="frozen"):
         arguments.force = False  # type: ignore[misc]
+
+
+def test_a_step_deletes_what_forced_runs_replaced_longer_ago_than_the_grace(place: Path) -> None:
+    day, lookups = date(2013, 10, 1), Dataset(Layer.LOOKUPS, "nightly")
+    folder = place / "lake" / "flight_delay" / str(lookups.on(day))
+
+    def publish(context: Context, arguments: Arguments) -> Result:
+        content = str(arguments.times).encode()
+        context.lake.publish(lookups.on(arguments.date), {"lookup.json": content}, force=True)
+        return Result()
+
+    def ended(day: date, times: int) -> list[str]:
+        with pytest.raises(SystemExit):
+            main(Arguments, publish, [*GOOD[:-1], day.isoformat(), "--times", str(times)])
+        return sorted(path.read_text() for path in folder.glob("lookup-*.json"))
+
+    assert [ended(day, 1), ended(day, 2)] == [["1"], ["1", "2"]]
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))
+    # When the step runs for another day
+    assert ended(day + timedelta(days=1), 3) == ["2"]
 
 
 def test_a_step_function_can_be_called_by_hand(place: Path) -> None:

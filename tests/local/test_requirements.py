@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from include import identity
-from include.errors import FaultError, SettingsError
+from include.errors import ExitCode, FaultError, SettingsError
 from include.use_case import load_use_case
 from local import requirements
 from local.install import LOCK, find_uv
@@ -126,6 +126,31 @@ def test_a_broken_use_case_is_for_others_to_report(yours: Path, tmp_path: Path) 
 
 def test_a_use_case_without_requirements_needs_nothing() -> None:
     requirements.install("tests.use_cases.ice_cream")
+
+
+def test_those_of_the_checkout_are_installed_with_it_as_they_were_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed: list[Path] = []
+    monkeypatch.setattr(requirements, "install_lock", installed.append)
+
+    requirements.main()
+
+    assert installed == [LOCK.parent / "include" / "use_cases" / "flight_delay" / "requirements.lock"]
+
+
+def test_an_old_lock_of_the_checkout_is_one_line_with_the_remedy(
+    yours: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(requirements, "default_use_cases", lambda: str(yours))
+
+    with pytest.raises(SystemExit) as ended:
+        requirements.main()
+
+    assert ended.value.code == ExitCode.BAD_SETTINGS
+    assert re.fullmatch(r"nightshift: .*; run `make lock USE_CASE=.*`\n", capsys.readouterr().err)
+
+
+def test_only_those_that_have_requirements_are_locked_with_the_platform(yours: Path) -> None:
+    assert requirements.with_own(f"tests.use_cases.ice_cream,{yours},no.such.package") == str(yours)
 
 
 def test_features_and_models_follow_the_versions_of_its_own_packages(

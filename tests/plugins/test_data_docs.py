@@ -11,7 +11,7 @@ from airflow.api_fastapi.core_api.security import get_user
 from fastapi.testclient import TestClient
 
 from include.links import DATA_DOCS
-from include.step_specs import EXTRACT, VALIDATE
+from include.step_specs import EXTRACT, SCORE, VALIDATE
 from include.storage.store import open_store
 from plugins.data_docs import app, lake
 from plugins.pod_operator import StepPod
@@ -127,6 +127,14 @@ def test_the_validation_task_links_to_its_days_report_even_if_it_failed(context:
     (link,) = task.operator_extra_links
     assert link.name == "Data Docs"
     assert link.get_link(task, ti_key=None).endswith(f"{DATA_DOCS}/{DAY}/index.html")
+
+
+def test_the_score_task_links_to_its_nights_predictions(context: dict[str, Any]) -> None:
+    task = StepPod(task_id="score", step=SCORE, use_case="tests.use_cases.ice_cream", date="{{ '2013-10-01' }}")
+    task.render_template_fields(context)
+    (link,) = task.operator_extra_links
+    assert link.name == "Predictions"
+    assert link.get_link(task, ti_key=None).endswith(f"{DATA_DOCS}/{DAY}/predictions.html")
 
 
 def test_other_tasks_do_not() -> None:

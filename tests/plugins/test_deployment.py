@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from include.errors import SettingsError
-from plugins.deployment import broken_use_cases, replay, use_cases
+from plugins.deployment import broken_use_cases, replay, timetables, use_cases
+from tests.use_case_copy import ICE_CREAM, copied
 
 
 def test_without_a_word_the_use_case_that_ships_is_run() -> None:
@@ -23,6 +26,18 @@ def test_one_that_cannot_be_loaded_is_named() -> None:
     assert use_cases(environment) == []
     (error,) = broken_use_cases(environment)
     assert "'no.such'" in str(error)
+
+
+def test_of_two_whose_workers_write_one_table_the_second_has_no_workers(tmp_path: Path) -> None:
+    with copied(tmp_path, {"spec.py": ('name="ice_cream"', 'name="copied"')}) as package:
+        environment = {"NIGHTSHIFT_USE_CASES": f"{ICE_CREAM},{package}"}
+        assert [spec.name for spec in use_cases(environment)] == ["ice_cream", "copied"]
+        assert [spec.name for spec, _ in timetables(environment)] == ["ice_cream"]
+        (error,) = broken_use_cases(environment)
+    assert str(error) == (
+        "use case 'copied': timetable.yaml: table kiosk_sales is one of 'tests.use_cases.ice_cream' too; "
+        "name another, here and in streams.py"
+    )
 
 
 @pytest.mark.parametrize(

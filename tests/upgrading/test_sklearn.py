@@ -41,3 +41,10 @@ def test_sklearn_still_names_the_links_of_its_losses(fitted: HistGradientBoostin
         for loss in ("poisson", "squared_error")
     ]
     assert [type(each._loss.link).__name__ for each in (fitted, several, *lines)] == list(LINKS)
+
+
+def test_sklearn_still_looks_at_parameters_by_this_method() -> None:
+    wrong = HistGradientBoostingClassifier(max_iter=-1)
+    assert "max_iter" in wrong._parameter_constraints
+    with pytest.raises(ValueError, match="The 'max_iter' parameter of HistGradientBoostingClassifier must be an int"):
+        wrong._validate_params()

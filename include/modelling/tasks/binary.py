@@ -16,6 +16,7 @@ from include.modelling.recipe import Gates
 from include.modelling.tasks.learning_task import Days, LabelsRead, LearningTask
 
 PROBABILITY = "probability"
+TENTHS = 10
 
 
 class BinaryTask(LearningTask):
@@ -38,6 +39,10 @@ class BinaryTask(LearningTask):
         wrong = (values != 0) & (values != 1)
         example = f" ({values[wrong][0]:g})" if wrong.any() else ""
         return LabelsRead(values, wrong, f"is neither 0 nor 1{example}; answer 1 for what is predicted, else 0")
+
+    def spread(self, table: pa.Table) -> Sequence[tuple[str, int]]:
+        """Rows by tenths of probability."""
+        return ranges(self.answers(table), np.linspace(0, 1, TENTHS + 1))
 
     def score(self, labels: Matrix, answers: Matrix) -> Scores | None:
         """The figures; None where a class is absent."""
@@ -69,3 +74,9 @@ def numbers(given: pa.Array, wanted: str) -> Matrix:
         raise DataError(f"label.py: column label holds {given.type}, such as {given.drop_null()[0]}; answer {wanted}")
     values: Matrix = given.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.asarray(values)
+
+
+def ranges(values: Matrix, edges: Matrix) -> list[tuple[str, int]]:
+    """How many values are between two edges each; the last range holds its upper edge too."""
+    counts, _ = np.histogram(values, edges)
+    return [(f"{low:.4g} to {high:.4g}", int(rows)) for low, high, rows in zip(edges, edges[1:], counts, strict=False)]

@@ -84,6 +84,10 @@ class LearningTask(ABC):
         return values
 
     @abstractmethod
+    def spread(self, table: pa.Table) -> Sequence[tuple[str, int]]:
+        """How many rows of `columns` have each answer, or are in each range of answers; all rows are in one."""
+
+    @abstractmethod
     def score(self, labels: Matrix, answers: Matrix) -> Any | None:
         """The figures, a dataclass with `rows`; None where all labels are the same."""
 

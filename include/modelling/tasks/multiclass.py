@@ -99,6 +99,12 @@ class MulticlassTask(LearningTask):
         found: Matrix = items.items.to_numpy(zero_copy_only=False).reshape(-1, len(self.classes))
         return found
 
+    def spread(self, table: pa.Table) -> Sequence[tuple[str, int]]:
+        """Rows by class, in the order of the classes."""
+        counted = pc.value_counts(table[CLASS].combine_chunks())
+        rows = {each["values"]: each["counts"] for each in counted.to_pylist()}
+        return [(name, rows.pop(name, 0)) for name in self.classes] + sorted(rows.items())
+
     def score(self, labels: Matrix, answers: Matrix) -> ClassScores | None:
         """The figures; None where all rows are of one class."""
         if labels.size == 0 or labels.min() == labels.max():

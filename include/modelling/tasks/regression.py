@@ -13,7 +13,7 @@ from formats.task import Task
 from include.modelling.inputs import Matrix
 from include.modelling.plots import residual_plot
 from include.modelling.recipe import RegressionGates
-from include.modelling.tasks.binary import numbers
+from include.modelling.tasks.binary import TENTHS, numbers, ranges
 from include.modelling.tasks.learning_task import Days, LabelsRead, LearningTask
 
 PREDICTION = "prediction"
@@ -66,6 +66,13 @@ class RegressionTask(LearningTask):
         """Finite numbers. Raises `DataError` for another type."""
         values = numbers(given, self.labelled)
         return LabelsRead(values, ~np.isfinite(values), "is no finite number; leave such a row out")
+
+    def spread(self, table: pa.Table) -> Sequence[tuple[str, int]]:
+        """Rows by tenths of the way from the least prediction to the greatest."""
+        values = self.answers(table)
+        if len(np.unique(values)) < 2:
+            return [(f"{value:.4g}", values.size) for value in values[:1]]
+        return ranges(values, np.linspace(values.min(), values.max(), TENTHS + 1))
 
     def score(self, labels: Matrix, answers: Matrix) -> ErrorScores | None:
         """The figures; None where all labels are equal, so that there is nothing to explain."""

@@ -153,7 +153,9 @@ def package_folder() -> Path:
     """The data folder of the installed package, found without importing it (its `__init__` needs an old setuptools)."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
-        raise FaultError(f"source: the package {PACKAGE} is not installed; install requirements.txt")
+        raise FaultError(
+            f"source: the package {PACKAGE} is not installed; it is in the requirements.lock beside spec.py"
+        )
     return Path(found.submodule_search_locations[0]) / "data"
 
 

@@ -39,7 +39,13 @@ def test_every_use_case_named_is_checked_and_the_worst_one_counts(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NIGHTSHIFT_LAKE", str(tmp_path / "lake"))
-    with copied(tmp_path, {"sources.py": ('"plans.csv"', '"plan.csv"')}) as package:
+    own_table = ("kiosk_sales", "copied_sales")
+    edits = {
+        "sources.py": ('"plans.csv"', '"plan.csv"'),
+        "streams.py": own_table,
+        "timetable.yaml": own_table,
+    }
+    with copied(tmp_path, edits) as package:
         monkeypatch.setenv("NIGHTSHIFT_USE_CASES", f"{ICE_CREAM}, {package}")
         assert main([]) is ExitCode.BAD_DATA
     first, second, third = capsys.readouterr().out.splitlines()

@@ -120,6 +120,49 @@ def test_a_table_of_the_platforms_own_is_refused(database: str) -> None:
 
 
 @pytest.mark.stack
+def test_a_table_belongs_to_the_use_case_whose_worker_came_first(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as session:
+        StreamTable(TILL, "kiosks").prepare(session)
+        StreamTable(TILL, "kiosks").prepare(session)
+        with pytest.raises(SettingsError) as refused:
+            StreamTable(TILL, "markets").prepare(session)
+    assert str(refused.value) == (
+        "table till_rolls: rows of use case kiosks, so markets must not write to it; name another table in streams.py"
+    )
+
+
+@pytest.mark.stack
+def test_a_table_that_an_older_release_made_is_its_first_workers(database: str) -> None:
+    flights = STREAMS["a2"]
+    with psycopg.connect(database, autocommit=True) as session:
+        StreamTable(flights, "flight_delay").prepare(session)
+        with pytest.raises(SettingsError, match="table flights: rows of use case flight_delay, so others must not"):
+            StreamTable(flights, "others").prepare(session)
+
+
+@pytest.mark.stack
+def test_a_comment_that_a_person_wrote_stays(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as session:
+        StreamTable(TILL).prepare(session)
+        session.execute("COMMENT ON TABLE till_rolls IS 'asked for by the office'")
+        StreamTable(TILL, "kiosks").prepare(session)
+        row = session.execute("SELECT obj_description('till_rolls'::regclass)").fetchone()
+    assert row == ("asked for by the office",)
+
+
+@pytest.mark.stack
+def test_a_role_that_does_not_own_the_table_goes_on_without_a_mark(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as session:
+        StreamTable(TILL).prepare(session)
+        session.execute("CREATE ROLE clerk")
+        session.execute("SET ROLE clerk")
+        StreamTable(TILL, "kiosks").prepare(session)
+        session.execute("RESET ROLE")
+        session.execute("DROP ROLE clerk")
+        assert session.execute("SELECT obj_description('till_rolls'::regclass)").fetchone() == (None,)
+
+
+@pytest.mark.stack
 def test_a_role_that_may_not_make_tables_is_told_so(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as session:
         session.execute("REVOKE CREATE ON SCHEMA public FROM pg_database_owner")

@@ -132,3 +132,29 @@ def test_labels_that_are_all_the_same_have_no_figures() -> None:
     assert MULTICLASS.score(np.zeros(5), np.full((5, 3), 1 / 3)) is None
     assert REGRESSION.score(np.ones(5), np.arange(5.0)) is None
     assert REGRESSION.compare(np.ones(5), np.arange(5.0), np.ones(5), np.zeros(5, int), np.ones((2, 1))) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "answers", "spread"),
+    [
+        (BinaryTask(), [0.0, 0.05, 0.1, 0.55, 1.0], {"0 to 0.1": 2, "0.1 to 0.2": 1, "0.5 to 0.6": 1, "0.9 to 1": 1}),
+        (MULTICLASS, [[0.2, 0.7, 0.1], [0.1, 0.9, 0.0], [0.6, 0.2, 0.2]], {"early": 1, "late": 2}),
+        (REGRESSION, [-5.0, -5.0, 0.0, 15.0], {"-5 to -3": 2, "-1 to 1": 1, "13 to 15": 1}),
+        (REGRESSION, [7.0, 7.0], {"7": 2}),
+        (REGRESSION, [], {}),
+    ],
+)
+def test_the_spread_of_predictions_counts_every_row_once(
+    task: BinaryTask | MulticlassTask | RegressionTask, answers: list[object], spread: dict[str, int]
+) -> None:
+    found = task.spread(pa.table(task.columns(np.array(answers, np.float64))))
+
+    assert {name: rows for name, rows in found if rows} == spread
+
+
+def test_a_class_that_only_an_older_version_knew_is_counted_too() -> None:
+    older = MulticlassTask(("cancelled", *CLASSES))
+
+    found = MULTICLASS.spread(pa.table(older.columns(np.eye(4))))
+
+    assert found == [("early", 1), ("late", 1), ("on time", 1), ("cancelled", 1)]

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include.links import PREDICTIONS_PAGE
 from include.quality.data_docs import POLICY, front_page, offline
 from include.quality.escaped_page import escaped
 from include.quality.findings import Check, Finding, QualityReport, Severity
 from include.quality.inspection import Inspection
+from include.quality.predictions_page import Predicted, predictions_page
 from include.quality.quiet_gx import gxe
 
 DAY = date(2013, 10, 1)
@@ -69,7 +71,9 @@ class Page(HTMLParser):
         """Whether it has nothing that runs, loads or leads elsewhere."""
         links = self.attributes.get("href", set())
         events = {name for name in self.attributes if name.startswith("on")}
-        return not events and all(link.startswith(("#", ".", "validations/", "index.html")) for link in links)
+        return not events and all(
+            link.startswith(("#", ".", "validations/", "index.html", PREDICTIONS_PAGE)) for link in links
+        )
 
 
 def published(folder: Path, payloads: tuple[str, ...]) -> dict[str, str]:
@@ -95,7 +99,8 @@ def published(folder: Path, payloads: tuple[str, ...]) -> dict[str, str]:
     inspection._context.build_data_docs()
     pages = {path.name: offline(path.read_text("utf-8")) for path in folder.rglob("*.html")}
     report = QualityReport(payloads[0], len(cells), 0, 0, len(rules), tuple(found))
-    return pages | {"index.html": front_page(payloads[1], DAY, [report], {payloads[2]: f"validations/{payloads[2]}"})}
+    linked = {payloads[2]: f"validations/{payloads[2]}"}
+    return pages | {"index.html": front_page(payloads[1], DAY, [report], linked, PREDICTIONS_PAGE)}
 
 
 @pytest.mark.slow
@@ -120,12 +125,29 @@ def test_no_text_becomes_part_of_a_page_and_none_is_lost(tmp_path: Path) -> None
 @given(st.text(), st.text(), st.text())
 def test_the_front_page_says_what_it_is_told_and_nothing_else(title: str, cell: str, column: str) -> None:
     finding = Finding("raw", Check.ONE_OF, column, Severity.HARD, 3, 1, cell, (cell,))
-    content = front_page(title, DAY, [QualityReport(column, 3, 0, 0, 1, (finding,))], {cell: f"validations/{cell}"})
-    usual = front_page("t", DAY, [QualityReport("p", 3, 0, 0, 1, (finding,))], {"c": "validations/c"})
+    reports = [QualityReport(column, 3, 0, 0, 1, (finding,))]
+    content = front_page(title, DAY, reports, {cell: f"validations/{cell}"}, PREDICTIONS_PAGE)
+    usual = front_page("t", DAY, [QualityReport("p", 3, 0, 0, 1, (finding,))], {"c": "validations/c"}, PREDICTIONS_PAGE)
 
     assert Page(content).tags == Page(usual).tags
     assert Page(content).attributes.keys() == Page(usual).attributes.keys()
     assert Page(content).harmless
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(), st.text(), st.text(), st.text(), st.text())
+def test_the_page_of_predictions_says_what_it_is_told_and_nothing_else(
+    title: str, horizon: str, version: str, answer: str, column: str
+) -> None:
+    def made(title: str, horizon: str, version: str, answer: str, column: str) -> Page:
+        one = Predicted(horizon, DAY, 4, version, [(answer, 3), ("other", 1)])
+        return Page(predictions_page(title, DAY, [one], answer=column, without=[horizon]))
+
+    page, usual = made(title, horizon, version, answer, column), made("t", "h", "v", "a", "c")
+
+    assert page.tags == usual.tags and page.attributes == usual.attributes
+    assert page.harmless
+    assert "75.0%" in page.text and "width: 75.00%" in page.attributes["style"]
 
 
 CONTENT = st.recursive(

@@ -54,6 +54,28 @@ def test_there_is_one_row_for_each_scheduled_flight_in_the_schedules_order(facto
     assert set(predictions["model_version"].to_pylist()) == {version.version}
 
 
+def test_the_nights_page_shows_rows_version_and_answers_and_is_made_alike_again(
+    factory: Factory,
+) -> None:
+    factory.day()
+    version = factory.version(DAY)
+    place = f"data_docs/data_day={DAY}/predictions.html"
+
+    docs = score(factory.context, ScoreArguments(use_case=USE_CASE, date=DAY)).uris["data_docs"]
+
+    page = factory.lake.get(place)
+    probabilities = factory.lake.read(NIGHTLY.on(TOMORROW))["probability"].to_pylist()
+    lowest = sum(probability < 0.1 for probability in probabilities)
+    assert docs.endswith(place)
+    assert f"<td>nightly<td>{TOMORROW}<td>{ROWS}<td>{version.version}</tr>" in page.decode()
+    assert f"<td>0 to 0.1<td>{lowest}<td>{lowest / ROWS:.1%}" in page.decode()
+    assert "two_hours: no approved version has seen only earlier days" in page.decode()
+
+    run(factory)
+
+    assert factory.lake.get(place) == page
+
+
 def test_columns_types_and_order_are_as_promised(factory: Factory) -> None:
     factory.day()
     factory.version(DAY)

@@ -198,6 +198,30 @@ def test_predictions_without_a_lookup_are_passed_over(lake: PublishedLake, caplo
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.parametrize("layer", [Layer.LOOKUPS, Layer.PREDICTIONS])
+def test_a_lake_of_an_older_release_is_said_once(
+    lake: PublishedLake, caplog: pytest.LogCaptureFixture, layer: Layer
+) -> None:
+    partition = lake.publish("nightly", probability=0.25, as_of=ONE)
+    day = Path(lake.uri) / "flight_delay" / str(partition)
+    old = Path(lake.uri) / "flight_delay" / layer / "nightly" / f"date={DAY}"
+    day.rename(old)
+    if layer is Layer.PREDICTIONS:
+        shutil.rmtree(day.parents[1])
+    found = published(lake.uri)
+    with caplog.at_level(logging.WARNING):
+        found.read()
+        found.read()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"nothing is published here: flight_delay/{layer}/nightly/date={DAY} is of an older release")
+    assert found.newest(FLIGHT) is None
+
+    # Once a new lake's day is there, it is followed as any other
+    lake.publish("nightly", probability=0.5, as_of=ONE)
+    found.read()
+    assert probability(found) == 0.5
+
+
 def test_without_a_lake_there_is_nothing_to_look_up() -> None:
     with pytest.raises(NotFoundError, match="SERVING_LAKE is not set"):
         _ = Published(ServingSettings()).snapshot

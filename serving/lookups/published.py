@@ -163,7 +163,7 @@ class Published:
     def _of_an_older_release(self, lake: Store) -> str:
         """A day's folder as older releases named it, which kept lookups beside predictions at first; empty for none."""
         for layer in (FOLDER, "predictions"):
-            top = f"{self._settings.use_case}/{layer}"
+            top = f"{self.use_case}/{layer}"
             for dataset in lake.folders(top):
                 if old := next((name for name in lake.folders(f"{top}/{dataset}") if name.startswith(OLD_DAY)), ""):
                     return f"{top}/{dataset}/{old}"

@@ -65,13 +65,13 @@ def check_mounted(use_case: UseCase) -> Iterator[Mistake]:
         return
     for check in (_part, _settings):
         try:
-            yield from check(package)
+            yield from check(package, use_case.name)
         except MistakeError as error:
             if error.mistake:
                 yield error.mistake
 
 
-def _part(package: str) -> Iterator[Mistake]:
+def _part(package: str, use_case: str) -> Iterator[Mistake]:
     from serving.lookups.shape import Shape
     from serving.use_case_part import UseCasePart
 
@@ -79,6 +79,8 @@ def _part(package: str) -> Iterator[Mistake]:
     if not isinstance(part, UseCasePart):
         yield Mistake(PART, "PART", f"is a {type(part).__name__}; make it a UseCasePart")
         return
+    if part.use_case != use_case:
+        yield Mistake(PART, "PART.use_case", f"is {part.use_case!r}; write {use_case!r}, as spec.py names it")
     if not isinstance(part.shape, Shape):
         yield Mistake(PART, "PART.shape", f"is a {type(part.shape).__name__}; make it a Shape")
     if not callable(part.mount):
@@ -90,7 +92,7 @@ def _part(package: str) -> Iterator[Mistake]:
         yield Mistake(PART, "PART.mount", f"the server calls it with {', '.join(MOUNTED_WITH)}: {error}; take these")
 
 
-def _settings(package: str) -> Iterator[Mistake]:
+def _settings(package: str, _: str) -> Iterator[Mistake]:
     from serving.settings import ServingSettings
 
     if not is_there(f"{package}.settings"):

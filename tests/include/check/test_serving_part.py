@@ -16,7 +16,7 @@ PART = """from copied.serving.routes import Routes
 from serving.lookups.shape import Shape
 from serving.use_case_part import UseCasePart
 
-PART = UseCasePart(Shape(), Routes)
+PART = UseCasePart("ice_cream", Shape(), Routes)
 """
 ROUTES = """from fastapi import APIRouter
 
@@ -64,8 +64,12 @@ TEXT: dict[str, tuple[Mapping[str, str | None], str]] = {
 
 MOUNTED: dict[str, tuple[Mapping[str, str | None], str]] = {
     "a part that is none": (
-        {"part.py": PART.replace("UseCasePart(Shape(), Routes)", "Routes")},
+        {"part.py": PART.replace('UseCasePart("ice_cream", Shape(), Routes)', "Routes")},
         "serving/part.py: PART: is a type; make it a UseCasePart",
+    ),
+    "a part of another use case": (
+        {"part.py": PART.replace("ice_cream", "kiosk")},
+        "serving/part.py: PART.use_case: is 'kiosk'; write 'ice_cream', as spec.py names it",
     ),
     "a shape that is none": (
         {"part.py": PART.replace("Shape()", "Shape")},

@@ -114,6 +114,7 @@ DATA = (
     _data(4, "decisions", "who wins"),
     _data(5, "models", "ONNX files"),
     _data(6, "predictions", "and lookups"),
+    _data(7, "_serving", "releases"),
 )
 MORE_DATA = (
     _data(0, "quarantine", "bad rows", 1),
@@ -121,7 +122,7 @@ MORE_DATA = (
     _data(4, "samples", "of requests", 1),
 )
 AIRFLOW = Box(290, 112, 970, 92, Kind.STEP, "Airflow", ("each step is a pod, or a process",), 24)
-LAKE = Box(290, 260, 758, 138, Kind.DATA, "Lake", ("a folder or a bucket; partitions with manifests",), 128)
+LAKE = Box(290, 260, 862, 138, Kind.DATA, "Lake", ("a folder or a bucket; partitions with manifests",), 128)
 YOU = Box(303, 24, 200, 50, Kind.OUTSIDE, "you", ("make · Airflow's UI",))
 MLFLOW = Box(COLUMN + 3 * STRIDE, 24, 306, 50, Kind.SERVER, "MLflow", ("experiments, versions, champion",))
 SOURCE = Box(20, STEP_Y - 6, 160, 52, Kind.OUTSIDE, "source", ("files, a bucket, a URL",))
@@ -135,16 +136,16 @@ POSTGRES = Box(
     88,
     Kind.SERVER,
     "PostgreSQL",
-    ("flights, weather_observations", "deployments", "databases of Airflow and MLflow"),
+    ("flights, weather_observations", "offsets, dead letters", "databases of Airflow and MLflow"),
 )
-SERVING = Box(640, 450, 620, 88, Kind.SERVER, "Serving", ("worker processes on one port",), 22)
+SERVING = Box(640, 450, 620, 88, Kind.SERVER, "Serving", ("any number of replicas",), 22)
 ANSWERS = tuple(
     Box(652 + 202 * n, 482, 192, 46, Kind.SERVER, name, (words,))
     for n, (name, words) in enumerate(
         (
             ("forecast, lookups", "polled from the lake"),
             ("predict", "model by URI and SHA-256"),
-            ("rollout", "shadow, canary, back"),
+            ("follow", "releases, as replicas"),
         )
     )
 )
@@ -168,8 +169,8 @@ def arrows() -> tuple[Arrow, ...]:
         for n in (0, 1, 3, 4, 5)
     ]
     named = {step.name: step for step in STEPS}
-    train, register, deploy, smoke_test = (named[name] for name in ("train", "register", "deploy", "smoke_test"))
-    models, predictions = DATA[5], DATA[6]
+    train, register, smoke_test = (named[name] for name in ("train", "register", "smoke_test"))
+    models, predictions, releases = DATA[5], DATA[6], DATA[7]
     return (
         *night,
         *writes,
@@ -184,9 +185,10 @@ def arrows() -> tuple[Arrow, ...]:
         Arrow(((180, 494), (POSTGRES.x, 494))),
         Arrow(((258, POSTGRES.y), (258, 184), (COLUMN, 184)), reads=True, word="or tables", word_at=(190, 340)),
         Arrow(
-            ((deploy.middle, deploy.bottom), (deploy.middle, SERVING.y)),
-            word="a file",
-            word_at=(deploy.middle + 6, 425),
+            ((releases.middle, releases.bottom), (releases.middle, SERVING.y)),
+            reads=True,
+            word="follow",
+            word_at=(releases.middle + 6, 425),
         ),
         Arrow(
             ((smoke_test.middle, smoke_test.bottom), (smoke_test.middle, SERVING.y)),

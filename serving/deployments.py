@@ -15,7 +15,7 @@ from serving.models import Models
 from serving.release.follower import Follower
 
 MOST = 100
-"""So many entries of a log are shown at most; each is read once."""
+"""The most entries of a log that are shown; each is read once."""
 
 UseCaseName = Annotated[str, Path(min_length=1, max_length=200)]
 

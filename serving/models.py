@@ -25,7 +25,7 @@ from stores.store import Store, open_store
 PATIENCE_SECONDS = 5.0
 """How long one reading of the releases is tried."""
 FIND_POLLS = 10
-"""New use cases are looked for once in so many polls."""
+"""Polls between two looks for new use cases."""
 START_SECONDS = 10.0
 """So long a start waits for the first models: a worker whose port others share must not answer 503 meanwhile."""
 START_PAUSE_SECONDS = 0.01
@@ -36,7 +36,7 @@ log = logging.getLogger("serving")
 
 
 class Models:
-    """Follows the use cases that the settings name, or all that the releases folder has; `found` is told of each."""
+    """Follows the use cases that the settings name, or all that the releases folder has; `found` hears of each."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class Models:
             self._add(name)
         if not self._settings.use_cases:
             for name in self._folder().folders(""):
-                # Without an entry it is no use case yet: a replica that is told a wrong name leaves its report there.
+                # Without an entry it is no use case yet: a replica with a wrong name in its settings leaves its report there.
                 if name not in self._followers and ReleaseLog(self._folder(), name).last():
                     self._add(name)
 

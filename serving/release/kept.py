@@ -53,7 +53,7 @@ class Kept:
         self._drop({file.sha256 for file in files if file})
 
     def content(self, entry: InService, fetch: Callable[[], bytes]) -> bytes:
-        """A model file's bytes, from the disk or by `fetch`; whoever loads it checks its hash."""
+        """A model file's bytes, from the disk or by `fetch`; its loader checks the hash."""
         with suppress(OSError):
             return (self._folder / f"{entry.sha256}{SUFFIX}").read_bytes()
         content = fetch()

@@ -151,7 +151,7 @@ class Models:
             self._add(name)
         if not self._settings.use_cases:
             for name in self._folder().folders(""):
-                # Without an entry it is no use case yet: a replica with a wrong name in its settings leaves its report there.
+                # Without an entry it is no use case yet: a replica with a wrong name leaves its report there.
                 if name not in self._followers and ReleaseLog(self._folder(), name).last():
                     self._add(name)
 

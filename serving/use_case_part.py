@@ -48,9 +48,9 @@ class UseCasePart:
     mount: Callable[[Published, Telemetry, Any], Mounted]
 
 
-def own_settings(package: str | None) -> type[VariablesModel] | None:
+def own_settings(package: str) -> type[VariablesModel] | None:
     """The model of a package's own settings, if there is one; `VariableError` for a package that is not there."""
-    if package is None or not _find(f"{package}.settings", package):
+    if not _find(f"{package}.settings", package):
         return None
     model: type[VariablesModel] = importlib.import_module(f"{package}.settings").SETTINGS
     return model

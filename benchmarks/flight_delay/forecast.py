@@ -217,7 +217,6 @@ def _started(folder: Path, upstreams: dict[str, UpstreamProcess], core: int) -> 
         "SERVING_KEYS": str(keys),
         "SERVING_RATE": "1000000",
         "SERVING_LAKE": str(folder / "lake"),
-        "SERVING_USE_CASE": "flight_delay",
         "SERVING_ROUTES": "include.use_cases.flight_delay.serving",
     }
     load_cores = os.sched_getaffinity(0)

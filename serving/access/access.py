@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths for probes and Prometheus, which have no credential; do not route them from outside."""
-DEPLOYED = "/v1/model"
-"""How paths begin that, if they are read, show more to a caller with a credential: where the model files are."""
 REFUSAL_BURST_SECONDS = 4.0
 """An address may show wrong credentials this many seconds' worth at once: somebody has to notice first."""
 
@@ -74,7 +72,7 @@ class Access:
 
     A credential is `Authorization: Bearer …` or `X-API-Key: …`. `PROBES` need nothing, all other paths the scope
     predict; they are open too while neither keys nor tokens are set up. `known` in the state says
-    whether the caller has shown a good credential, needed or not. An address that keeps showing wrong ones is answered
+    whether the caller has shown a good credential. An address that keeps showing wrong ones is answered
     429 and loses its connection each time; a valid one from there is still accepted.
     """
 
@@ -90,13 +88,8 @@ class Access:
             return
         path: str = scope["path"]
         state = scope.setdefault("state", {})
-        if self._credentials.needed and path not in PROBES:
-            caller = await self._credentials.caller(_credential(scope))
-            state["known"] = True
-        else:
-            caller = ANONYMOUS
-            if path.startswith(DEPLOYED) and scope["method"] == "GET" and (shown := _credential(scope)):
-                state["known"] = await self._credentials.caller(shown) is not None
+        state["known"] = self._credentials.needed and path not in PROBES
+        caller = await self._credentials.caller(_credential(scope)) if state["known"] else ANONYMOUS
         if caller is None:
             await self._turn_away(scope, send)
             return

@@ -47,5 +47,5 @@ ANONYMOUS = Caller("anonymous", frozenset({Scope.PREDICT}))
 
 
 def is_known(request: Mapping[str, Any]) -> bool:
-    """Whether the caller of that request (an ASGI scope) has shown a valid credential, needed or not."""
+    """Whether the caller of that request (an ASGI scope) has shown a valid credential."""
     return bool(request["state"].get("known"))

@@ -66,6 +66,7 @@ class Follower:
         self._now = now
         self._found = False
         self._trouble = ""
+        self._in_reach = False
         self._lease: Lease | None = None
         self._lease_until = 0.0
         self._trial: Trial | None = None
@@ -86,6 +87,8 @@ class Follower:
         """Stop following, and say so; what it saw of a trial stays for the judgement."""
         self._stopping.set()
         self._thread.join(seconds)
+        if not self._in_reach:
+            return
         try:
             if self._trial is None:
                 self._releases.forget(self._replica)
@@ -160,9 +163,10 @@ class Follower:
                 self._reach(self.number + 1, newer)
             self._watch_lease()
         except ServingError as error:
+            self._in_reach = False
             self._away(str(error))
             return
-        self.read_at = asked
+        self.read_at, self._in_reach = asked, True
         if self._trouble:
             log.info("releases of %s are in reach again", self.answering.use_case)
             self._trouble = ""
@@ -285,7 +289,9 @@ class Follower:
         return report
 
     def _speak(self) -> None:
-        """Report what has changed, and now and then that this replica lives."""
+        """Report what has changed, and now and then that this replica lives; nothing to a store that may hang."""
+        if not self._in_reach:
+            return
         report, now = self._report(), self._clock()
         said = msgspec.json.encode(report)
         if said == self._said and now - self._said_at < HEARTBEAT_SECONDS:

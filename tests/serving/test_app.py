@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from formats.portable_model import PortableModel
+from include.deployment.fleet import RefusedError
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ROOT, ServingProcess
 from tests.waiting import PATIENCE, until
@@ -37,100 +38,52 @@ def test_a_deployed_model_answers_what_the_file_says(serving: ServingProcess, tm
     content = portable_bytes()
     uri, sha256 = write(tmp_path / "models with spaces", content)
 
-    deployed = serving.deploy(uri, sha256, "7")
+    serving.deploy(uri, sha256, "7")
     answer = serving.predict(ROWS).json()
 
-    assert deployed.status_code == 200
     assert answer["model_version"] == "7"
     assert answer["probabilities"] == pytest.approx(PortableModel.load(content).rows(ROWS).tolist(), abs=1e-15)
-    served = serving.get("/v1/model", known=True).json()
-    assert served == deployed.json()
-    assert {name: served[name] for name in ("version", "sha256", "uri", "use_case")} == {
+    served = serving.get("/v1/model").json()
+    assert {name: served[name] for name in ("version", "sha256", "uri", "use_case", "by")} == {
         "version": "7",
         "sha256": sha256,
-        "uri": uri,
+        "uri": "",
         "use_case": "flight_delay",
+        "by": "a test",
     }
     assert serving.get("/readyz").status_code == 200
-
-
-def test_deploying_what_is_served_changes_nothing(serving: ServingProcess, tmp_path: Path) -> None:
-    uri, sha256 = write(tmp_path, portable_bytes())
-
-    first, second = serving.deploy(uri, sha256, "7"), serving.deploy(uri, sha256, "7")
-
-    assert first.json() == second.json()
-
-
-@pytest.mark.parametrize("token", [None, "", "Bearer wrong", f"Basic {TOKEN}", f"bearer {TOKEN}é"])
-def test_without_the_token_nothing_is_deployed(ready: ServingProcess, tmp_path: Path, token: str | None) -> None:
-    uri, sha256 = write(tmp_path, portable_bytes(bias=0.9))
-    body = {"model_uri": uri, "sha256": sha256, "version": "8", "use_case": "flight_delay"}
-    headers = httpx.Headers(None if token is None else {b"Authorization": token.encode()})
-
-    answer = httpx.post(f"{ready.url}/admin/deployments", json=body, headers=headers)
-
-    assert answer.status_code == 401
-    assert answer.json() == {"detail": "wrong or missing bearer token or API key"}
-    assert ready.get("/v1/model").json()["version"] == "7"
-
-
-@pytest.mark.stack
-def test_a_server_without_a_token_takes_no_deployment(tmp_path: Path) -> None:
-    server = ServingProcess(tmp_path / "state", token="").start()
-    try:
-        answer = server.deploy("file:///nowhere", "0" * 64, "1")
-        assert (answer.status_code, answer.json()["detail"]) == (403, "deploying is off: SERVING_TOKEN is not set")
-    finally:
-        server.stop(signal.SIGKILL)
 
 
 def test_a_bad_file_never_replaces_a_good_one(serving: ServingProcess, tmp_path: Path) -> None:
     # Given a model in service
     good = write(tmp_path, portable_bytes())
     serving.deploy(*good, "7")
-    before = (
-        serving.get("/v1/model").json(),
-        serving.predict(ROWS).json(),
-        (serving.state / "current.json").read_bytes(),
-    )
+    before = (serving.get("/v1/model").json(), serving.predict(ROWS).json())
 
-    # When files are deployed that are wrong, each in its own way
+    # When files are released that are wrong, each in its own way
     whole = portable_bytes(bias=0.3)
-    half_uri, half_sha256 = write(tmp_path, whole[: len(whole) // 2])
-    nan_uri, nan_sha256 = write(tmp_path, portable_bytes(output="Identity", bias=float("nan")))
-    other_uri, other_sha256 = write(tmp_path, portable_bytes(use_case="other"))
-    refusals = [
-        (serving.deploy(good[0], "0" * 64, "8"), 422, "SHA-256 is"),
-        (serving.deploy(half_uri, half_sha256, "8"), 422, "not a whole ONNX file"),
-        (serving.deploy(nan_uri, nan_sha256, "8"), 422, "self-test failed"),
-        (serving.deploy(other_uri, other_sha256, "8"), 422, "is of use case 'other', not 'flight_delay'"),
-        (serving.deploy(other_uri, other_sha256, "8", use_case="other"), 409, "this server serves use case"),
-        (serving.deploy((tmp_path / "gone.onnx").as_uri(), "0" * 64, "8"), 424, "there is no such file"),
-        (serving.deploy(good[0], "not a hash", "8"), 422, "sha256: String should match"),
+    wrong = [
+        ((good[0], "0" * 64), "SHA-256 is"),
+        (write(tmp_path, whole[: len(whole) // 2]), "not a whole ONNX file"),
+        (write(tmp_path, portable_bytes(output="Identity", bias=float("nan"))), "self-test failed"),
+        (write(tmp_path, portable_bytes(use_case="other")), "is of use case 'other', not 'flight_delay'"),
     ]
+    for (uri, sha256), says in wrong:
+        with pytest.raises(RefusedError) as refused:
+            serving.releases.deploy(uri, sha256, "8")
 
-    # Then each is refused in one line, and the good one is still in service
-    for answer, status, says in refusals:
-        assert answer.status_code == status
-        assert says in answer.json()["detail"]
-        assert "\n" not in answer.json()["detail"]
-    after = (
-        serving.get("/v1/model").json(),
-        serving.predict(ROWS).json(),
-        (serving.state / "current.json").read_bytes(),
-    )
-    assert after == before
+        # Then each is refused in one line, and the good one is still in service
+        assert says in str(refused.value)
+        assert "\n" not in str(refused.value)
+        assert (serving.get("/v1/model").json(), serving.predict(ROWS).json()) == before
 
 
 def test_a_withdrawn_model_is_not_served_even_after_a_restart(serving: ServingProcess, tmp_path: Path) -> None:
     serving.deploy(*write(tmp_path, portable_bytes()), "7")
 
-    refused = httpx.delete(f"{serving.url}/admin/deployments")
-    withdrawn = httpx.delete(f"{serving.url}/admin/deployments", headers={"Authorization": f"Bearer {TOKEN}"})
+    serving.until_entry(serving.releases.withdraw().number)
 
-    assert (refused.status_code, withdrawn.status_code) == (401, 204)
-    assert serving.get("/v1/model").json()["detail"] == "no model is served: the last model was withdrawn"
+    assert serving.get("/v1/model").json()["detail"].startswith("no model is served: ")
     serving.stop()
     serving.start()
     assert serving.get("/readyz").status_code == 503
@@ -190,29 +143,26 @@ def test_a_server_whose_model_file_is_gone_starts_and_says_so(serving: ServingPr
     uri, sha256 = write(tmp_path, portable_bytes())
     serving.deploy(uri, sha256, "7")
     serving.stop()
-    (tmp_path / f"{sha256}.onnx").unlink()
+    for file in (tmp_path / f"{sha256}.onnx", *serving.state.rglob("*.onnx")):
+        file.unlink()
 
     serving.start()
 
     detail = serving.get("/readyz").json()["detail"]
-    assert detail == "no model is served: version 7 cannot be loaded again: …: there is no such file"
+    assert detail == "no model is served: version 7 cannot be loaded: …: there is no such file"
     until(lambda: f"version 7 cannot be loaded: {uri}: there is no such file" in serving.log.read_text())
     assert serving.get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize("content", ["{", json.dumps({"version": "7"}), ""])
-def test_a_server_whose_memory_is_damaged_starts_and_can_be_deployed_to(
-    serving: ServingProcess, tmp_path: Path, content: str
-) -> None:
-    serving.stop()
-    serving.state.mkdir(exist_ok=True)
-    (serving.state / "current.json").write_text(content)
+@pytest.mark.parametrize("content", ["{", json.dumps({"number": 7}), ""])
+def test_a_server_whose_memory_is_damaged_starts_and_serves(ready: ServingProcess, content: str) -> None:
+    ready.stop()
+    for damaged in (*ready.state.rglob("entry.json"), *ready.state.rglob("*.onnx")):
+        damaged.write_text(content)
 
-    serving.start()
+    ready.start()
 
-    assert "current.json cannot be read" in serving.get("/readyz").json()["detail"]
-    assert serving.deploy(*write(tmp_path, portable_bytes()), "8").status_code == 200
-    assert serving.get("/readyz").status_code == 200
+    assert ready.predict(ROWS).json()["model_version"] == "7"
 
 
 def test_sigterm_ends_it_quietly(serving: ServingProcess) -> None:
@@ -229,7 +179,7 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
         ended = subprocess.run(
             [sys.executable, "-m", "serving"],
             cwd=ROOT,
-            env={"SERVING_PORT": str(port), "SERVING_STATE": str(tmp_path)},
+            env={"SERVING_PORT": str(port), "SERVING_STATE": str(tmp_path), "SERVING_RELEASES": str(tmp_path)},
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -246,7 +196,7 @@ def test_a_setting_that_is_wrong_is_named() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "serving"],
         cwd=ROOT,
-        env={"SERVING_PORT": "eighty"},
+        env={"SERVING_PORT": "eighty", "SERVING_RELEASES": "releases"},
         capture_output=True,
         text=True,
         timeout=PATIENCE,

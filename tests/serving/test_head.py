@@ -11,7 +11,13 @@ import pytest
 from tests.serving_process import ServingProcess
 from tests.waiting import PATIENCE
 
-MORE = ("/metrics", "/openapi.json", "/no/such/path", "/v1/deployments?limit=0", "/v1/location?code=JFK")
+MORE = (
+    "/metrics",
+    "/openapi.json",
+    "/no/such/path",
+    "/v1/models/flight_delay/deployments?limit=0",
+    "/v1/location?code=JFK",
+)
 
 
 def documented(server: ServingProcess) -> dict[str, Any]:
@@ -32,10 +38,11 @@ def heads(server: ServingProcess, path: str) -> list[bytes]:
 
 def test_head_has_status_and_headers_of_get_and_no_body(ready: ServingProcess) -> None:
     paths = [path for path, methods in documented(ready).items() if "get" in methods and "{" not in path]
-    assert {"/healthz", "/readyz", "/v1/model", "/v1/deployments", "/v1/forecast"} <= set(paths)
+    assert {"/healthz", "/readyz", "/v1/model", "/v1/models", "/v1/forecast"} <= set(paths)
     changing = {"x-request-id", "date", "connection"}
 
-    for path in [*paths, *MORE]:
+    of_use_case = [f"/v1/models/flight_delay{rest}" for rest in ("", "/release", "/deployments", "/predictions/1")]
+    for path in [*paths, *of_use_case, *MORE]:
         got, asked = (httpx.request(method, f"{ready.url}{path}", timeout=PATIENCE) for method in ("GET", "HEAD"))
         assert asked.status_code == got.status_code, path
         said, wanted = (
@@ -56,7 +63,9 @@ def test_head_has_status_and_headers_of_get_and_no_body(ready: ServingProcess) -
         ("DELETE", "/v1/model", "GET, HEAD"),
         ("POST", "/metrics", "GET, HEAD"),
         ("OPTIONS", "/openapi.json", "GET, HEAD"),
-        ("PUT", "/v1/deployments/current", "GET, HEAD"),
+        ("PUT", "/v1/models/flight_delay/release", "GET, HEAD"),
+        ("GET", "/v1/models/flight_delay/predict", "POST"),
+        ("HEAD", "/v1/models/nobody/predict", "POST"),
         ("GET", "/v1/predict", "POST"),
         ("HEAD", "/v1/predict", "POST"),
     ],
@@ -69,10 +78,3 @@ def test_a_method_that_a_path_does_not_have_is_told_those_it_has(
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     if method != "HEAD":
         assert answer.json() == {"detail": f"this path takes {allowed}"}
-
-
-def test_all_methods_of_a_path_are_told(ready: ServingProcess) -> None:
-    headers = {"Authorization": f"Bearer {ready.environment['SERVING_TOKEN']}"}
-    answer = httpx.get(f"{ready.url}/admin/deployments", headers=headers)
-
-    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, POST")

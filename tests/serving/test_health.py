@@ -1,45 +1,46 @@
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from pathlib import Path
 
-import httpx
 import pytest
+from fastapi.testclient import TestClient
 
 from formats.portable_model import ModelError, PortableModel
 from serving.app import create_app
 from serving.settings import ServingSettings
 from tests.portable_files import portable_bytes, write
+from tests.releases import ReleasesFolder
 from tests.serving_process import ServingProcess
-from tests.waiting import PATIENCE, received
+from tests.waiting import PATIENCE, received, until
 
 
 def test_a_server_is_ready_only_while_its_version_answers_a_self_test(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri, sha256 = write(tmp_path, portable_bytes())
-    wish = {"model_uri": uri, "sha256": sha256, "version": "7", "use_case": "flight_delay"}
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    app = create_app(ServingSettings(state=tmp_path / "state", token=TOKEN))
+    releases = ReleasesFolder(tmp_path / "releases")
+    settings = ServingSettings(state=tmp_path / "state", releases=releases.place, poll_seconds=0.05)
 
     def broken(_: PortableModel) -> None:
         raise ModelError("self-test failed: an answer is no probability")
 
-    async def run() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(app)
-        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://x") as ask:
-            before = await ask.get("/readyz")
-            (await ask.post("/admin/deployments", json=wish, headers=headers)).raise_for_status()
-            ready = await ask.get("/readyz")
-            monkeypatch.setattr(PortableModel, "self_test", broken)
-            return [before, ready, await ask.get("/readyz")]
+    with TestClient(create_app(settings)) as client:
+        before = client.get("/readyz")
+        releases.deploy(uri, sha256, "7")
+        until(lambda: client.get("/readyz").status_code == 200)
+        ready = client.get("/readyz").json()
+        monkeypatch.setattr(PortableModel, "self_test", broken)
+        after = client.get("/readyz")
 
-    before, ready, after = asyncio.run(run())
-
-    assert before.status_code == 503
-    assert ready.json() == {"status": "ready", "version": "7"}
+    assert (before.status_code, before.json()) == (
+        503,
+        {"detail": "no model is served: nothing was deployed yet"},
+    )
+    assert ready["status"] == "ready"
+    assert ready["models"]["flight_delay"].pop("read_seconds_ago") < 10
+    assert ready["models"] == {"flight_delay": {"version": "7", "entry": 2, "error": ""}}
     assert after.status_code == 503
     assert after.json() == {"detail": "version 7 is not ready: self-test failed: an answer is no probability"}
 

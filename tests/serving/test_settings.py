@@ -23,17 +23,16 @@ SERVICE_LINKS = {
     "SERVING_PORT_8890_TCP_PROTO": "tcp",
     "SERVING_PORT_8890_TCP_PORT": "8890",
     "SERVING_PORT_8890_TCP_ADDR": "10.0.0.7",
-    "SERVING_DEPLOY_SERVICE_HOST": "10.0.0.8",
-    "SERVING_DEPLOY_PORT": "tcp://10.0.0.8:8890",
-    "SERVING_DEPLOY_PORT_8890_TCP": "tcp://10.0.0.8:8890",
 }
+
+PLACE = {"SERVING_RELEASES": "releases"}
 
 
 @pytest.mark.stack
 @pytest.mark.parametrize("name", ["SERVING_WORKER", "serving_workers"])
 def test_an_unknown_setting_ends_the_server_with_the_likely_one(name: str) -> None:
     # Given a misspelt setting, whose value may be anything
-    environment = {"PATH": os.environ["PATH"], "SERVING_PORT": "0", name: "hush"}
+    environment = {"PATH": os.environ["PATH"], "SERVING_PORT": "0", name: "hush"} | PLACE
     # When the server starts
     command = [sys.executable, "-m", "serving"]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
@@ -48,7 +47,7 @@ def test_a_name_like_no_other_is_sent_to_the_page_that_lists_all() -> None:
     with pytest.raises(
         VariableError, match=r"SERVING_QQQQQQQQQQQQQQQQQQQQ is .* docs/reference/settings\.md lists them"
     ):
-        ServingSettings.load({"SERVING_QQQQQQQQQQQQQQQQQQQQ": ""})
+        ServingSettings.load({"SERVING_QQQQQQQQQQQQQQQQQQQQ": ""} | PLACE)
 
 
 @pytest.mark.stack
@@ -64,12 +63,38 @@ def test_the_services_of_a_cluster_do_not_stop_the_server(tmp_path: Path) -> Non
 
 
 def test_an_address_in_place_of_the_port_counts_as_unset() -> None:
-    assert ServingSettings.load(SERVICE_LINKS) == ServingSettings()
+    assert ServingSettings.load(SERVICE_LINKS | PLACE).port == ServingSettings.load(PLACE).port
 
 
 def test_words_in_one_variable_are_separated_by_commas() -> None:
-    assert ServingSettings.load({"SERVING_JWT_ALGORITHMS": "RS256, PS256"}).jwt_algorithms == ("RS256", "PS256")
+    assert ServingSettings.load({"SERVING_JWT_ALGORITHMS": "RS256, PS256"} | PLACE).jwt_algorithms == ("RS256", "PS256")
 
 
 def test_a_flag_wins_over_its_variable() -> None:
-    assert ServingSettings.load({"SERVING_WORKERS": "2"}, workers=3).workers == 3
+    assert ServingSettings.load({"SERVING_WORKERS": "2"} | PLACE, workers=3).workers == 3
+
+
+def test_use_cases_and_routes_are_several() -> None:
+    settings = ServingSettings.load(
+        {"SERVING_USE_CASES": "ice_cream, flight_delay", "SERVING_ROUTES": "formats,stores"} | PLACE
+    )
+
+    assert (settings.use_cases, settings.routes) == (("ice_cream", "flight_delay"), ("formats", "stores"))
+
+
+def test_the_releases_lie_in_the_lake_unless_they_are_elsewhere() -> None:
+    assert ServingSettings(lake="s3://lake/").releases_folder == "s3://lake/_serving"
+    assert ServingSettings(lake="s3://lake", releases="gs://other/place").releases_folder == "gs://other/place"
+
+
+def test_a_server_with_nothing_to_follow_is_told_what_to_set() -> None:
+    with pytest.raises(VariableError, match="nothing to follow: set SERVING_RELEASES, or SERVING_LAKE"):
+        ServingSettings.load({})
+    with pytest.raises(VariableError, match=r"SERVING_RELEASES: .*no store for ftp"):
+        ServingSettings.load({"SERVING_RELEASES": "ftp://somewhere"})
+
+
+@pytest.mark.parametrize("gone", ["SERVING_TOKEN", "SERVING_USE_CASE"])
+def test_settings_of_before_are_refused(gone: str) -> None:
+    with pytest.raises(VariableError, match=f"{gone} is not a setting"):
+        ServingSettings.load({gone: "x"} | PLACE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from pydantic import SecretStr
 
 from formats.portable_model import PortableModel
+from include.deployment.conductor import Outcome, RejectedError
 from include.modelling import portable
 from include.modelling.estimators.estimator import LearningProblem, fit
 from include.modelling.inputs import Input, Matrix
@@ -26,14 +25,14 @@ from include.modelling.tasks.regression import RegressionTask
 from serving.app import create_app
 from serving.settings import ServingSettings
 from tests.portable_files import write
-from tests.serving_process import TOKEN
-from tests.waiting import PATIENCE
+from tests.releases import ReleasesFolder
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
 INPUTS = (Input("distance"), Input("hour"))
 ROWS = [{"distance": round(number / 20, 2), "hour": number % 24} for number in range(-60, 60)]
-PLAN = {"shadow_rows": 100, "share": 0, "idle_seconds": 10, "limits": {"slower_seconds": 5}}
+PLAN: dict[str, Any] = {"shadow_rows": 100, "share": 0, "idle_seconds": 0.1, "limits": {"slower_seconds": 5}}
 CLASSES = ("early", "late", "on time")
 
 
@@ -58,37 +57,33 @@ def file(task: LearningTask, *, seed: int = 1, shift: float = 0.0) -> bytes:
 
 
 class Server:
-    """A server in this process."""
+    """A server in this process, and the releases that it follows."""
 
     def __init__(self, client: TestClient, folder: Path) -> None:
         self.client = client
-        self.folder = folder
+        self.releases = ReleasesFolder(folder / "releases")
+        self._files = folder / "models"
 
-    def deploy(self, content: bytes, version: str, **more: Any) -> Any:
-        uri, sha256 = write(self.folder, content)
-        wish = {"model_uri": uri, "sha256": sha256, "version": version, "use_case": "demo", **more}
-        return self.client.post("/admin/deployments", json=wish, headers={"Authorization": f"Bearer {TOKEN}"})
+    def deploy(self, content: bytes, version: str) -> None:
+        self.releases.deploy(*write(self._files, content), version, "demo")
+        until(lambda: self.client.get("/v1/model").status_code == 200)
 
-    def rolled_out(self, content: bytes, version: str) -> dict[str, Any]:
-        """How a rollout ended."""
-        assert self.deploy(content, version, rollout=PLAN, rows=ROWS).status_code == 202
-        deadline = time.monotonic() + PATIENCE
-        while (found := self.client.get("/v1/deployments/current").json()["rollout"])["phase"] in ("none", "shadow"):
-            assert time.monotonic() < deadline, "the rollout never ended"
-        ended: dict[str, Any] = found
-        return ended
+    def roll_out(self, content: bytes, version: str) -> Outcome:
+        """Release a version after a trial on sample rows."""
+        return self.releases.roll_out(*write(self._files, content), version, PLAN, ROWS, "demo")
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with TestClient(create_app(ServingSettings(state=tmp_path / "state", token=SecretStr(TOKEN)))) as client:
-        yield Server(client, tmp_path / "models")
+    settings = ServingSettings(state=tmp_path / "state", releases=str(tmp_path / "releases"), poll_seconds=0.05)
+    with TestClient(create_app(settings)) as client:
+        yield Server(client, tmp_path)
 
 
 @pytest.mark.parametrize("task", [BinaryTask(), MulticlassTask(CLASSES), RegressionTask()], ids=lambda task: task.name)
 def test_a_version_is_served_replaced_by_a_good_one_and_kept_from_a_bad_one(task: LearningTask, server: Server) -> None:
     content = file(task)
-    assert server.deploy(content, "1").status_code == 200
+    server.deploy(content, "1")
 
     model = PortableModel.load(content)
     answer = server.client.post("/v1/predict", json={"rows": ROWS}).json()
@@ -96,13 +91,12 @@ def test_a_version_is_served_replaced_by_a_good_one_and_kept_from_a_bad_one(task
     assert answer.pop("model_version") == "1"
     assert list(answer.values()) == list(columns.values())
 
-    good = server.rolled_out(file(task, seed=2), "2")
-    assert (good["phase"], good["reason"]) == ("promoted", "")
-    assert good["metrics"]["shadow"]["rows"] >= PLAN["shadow_rows"]
+    good = server.roll_out(file(task, seed=2), "2")
+    assert good.metrics["shadow"]["rows"] >= PLAN["shadow_rows"]
+    assert server.client.get("/v1/model").json()["version"] == "2"
 
-    lopsided = server.rolled_out(file(task, shift=2.0), "3")
-    assert lopsided["phase"] == "rolled_back"
-    assert "its mean answer moved by" in lopsided["reason"]
+    with pytest.raises(RejectedError, match="its mean answer moved by"):
+        server.roll_out(file(task, shift=2.0), "3")
     assert server.client.get("/v1/model").json()["version"] == "2"
 
 
@@ -115,21 +109,10 @@ def test_the_document_says_what_is_answered(server: Server) -> None:
     assert "PredictAnswer" not in schemas
 
 
-def test_a_version_of_another_task_is_refused(server: Server) -> None:
-    server.deploy(file(BinaryTask()), "1")
-
-    refused = server.deploy(file(RegressionTask()), "2", rollout=PLAN)
-
-    assert refused.status_code == 422
-    assert "is of task regression, and version 1 in service of task binary" in refused.json()["detail"]
-    assert server.client.get("/v1/model").json()["version"] == "1"
-
-
 def test_a_class_that_only_the_new_version_knows_is_compared_too(server: Server) -> None:
     server.deploy(file(MulticlassTask(CLASSES)), "1")
 
-    ended = server.rolled_out(file(MulticlassTask((*CLASSES, "diverted")), seed=2), "2")
+    server.roll_out(file(MulticlassTask((*CLASSES, "diverted")), seed=2), "2")
 
-    assert ended["phase"] == "promoted"
     answer = server.client.post("/v1/predict", json={"rows": ROWS[:1]}).json()
     assert list(answer["probabilities"][0]) == [*CLASSES, "diverted"]

@@ -138,7 +138,8 @@ def test_every_line_of_the_log_is_json_and_none_holds_what_was_sent(server: Serv
     httpx.post(f"{server.url}/v1/predict", content=b'{"rows": "' + SECRET.encode(), timeout=PATIENCE)
     server.get(f"/v1/flights/{SECRET}/delay")
     server.get(f"/{SECRET}")
-    httpx.delete(f"{server.url}/admin/deployments", headers={"Authorization": f"Bearer {SECRET}"}, timeout=PATIENCE)
+    server.get(f"/v1/models/{SECRET}", credential=SECRET)
+    httpx.post(f"{server.url}/v1/models/flight_delay/predict", json={"rows": [ROW]}, timeout=PATIENCE)
 
     server.stop()
 
@@ -149,7 +150,8 @@ def test_every_line_of_the_log_is_json_and_none_holds_what_was_sent(server: Serv
         ("/v1/predict", 422),
         ("/v1/flights/{flight_id}/delay", 404),
         ("unmatched", 404),
-        ("/admin/deployments", 401),
+        ("/v1/models/{use_case}", 404),
+        ("/v1/models/{use_case}/predict", 200),
     }
     assert SECRET not in server.log.read_text()
 

@@ -14,15 +14,16 @@ from serving.use_case_part import load_part
 from tests.serving_process import ROOT, ROUTES
 
 PACKAGE = ROUTES["SERVING_ROUTES"]
+PLACE = {"SERVING_RELEASES": "releases"}
 
 
 def test_the_settings_of_a_use_cases_routes_are_known_with_them_and_not_without() -> None:
-    own = {"SERVING_FORECAST_SECONDS": "0.5"}
-    assert ServingSettings.load(own | ROUTES).routes == PACKAGE
+    own = {"SERVING_FORECAST_SECONDS": "0.5"} | PLACE
+    assert ServingSettings.load(own | ROUTES).routes == (PACKAGE,)
     with pytest.raises(VariableError, match="SERVING_FORECAST_SECONDS is not a setting"):
         ServingSettings.load(own)
     with pytest.raises(VariableError, match="SERVING_FORECAST_SECONDS: Input should be greater than 0"):
-        ServingSettings.load({"SERVING_FORECAST_SECONDS": "0"} | ROUTES)
+        ServingSettings.load(own | {"SERVING_FORECAST_SECONDS": "0"} | ROUTES)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_routes_that_are_not_there_are_refused_in_one_line(package: str, said: s
 @pytest.mark.stack
 def test_a_server_with_routes_that_are_not_there_does_not_start(tmp_path: Path) -> None:
     for package in ("nobody.knows.this", "formats"):
-        environment = {"SERVING_STATE": str(tmp_path), "SERVING_PORT": "0", "SERVING_ROUTES": package}
+        environment = {"SERVING_STATE": str(tmp_path), "SERVING_PORT": "0", "SERVING_ROUTES": package} | PLACE
         asked = [sys.executable, "-m", "serving"]
         done = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
         assert (done.returncode, "SERVING_ROUTES: " in done.stderr) == (78, True), done.stderr
@@ -69,7 +70,7 @@ def test_the_image_has_all_that_the_routes_of_its_use_cases_import(tmp_path: Pat
         f"import sys; sys.modules |= dict.fromkeys({absent})\n"
         "from serving.settings import ServingSettings\n"
         "from serving.app import create_app\n"
-        f"app = create_app(ServingSettings(routes={PACKAGE!r}, state={str(tmp_path / 'state')!r}))\n"
+        f"app = create_app(ServingSettings(routes={PACKAGE!r}, releases='releases'))\n"
         "print(sorted(app.openapi()['paths']))"
     )
     done = subprocess.run(

@@ -46,7 +46,7 @@ def test_a_key_is_its_callers_and_no_other_is(file: KeyFile) -> None:
     keys = ring(file)
 
     assert whose(keys, app, NOW + 1) == Caller("app", PREDICT)
-    assert whose(keys, ops, NOW + 1) == Caller("ops", frozenset({Scope.PREDICT, Scope.ADMIN}), 5)
+    assert whose(keys, ops, NOW + 1) == Caller("ops", PREDICT, 5)
     for wrong in (app[:-1], app + "x", app.replace("ns_", "xx_"), f"ns_{key_id(app)}_", "ns__", "", f"{app[:16]}é"):
         assert whose(keys, wrong, NOW + 1) is None
     mixed = f"ns_{key_id(app)}_{ops.split('_', 2)[2]}"
@@ -156,7 +156,7 @@ def command(file: KeyFile, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.stack
 def test_the_command_makes_lists_and_revokes_keys(file: KeyFile) -> None:
-    made = command(file, "new", "app", "--scope", "predict", "--scope", "admin", "--days", "30")
+    made = command(file, "new", "app", "--scope", "predict", "--days", "30")
     key = made.stdout.strip()
     listed = command(file, "list").stdout
     revoked = command(file, "revoke", key_id(key))
@@ -164,7 +164,7 @@ def test_the_command_makes_lists_and_revokes_keys(file: KeyFile) -> None:
     assert whose(ring(file), key, NOW - 1) is None
     assert made.stdout == f"{key}\n"
     assert "not shown again" in made.stderr
-    assert listed.startswith(f"{key_id(key)}  app  admin,predict  valid  until ")
+    assert listed.startswith(f"{key_id(key)}  app  predict  valid  until ")
     assert key.split("_", 2)[2] not in listed
     assert revoked.stdout == f"key {key_id(key)} of app is revoked; servers notice within a second\n"
     assert "  past  " in command(file, "list").stdout

@@ -43,7 +43,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def client(handler: Handler = echo, **given: Any) -> AsyncIterator[httpx.AsyncClient]:
-    app = Shield(Known(RequestLimits(handler, ServingSettings(**given), Telemetry())))
+    app = Shield(Known(RequestLimits(handler, ServingSettings(releases="nowhere", **given), Telemetry())))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x", timeout=30) as found:
         yield found
 
@@ -222,18 +222,6 @@ def test_an_answer_that_takes_too_long_is_given_up_and_its_work_cancelled() -> N
     assert sorted(cancelled) == ["/v1/model", "/v1/predict"]
 
 
-def test_a_deployment_may_take_its_time() -> None:
-    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(0.8)
-        await echo(scope, receive, send)
-
-    async def run() -> int:
-        async with client(slow, request_seconds=0.1) as ask:
-            return (await ask.post("/admin/deployments", content=b"x")).status_code
-
-    assert asyncio.run(run()) == 200
-
-
 def test_who_leaves_is_not_answered_for_the_timeout() -> None:
     """A cancellation that is not the timeout's goes on as one."""
 
@@ -303,6 +291,6 @@ def test_a_client_that_leaves_in_its_body_is_no_work() -> None:
         raise AssertionError("nobody is there to be answered")
 
     scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": []}
-    asyncio.run(Known(RequestLimits(app, ServingSettings(), Telemetry()))(scope, receive, send))
+    asyncio.run(Known(RequestLimits(app, ServingSettings(releases="nowhere"), Telemetry()))(scope, receive, send))
 
     assert asked == []

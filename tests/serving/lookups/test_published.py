@@ -39,7 +39,7 @@ def lake(tmp_path: Path) -> PublishedLake:
 
 
 def published(uri: str, **settings: object) -> Published:
-    return Published(ServingSettings.model_validate({"lake": uri, "use_case": "flight_delay", **settings}), SHAPE)
+    return Published(ServingSettings.model_validate({"lake": uri, **settings}), "flight_delay", SHAPE)
 
 
 def read(uri: str, **settings: object) -> Published:
@@ -224,7 +224,7 @@ def test_a_lake_of_an_older_release_is_said_once(
 
 def test_without_a_lake_there_is_nothing_to_look_up() -> None:
     with pytest.raises(NotFoundError, match="SERVING_LAKE is not set"):
-        _ = Published(ServingSettings()).snapshot
+        _ = Published(ServingSettings(releases="nowhere"), "flight_delay").snapshot
 
 
 def test_before_the_first_reading_one_is_asked_to_wait(lake: PublishedLake) -> None:
@@ -237,7 +237,7 @@ def test_before_the_first_reading_one_is_asked_to_wait(lake: PublishedLake) -> N
 def test_a_lake_that_goes_away_leaves_what_was_read_and_its_age(lake: PublishedLake, gone: Gone) -> None:
     now = [0.0]
     found = Published(
-        ServingSettings(lake=lake.uri, use_case="flight_delay", published_poll_seconds=1), SHAPE, clock=lambda: now[0]
+        ServingSettings(lake=lake.uri, published_poll_seconds=1), "flight_delay", SHAPE, clock=lambda: now[0]
     )
     lake.publish("nightly", probability=0.25, as_of=ONE)
     found.read()

@@ -52,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]
     publish(context, "morning", DAY + timedelta(days=1), hours=1, version="8")
     state = tmp_path_factory.mktemp("state") / "state"
     process = ServingProcess(
-        state, SERVING_LAKE=str(folder), SERVING_USE_CASE="ice_cream", SERVING_PUBLISHED_POLL_SECONDS="0.1"
+        state, SERVING_LAKE=str(folder), SERVING_USE_CASES="ice_cream", SERVING_PUBLISHED_POLL_SECONDS="0.1"
     ).start()
     until(lambda: process.get(f"/v1/models/ice_cream/predictions/{DAY}-Arno-0").status_code == 200)
     yield process
@@ -89,8 +89,8 @@ def test_without_a_date_a_groups_newest_day_is_answered(server: ServingProcess) 
 @pytest.mark.parametrize(
     ("path", "status", "says"),
     [
-        ("flight_delay/predictions/1", 404, "use case flight_delay: is not looked up here; this server has ice_cream"),
-        ("flight_delay/groups/kiosk/Arno", 404, "use case flight_delay: is not looked up here"),
+        ("flight_delay/predictions/1", 404, "use case flight_delay is none of ice_cream; write one of these"),
+        ("flight_delay/groups/kiosk/Arno", 404, "use case flight_delay is none of ice_cream"),
         ("ice_cream/predictions/nobody", 404, "ice_cream nobody: no prediction is published"),
         ("ice_cream/groups/town/Rome", 404, "ice_cream: column town is none of kiosk; write one of these"),
         ("ice_cream/groups/kiosk/Duomo", 404, "ice_cream: kiosk Duomo: no predictions are published"),

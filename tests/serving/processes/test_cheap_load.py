@@ -13,8 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from serving.access.caller import Scope
+from serving.access.keys import KeyFile
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ServingProcess
+from tests.waiting import until
 
 HERE, ELSEWHERE = "127.0.0.1", "127.0.0.2"
 ROW = b'{"rows":[{"distance":1,"hour":2,"carrier":"B6"}]}'
@@ -29,7 +32,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]
         folder / "state",
         SERVING_CONNECTIONS="100",
         SERVING_CONNECTIONS_PER_ADDRESS="40",
-        SERVING_REFUSALS="0.1",
         SERVING_ACCESS_LOG="false",
     ).start()
     found.deploy(*write(folder, portable_bytes()), "7")
@@ -69,11 +71,11 @@ def memory(server: ServingProcess) -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-def sent_ahead(server: ServingProcess, until: float, *, reads: bool) -> None:
+def sent_ahead(server: ServingProcess, end: float, *, reads: bool) -> None:
     """Requests without end on one connection, sent as fast as the server takes them."""
     requests = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * 10_000
     with socket.create_connection((HERE, server.port), timeout=0.2) as connection:
-        while time.monotonic() < until:
+        while time.monotonic() < end:
             try:
                 connection.sendall(requests)
             except TimeoutError:
@@ -85,8 +87,8 @@ def sent_ahead(server: ServingProcess, until: float, *, reads: bool) -> None:
 
 @pytest.mark.parametrize("reads", [True, False])
 def test_requests_sent_ahead_without_end_take_no_memory_and_no_health(server: ServingProcess, reads: bool) -> None:
-    before, until = memory(server), time.monotonic() + 3
-    threads = [threading.Thread(target=sent_ahead, args=(server, until), kwargs={"reads": reads}) for _ in range(30)]
+    before, end = memory(server), time.monotonic() + 3
+    threads = [threading.Thread(target=sent_ahead, args=(server, end), kwargs={"reads": reads}) for _ in range(30)]
     with asked(server, "/healthz", ELSEWHERE) as statuses:
         for thread in threads:
             thread.start()
@@ -130,11 +132,23 @@ def test_when_every_place_is_taken_health_is_answered_still(server: ServingProce
     assert set(health) == {200}
 
 
-def test_wrong_credentials_without_end_are_turned_away_and_right_ones_let_in(server: ServingProcess) -> None:
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[ServingProcess]:
+    """A server that asks for keys, and lets an address err once in ten seconds."""
+    found = ServingProcess(tmp_path / "state", SERVING_KEYS=str(tmp_path / "keys.json"), SERVING_REFUSALS="0.1").start()
+    yield found
+    found.stop()
+
+
+def test_wrong_credentials_without_end_are_turned_away_and_right_ones_let_in(
+    guarded: ServingProcess, tmp_path: Path
+) -> None:
+    key = KeyFile(tmp_path / "keys.json").new("app", frozenset({Scope.PREDICT}))
+
     def show(token: str, address: str = HERE) -> httpx.Response:
         transport = httpx.HTTPTransport(local_address=address)
         with httpx.Client(transport=transport, headers={"Authorization": f"Bearer {token}"}) as client:
-            return client.post(f"{server.url}/admin/deployments", json={})
+            return client.get(f"{guarded.url}/v1/models")
 
     began = time.monotonic()
     answers = [show(f"guess-{number}") for number in range(30)]
@@ -145,6 +159,6 @@ def test_wrong_credentials_without_end_are_turned_away_and_right_ones_let_in(ser
     assert 30 - len(refused) <= 2 + (time.monotonic() - began) / 10
     assert {answer.headers["connection"] for answer in refused} == {"close"}
     assert all(1 <= int(answer.headers["retry-after"]) <= 10 for answer in refused)
-    # A right one from there is let through (to be told what is wrong with the wish), and others may err, too.
-    assert show(str(server.environment["SERVING_TOKEN"])).status_code == 422
+    # A right one from there is let through, and others may err, too.
+    until(lambda: show(key).status_code == 200)  # the file is read again within a second
     assert show("guess", ELSEWHERE).status_code == 401

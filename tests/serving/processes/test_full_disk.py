@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.portable_files import portable_bytes, write
@@ -36,7 +35,7 @@ class Disk:
 
     def _limit(self, size: int) -> None:
         assert self._server.process is not None
-        for pid in (self._server.process.pid, *roster.live(self._server.state)):
+        for pid in (self._server.process.pid, *self._server.workers()):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
@@ -65,7 +64,6 @@ def server(tmp_path: Path) -> Iterator[ServingProcess]:
     found.deploy(*write(tmp_path, portable_bytes()), "7")
     yield found
     found.stop(signal.SIGKILL)
-    until(lambda: not found.workers())
 
 
 def test_a_worker_that_dies_while_the_disk_is_full_is_replaced_and_the_next_one_serves(server: ServingProcess) -> None:
@@ -86,59 +84,27 @@ def test_a_worker_that_dies_while_the_disk_is_full_is_replaced_and_the_next_one_
     until(lambda: all(f"worker {victim} ended (SIGKILL); another one is started" in said.text for victim in before))
 
 
-def test_workers_that_cannot_even_enlist_serve_and_do_so_as_soon_as_they_can(
-    server: ServingProcess, tmp_path: Path
-) -> None:
+def test_a_release_reaches_a_server_whose_disk_is_full(server: ServingProcess, tmp_path: Path) -> None:
+    # Given a full disk
+    Disk(server).fill()
+
+    # When a version is released, Then it serves in all workers, and the log says what could not be kept
+    assert server.releases.deploy(*write(tmp_path, portable_bytes(bias=0.2)), "8").settled.ready == 2
+    assert {server.predict(ROW).json()["model_version"] for _ in range(20)} == {"8"}
+    assert not [path for path in server.state.rglob(".part-*") if path.stat().st_size]
+    until(lambda: "cannot be written (File too large); see SERVING_STATE" in server.said.text)  # type: ignore[attr-defined]
+
+
+def test_workers_that_can_keep_nothing_serve_all_the_same(server: ServingProcess, tmp_path: Path) -> None:
     # Given a folder in which no file can be made, and workers that all die
-    folder, before = server.state / roster.FOLDER, server.workers()
+    folder, before = server.state / "models", server.workers()
     folder.rename(tmp_path / "away")
     folder.touch()
     for victim in before:
         os.kill(victim, signal.SIGKILL)
 
-    # Then the next ones serve what was served
-    until(lambda: server.said.text.count("this worker serves all the same") >= 2)  # type: ignore[attr-defined]
+    # Then the next ones serve what was served, and take part in the next release
+    until(lambda: len(server.workers() - before) == 2)
     until(lambda: server.predict(ROW).status_code == 200)
-
-    # And when there is room again, they take part in the next deployment
-    folder.unlink()
-    until(lambda: len(server.workers()) == 2)
-    assert server.deploy(*write(tmp_path, portable_bytes(bias=0.2)), "8").status_code == 200
+    server.releases.deploy(*write(tmp_path, portable_bytes(bias=0.2)), "8")
     assert {server.predict(ROW).json()["model_version"] for _ in range(20)} == {"8"}
-
-
-def test_a_deployment_on_a_full_disk_is_refused_and_works_once_there_is_room(
-    server: ServingProcess, tmp_path: Path
-) -> None:
-    disk = Disk(server)
-    eight = write(tmp_path, portable_bytes(bias=0.2))
-
-    disk.fill()
-    answer = server.deploy(*eight, "8")
-    assert (answer.status_code, "cannot be written (File too large)" in answer.json()["detail"]) == (507, True)
-    assert server.predict(ROW).json()["model_version"] == "7"
-    assert not [path for path in server.state.rglob(".part-*") if path.stat().st_size]
-
-    disk.empty()
-    assert server.deploy(*eight, "8").status_code == 200
-    assert {server.predict(ROW).json()["model_version"] for _ in range(10)} == {"8"}
-
-
-def test_a_rollout_that_a_full_disk_cut_short_is_over_once_there_is_room(
-    server: ServingProcess, tmp_path: Path
-) -> None:
-    # Given a canary under way when the disk fills up, and ends in vain
-    plan = {"shadow_rows": 5, "watch_seconds": 60, "idle_seconds": 1.5, "share": 0.5}
-    eight = write(tmp_path, portable_bytes(bias=0.2))
-    assert server.deploy(*eight, "8", rollout=plan, rows=ROW * 5).status_code == 202
-    until(lambda: server.rollout()["phase"] == "canary")
-    disk = Disk(server)
-    disk.fill()
-    until(lambda: "a rollout cannot be ended now" in server.said.text)  # type: ignore[attr-defined]
-
-    # When there is room again, Then it ends, and the next one can begin
-    disk.empty()
-    assert server.ended()["phase"] in ("aborted", "promoted")
-    assert server.deploy(*eight, "9", rollout=plan | {"idle_seconds": 0.2}, rows=ROW * 5).status_code == 202
-    assert server.ended()["phase"] == "promoted"
-    httpx.get(f"{server.url}/readyz").raise_for_status()

@@ -103,7 +103,6 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
     deploy(server, folder)
     yield server
     server.stop(signal.SIGKILL)
-    until(lambda: not server.workers())
 
 
 def test_workers_share_the_port_and_the_model(three: ServingProcess) -> None:
@@ -193,10 +192,11 @@ def test_a_request_that_never_ends_does_not_keep_the_server_from_ending(tmp_path
 def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
     server = ServingProcess(tmp_path / "state", SERVING_WORKERS="2").start()
     until(lambda: len(server.workers()) == 2)
+    workers = server.workers()
 
     server.stop(signal.SIGKILL)
 
-    until(lambda: not server.workers())
+    until(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()])
 
 
 @pytest.mark.stack
@@ -222,6 +222,6 @@ def test_a_worker_that_dies_again_and_again_is_started_ever_more_slowly(tmp_path
             until(partial(_replaced, server, victim))
             gaps.append(time.monotonic() - killed)
         assert gaps[2] >= 1.0
-        assert httpx.get(f"{server.url}/healthz", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
     finally:
         server.stop()

@@ -48,7 +48,9 @@ async def failing(_: Request) -> Response:
 
 def ask(endpoint: str, path: str, *, share: float = 1.0, **headers: str) -> httpx.Response:
     """One request to an application under observation that sends its spans there, from its start to its end."""
-    settings = ServingSettings(otlp_endpoint=endpoint, trace_share=share, state=Path("/nonexistent"))
+    settings = ServingSettings(
+        otlp_endpoint=endpoint, trace_share=share, state=Path("/nonexistent"), releases="/nowhere"
+    )
     telemetry = Telemetry.of(settings)
     log = Log(descriptor=2, access=False)
     inner = Starlette(routes=[Route("/v1/predict", predict), Route("/fails", failing)])

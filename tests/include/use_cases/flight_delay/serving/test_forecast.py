@@ -200,8 +200,8 @@ def test_what_is_published_is_stale_when_the_lake_has_not_answered_for_a_while(t
     lake, now = PublishedLake(tmp_path / "lake"), [0.0]
     lake.publish("nightly", probability=0.25, as_of=datetime(2013, 10, 1, 5, tzinfo=UTC))
     nobody = {f"{name}_url": "http://127.0.0.1:1" for name in NAMES}
-    settings = ServingSettings(lake=lake.uri, use_case="flight_delay")
-    published = Published(settings, SHAPE, clock=lambda: now[0])
+    settings = ServingSettings(lake=lake.uri)
+    published = Published(settings, "flight_delay", SHAPE, clock=lambda: now[0])
     published.read()
     (tmp_path / "lake").rename(tmp_path / "elsewhere")
 

@@ -45,8 +45,6 @@ class Objects(Protocol):
 class DamagedError(ServingError):
     """An entry of a log cannot be understood."""
 
-    status = 502
-
 
 class ReleaseLog:
     """One use case's log, reports and lease in a releases folder."""

@@ -84,7 +84,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.draining = False
+    app.state.draining, app.state.models = False, models
     app.router.routes.extend(hot)
     for one in mounted:
         app.include_router(one.router)

@@ -147,13 +147,13 @@ class Models:
                 return
 
     def _find(self) -> None:
-        for name in self._settings.use_cases:
+        for name in self._settings.use_cases or self._released() or kept_use_cases(self._settings.state):
             self._add(name)
-        if not self._settings.use_cases:
-            for name in self._folder().folders(""):
-                # Without an entry it is no use case yet: a replica with a wrong name leaves its report there.
-                if name not in self._followers and ReleaseLog(self._folder(), name).last():
-                    self._add(name)
+
+    def _released(self) -> list[str]:
+        """The use cases that have an entry: a replica that is told a wrong name leaves its report in a folder, too."""
+        folder = self._folder()
+        return [name for name in folder.folders("") if name in self._followers or ReleaseLog(folder, name).last()]
 
     def _add(self, use_case: str) -> None:
         if use_case in self._followers or (self._settings.use_cases and use_case not in self._settings.use_cases):

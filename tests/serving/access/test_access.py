@@ -35,7 +35,7 @@ class Guarded:
             SERVING_JWT_ISSUER=ISSUER,
             SERVING_JWT_AUDIENCE=AUDIENCE,
         ).start()
-        self.server.deploy(*write(folder, portable_bytes()), "7")
+        self.server.releases.deploy(*write(folder, portable_bytes()), "7")
 
     def ask(self, method: str, path: str, credential: str | None = None, **more: Any) -> httpx.Response:
         headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}

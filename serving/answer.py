@@ -33,7 +33,7 @@ async def refuse(send: Send, status: int, detail: str, headers: Headers | None =
 async def refuse_error(send: Send, error: ServingError) -> None:
     """Send the answer to an error that has a status and a line for the caller."""
     retry = [] if error.retry_after is None else [(b"retry-after", b"%d" % error.retry_after)]
-    await refuse(send, error.status, str(error), retry)
+    await refuse(send, error.status, _line(error), retry)
 
 
 async def serving_error(_: Request, error: Exception) -> JSONResponse:
@@ -41,7 +41,7 @@ async def serving_error(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, ServingError):
         raise error
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return JSONResponse({"detail": str(error)}, error.status, headers)
+    return JSONResponse({"detail": _line(error)}, error.status, headers)
 
 
 async def invalid_request(_: Request, error: Exception) -> JSONResponse:
@@ -91,6 +91,11 @@ class Shield:
             log.error("internal error: %s at %s", type(error).__name__, _place(error))  # noqa: TRY400 (no stack trace)
             if not started:
                 await refuse(send, 500, "internal error; the server's log has more")
+
+
+def _line(error: ServingError) -> str:
+    """Its text as one line: it may name what the caller asked for."""
+    return " ".join(str(error).splitlines())
 
 
 def _place(error: BaseException) -> str:

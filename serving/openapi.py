@@ -200,7 +200,10 @@ _RELEASE: Mapping[str, Any] = {
     "by": "nightly",
     "serving": _SERVED,
 }
+_FOLLOWED: Mapping[str, Any] = {"version": _VERSION, "entry": 12, "read_seconds_ago": 0.8, "error": ""}
 _EXAMPLES: Mapping[str, Any] = {
+    "Alive": {"status": "alive"},
+    "Ready": {"status": "ready", "models": {"ice_cream": _FOLLOWED}},
     "InService": _SERVED,
     "Release": _RELEASE,
     "DeploymentList": {"deployments": [_RELEASE]},

@@ -112,8 +112,10 @@ class ServingProcess:
         return httpx.post(f"{self.url}{path}", json={"rows": rows}, timeout=PATIENCE)
 
     def deploy(self, uri: str, sha256: str, version: str, use_case: str = USE_CASE) -> None:
-        """Release a version, and wait until it serves."""
+        """Release a version, and wait until it serves, in all workers."""
         self.releases.deploy(uri, sha256, version, use_case)
+        workers = int(self.environment.get("SERVING_WORKERS", "1"))
+        until(lambda: len([one for one in self.reports(use_case) if one.serving == sha256]) >= workers)
         until(lambda: self.served(use_case) == version)
 
     def served(self, use_case: str = USE_CASE) -> str | None:

@@ -39,7 +39,6 @@ def server(tmp_path: Path) -> Iterator[ServingProcess]:
         SERVING_SAMPLE_SHARE="1",
         SERVING_SAMPLE_ROWS_PER_SECOND="1000000",
     ).start()
-    until(lambda: len(server.workers()) == 2)
     server.deploy(*write(tmp_path, portable_bytes()), "7")
     yield server
     server.stop(signal.SIGKILL)

@@ -36,6 +36,7 @@ class Guarded:
             SERVING_JWT_AUDIENCE=AUDIENCE,
         ).start()
         self.server.releases.deploy(*write(folder, portable_bytes()), "7")
+        until(lambda: self.ask("GET", "/v1/model", self.predict).status_code == 200)
 
     def ask(self, method: str, path: str, credential: str | None = None, **more: Any) -> httpx.Response:
         headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from formats.release import OnTrial, Release, ReleaseEvent
+from formats.release import OnTrial, ReleaseEvent
 from formats.replica_report import ReplicaReport
 from formats.rollout_plan import Phase, Plan
 from include.deployment.conductor import RejectedError
@@ -44,10 +44,6 @@ Models = Callable[..., tuple[str, str]]
 def models(tmp_path: Path) -> Models:
     """Writes a model file; its address and hash."""
     return lambda **content: write(tmp_path, portable_bytes(**content))
-
-
-def last(releases: ReleasesFolder) -> Release:
-    return releases.tail()
 
 
 @contextmanager
@@ -260,7 +256,7 @@ def test_a_server_killed_in_a_trial_costs_the_trial_nothing(
         conductor.join()
 
     # Then the version is promoted, and it follows when it starts again
-    assert (last(ready.releases).event, callers.failed) == (ReleaseEvent.PROMOTED, [])
+    assert (ready.releases.tail().event, callers.failed) == (ReleaseEvent.PROMOTED, [])
     assert len(ended) == 1
     second.start()
     until(lambda: second.served() == "8")
@@ -320,9 +316,7 @@ def test_workers_behind_one_port_are_replicas_and_one_that_dies_is_replaced(tmp_
     # Given a server of three workers, and people who ask
     server = ServingProcess(tmp_path / "three", SERVING_WORKERS="3").start()
     try:
-        until(lambda: len(server.workers()) == 3)
         server.deploy(*models(), "7")
-        until(lambda: len([one for one in server.reports() if one.serving]) == 3)
         with Callers([server.url], ROWS[:3], threads=6) as callers:
             until(lambda: callers.answers > 60)
 

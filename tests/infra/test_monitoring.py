@@ -16,7 +16,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from formats.answers.binary import BinaryKind
 from serving.telemetry.logs import Log
-from serving.telemetry.metrics import CacheLookup, ModelState, Shed, Telemetry, UpstreamOutcome, VersionRole
+from serving.telemetry.metrics import (
+    CacheLookup,
+    ModelState,
+    ReleaseState,
+    Shed,
+    Telemetry,
+    UpstreamOutcome,
+    VersionRole,
+)
 from serving.telemetry.sampling import Sampler
 from stores.folder import FileStore
 
@@ -40,7 +48,10 @@ def served() -> dict[str, set[str]]:
     telemetry.hedged("sensor")
     telemetry.upstream("sensor", UpstreamOutcome.OK, 0.1)
     telemetry.upstream_open("sensor", False)
-    telemetry.watch_models(lambda: [ModelState("7", "flight_delay", "ab", VersionRole.IN_SERVICE, 1.0)])
+    telemetry.watch_models(
+        lambda: [ModelState("7", "flight_delay", "ab", VersionRole.IN_SERVICE, 1.0)],
+        lambda: [ReleaseState("flight_delay", 3, 0.5, False)],
+    )
     found = {name: set(labels) for name, labels in PROMETHEUS_OWN.items()}
     for family in text_string_to_metric_families(telemetry.page()[0].decode()):
         for sample in family.samples:

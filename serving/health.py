@@ -9,6 +9,7 @@ from formats.portable_model import ServingError
 from serving.access.caller import is_known
 from serving.errors import DrainingError, NotReadyError
 from serving.rollout.rollout import InService
+from serving.rollout.served import Served
 from serving.rollout.service import Service
 
 
@@ -27,6 +28,16 @@ class Ready(BaseModel):
     version: str
 
 
+def probe(request: Request, served: Served) -> None:
+    """`DrainingError` or `NotReadyError` when requests for this model should not be sent here."""
+    if request.app.state.draining:
+        raise DrainingError("this server is being stopped")
+    try:
+        served.model.self_test()
+    except ServingError as error:
+        raise NotReadyError(f"version {served.entry.version} is not ready: {error}") from None
+
+
 def router(service: Service) -> APIRouter:
     """`/healthz`, `/readyz` and `/v1/model`."""
     found = APIRouter()
@@ -37,13 +48,8 @@ def router(service: Service) -> APIRouter:
 
     @found.get("/readyz", summary="Whether requests should be sent here")
     async def readyz(request: Request) -> Ready:
-        if request.app.state.draining:
-            raise DrainingError("this server is being stopped")
         served = service.served
-        try:
-            served.model.self_test()
-        except ServingError as error:
-            raise NotReadyError(f"version {served.entry.version} is not ready: {error}") from None
+        probe(request, served)
         return Ready(status="ready", version=served.entry.version)
 
     @found.get("/v1/model", summary="What is in service")

@@ -17,6 +17,10 @@ from serving import admin, answer, health, openapi, predict
 from serving.access.access import Access, Credentials
 from serving.access.limits import RequestLimits
 from serving.answer import Shield
+from serving.dialects import inference, scoring
+from serving.dialects.asking import Asking
+from serving.dialects.models import OneModel
+from serving.dialects.refusals import Refusals
 from serving.head import Head
 from serving.lookups import router as lookups
 from serving.lookups.published import Published
@@ -28,6 +32,7 @@ from serving.telemetry import metrics
 from serving.telemetry.logs import Log
 from serving.telemetry.metrics import Telemetry
 from serving.telemetry.observation import Observation
+from serving.turns import Turns
 from serving.use_case_part import Mounted, load_part, own_settings
 
 
@@ -72,11 +77,14 @@ def create_app(
         # Not later: uvicorn ends the process with the signal that it received.
         await asyncio.to_thread(log.stop)
 
-    hot = predict.route(service, telemetry, settings.queue)
+    turns = Turns(telemetry, settings.queue)
+    hot = predict.route(service, telemetry, turns)
+    models, asking = OneModel(service), Asking(telemetry, turns)
+    infer, dialects = inference.hot_routes(models, asking), [*inference.routes(models), *scoring.routes(models, asking)]
 
     def around(inner: ASGIApp) -> ASGIApp:
-        limited = RequestLimits(Shortcut(inner, hot), settings, telemetry)
-        return Observation(Head(Shield(Access(limited, credentials, settings.refusals))), telemetry, log)
+        limited = RequestLimits(Shortcut(inner, hot, infer), settings, telemetry)
+        return Observation(Head(Refusals(Shield(Access(limited, credentials, settings.refusals)))), telemetry, log)
 
     app = App(
         around,
@@ -87,7 +95,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.draining = False
-    app.router.routes.append(hot)
+    app.router.routes += [hot, *infer, *dialects]
     for one in mounted:
         app.include_router(one.router)
     app.include_router(lookups.router(published))

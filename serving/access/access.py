@@ -22,7 +22,7 @@ from serving.settings import ServingSettings
 if TYPE_CHECKING:
     from serving.access.tokens import Tokens
 
-PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready", "/ping", "/health"})
 """Paths for probes and Prometheus, which have no credential; do not route them from outside."""
 ADMIN = "/admin"
 DEPLOYED = ("/v1/model", "/v1/deployments")

@@ -9,6 +9,7 @@ from formats.portable_model import ServingError
 from serving.errors import DrainingError, NotReadyError
 from serving.models import Models
 from serving.release.follower import Follower
+from serving.release.served import Served
 
 
 class Alive(BaseModel):
@@ -50,6 +51,25 @@ class Ready(BaseModel):
     models: dict[str, FollowedModel]
 
 
+def require_ready(request: Request, models: Models) -> None:
+    """`DrainingError` or `NotReadyError` when requests should not be sent to this server."""
+    served = [one for follower in models.followers() if (one := follower.answering.in_service)]
+    if not served or not models.tried:
+        _refuse(request, models)
+    for one in served:
+        probe(request, one)
+
+
+def probe(request: Request, served: Served) -> None:
+    """The same for one model."""
+    if request.app.state.draining:
+        raise DrainingError("this server is being stopped")
+    try:
+        served.model.self_test()
+    except ServingError as error:
+        raise NotReadyError(f"version {served.entry.version} is not ready: {error}") from None
+
+
 def router(models: Models) -> APIRouter:
     """`GET /healthz` and `GET /readyz`."""
     found = APIRouter(tags=["health"])
@@ -61,22 +81,15 @@ def router(models: Models) -> APIRouter:
     @found.get("/readyz", summary="Whether it can answer predictions")
     async def readyz(request: Request) -> Ready:
         """Ready is who has loaded what it could, and can answer for a use case at least."""
-        if request.app.state.draining:
-            raise DrainingError("this server is being stopped")
-        served = [one for follower in models.followers() if (one := follower.answering.in_service)]
-        if not served or not models.tried:
-            _refuse(models)
-        for one in served:
-            try:
-                one.model.self_test()
-            except ServingError as error:
-                raise NotReadyError(f"version {one.entry.version} is not ready: {error}") from None
+        require_ready(request, models)
         return Ready(models={one.answering.use_case: FollowedModel.of(one) for one in models.followers()})
 
     return found
 
 
-def _refuse(models: Models) -> None:
+def _refuse(request: Request, models: Models) -> None:
+    if request.app.state.draining:
+        raise DrainingError("this server is being stopped")
     why = [f"{one.answering.use_case}: {one.answering.why_not}" for one in models.followers()]
     if len(why) == 1:
         models.only().served  # noqa: B018 (its error says why not)

@@ -87,6 +87,11 @@ class Models:
         return [self._followers[name] for name in self.names()]
 
     @property
+    def looks_first(self) -> bool:
+        """Whether a request may have to wait for a look at the releases."""
+        return self._settings.stale_seconds is not None
+
+    @property
     def tried(self) -> bool:
         """Whether all that could be served has been tried: before that this replica is not ready."""
         return self._looked and all(follower.tried for follower in self.followers())
@@ -99,11 +104,12 @@ class Models:
         """How the releases are followed, for the metrics."""
         return [ReleaseState(one.answering.use_case, one.number, one.age, bool(one.error)) for one in self.followers()]
 
-    async def look(self, answering: Answering, stale: float) -> None:
-        """Look at the releases before answering, if the last look is older than `stale` seconds.
+    async def look(self, answering: Answering) -> None:
+        """Look at the releases before answering, if the last look is older than `SERVING_STALE_SECONDS`.
 
-        Requests share a look, and none waits for long: releases that are away are asked again after `stale` seconds.
+        Requests share a look, and none waits for long: releases that are away are asked again after that time.
         """
+        stale = self._settings.stale_seconds or math.inf
         began, look = self._looks.get(answering.use_case, (-math.inf, None))
         now = self._clock()
         if look is None or (look.done() and now - began > stale):
@@ -151,7 +157,7 @@ class Models:
             self._add(name)
 
     def _released(self) -> list[str]:
-        """The use cases that have an entry: a replica that is told a wrong name leaves its report in a folder, too."""
+        """The use cases that have an entry: a replica with a wrong name leaves its report in a folder, too."""
         folder = self._folder()
         return [name for name in folder.folders("") if name in self._followers or ReleaseLog(folder, name).last()]
 

@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE # pytest keeps its rewritten asserts: making them is a third of collecting
 export SQL
 
-.PHONY: help check-date install run up down status rollback backfill airflow check new query test test-fast test-estimators test-engines test-model coverage lab lint format lock bench-parse bench-publish picture timetable system reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check new query test test-fast test-estimators test-engines test-model test-replicas coverage lab lint format lock bench-parse bench-publish picture timetable system reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -95,6 +95,14 @@ $(ENGINES)/jars: tests/engines/pom.xml
 
 test-engines: $(STAMP) $(ENGINES)/duckdb $(ENGINES)/polars $(ENGINES)/spark $(ENGINES)/jars ## DuckDB, polars and Spark read our Delta tables (downloads them)
 	@$(PYTHON) -m pytest -q tests/engines
+
+REPLICAS := .nightshift/replicas
+
+$(REPLICAS)/versitygw:
+	@GOBIN=$(CURDIR)/$(REPLICAS) go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+
+test-replicas: $(STAMP) $(REPLICAS)/versitygw ## 3 and 10 servers behind HAProxy, on a folder and on a real S3: releases under load, kill -9
+	@$(PYTHON) -m pytest -q tests/replicas
 
 ESTIMATORS := .nightshift/estimators
 

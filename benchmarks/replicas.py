@@ -43,6 +43,14 @@ REPLICAS = 10
 
 
 @dataclass(frozen=True)
+class Rate:
+    """Requests a second, and the CPU time of a replica for each (µs): other work on the machine changes that less."""
+
+    per_second: float
+    cpu_microseconds: float
+
+
+@dataclass(frozen=True)
 class Rollback:
     """One of them: until all agreed, and from its entry in the log to the last answer of the version that left (s)."""
 
@@ -61,7 +69,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.load:
         found = measure(given.load, [post(PATH, json.dumps({"rows": [ROW]}).encode())], CLIENTS, given.seconds)
-        print(json.dumps({"rate": found.rate, "errors": found.errors}))
+        print(json.dumps({"rate": found.rate, "requests": len(found.latencies), "errors": found.errors}))
         return
     with tempfile.TemporaryDirectory(prefix="nightshift-bench-") as name:
         rounds = scale_out(Path(name), given.rounds, given.seconds)
@@ -72,7 +80,7 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def scale_out(folder: Path, rounds: int, seconds: float) -> list[tuple[float, float]]:
+def scale_out(folder: Path, rounds: int, seconds: float) -> list[tuple[Rate, Rate]]:
     """Requests a second of one replica and of two, round by round."""
     everywhere = os.sched_getaffinity(0)
     cores = sorted(everywhere)[:2]
@@ -95,7 +103,7 @@ def scale_out(folder: Path, rounds: int, seconds: float) -> list[tuple[float, fl
         for number in range(rounds):
             one, two = _rate(cores[:1], replicas[:1], seconds), _rate(cores, replicas, seconds)
             found.append((one, two))
-            print(f"round {number + 1}: one {one:,.0f}/s, two {two:,.0f}/s, ratio {two / one:.2f}", flush=True)
+            print(f"round {number + 1}: one {one}, two {two}, ratio {two.per_second / one.per_second:.2f}", flush=True)
     finally:
         os.sched_setaffinity(0, everywhere)
         for replica in replicas:
@@ -104,8 +112,9 @@ def scale_out(folder: Path, rounds: int, seconds: float) -> list[tuple[float, fl
     return found
 
 
-def _rate(cores: Sequence[int], replicas: Sequence[ServingProcess], seconds: float) -> float:
-    """Requests a second that these replicas answer together, each asked by a load of its own on its core."""
+def _rate(cores: Sequence[int], replicas: Sequence[ServingProcess], seconds: float) -> Rate:
+    """What these replicas answer together, each asked by a load of its own on its core."""
+    before = sum(_cpu_seconds(replica) for replica in replicas)
     argv = [sys.executable, "-m", "benchmarks.replicas", "--seconds", str(seconds), "--load"]
     loads = [
         subprocess.Popen(["taskset", "-c", str(core), *argv, str(replica.port)], cwd=ROOT, stdout=subprocess.PIPE)
@@ -114,7 +123,15 @@ def _rate(cores: Sequence[int], replicas: Sequence[ServingProcess], seconds: flo
     answers = [json.loads(load.communicate()[0]) for load in loads]
     if errors := sum(answer["errors"] for answer in answers):
         raise SystemExit(f"{errors} requests failed: nothing was measured")
-    return float(sum(answer["rate"] for answer in answers))
+    cpu = sum(_cpu_seconds(replica) for replica in replicas) - before
+    return Rate(sum(answer["rate"] for answer in answers), cpu / sum(answer["requests"] for answer in answers) * 1e6)
+
+
+def _cpu_seconds(replica: ServingProcess) -> float:
+    """CPU time that a replica has used, user and system."""
+    assert replica.process is not None
+    stat = Path(f"/proc/{replica.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def roll_back(folder: Path, times: int) -> list[Rollback]:
@@ -141,20 +158,26 @@ def roll_back(folder: Path, times: int) -> list[Rollback]:
     return found
 
 
-def _figures(rounds: Sequence[tuple[float, float]], rollbacks: Sequence[Rollback]) -> dict[str, Any]:
+def _figures(rounds: Sequence[tuple[Rate, Rate]], rollbacks: Sequence[Rollback]) -> dict[str, Any]:
     return {
         "bench": "replicas",
-        "rate_one": round(statistics.median(one for one, _ in rounds)),
-        "rate_two": round(statistics.median(two for _, two in rounds)),
-        "ratio": round(statistics.median(two / one for one, two in rounds), 2),
+        "rate_one": round(statistics.median(one.per_second for one, _ in rounds)),
+        "rate_two": round(statistics.median(two.per_second for _, two in rounds)),
+        "ratio": round(statistics.median(two.per_second / one.per_second for one, two in rounds), 2),
+        "cpu_microseconds_one": round(statistics.median(one.cpu_microseconds for one, _ in rounds), 1),
+        "cpu_microseconds_two": round(statistics.median(two.cpu_microseconds for _, two in rounds), 1),
         "rollback_seconds": round(statistics.median(one.seconds for one in rollbacks), 2),
         "rollback_seconds_worst": round(max(one.seconds for one in rollbacks), 2),
         "agreed_seconds_worst": round(max(one.agreed_seconds for one in rollbacks), 2),
     }
 
 
-def _page(rounds: Sequence[tuple[float, float]], rollbacks: Sequence[Rollback], seconds: float) -> str:
+def _page(rounds: Sequence[tuple[Rate, Rate]], rollbacks: Sequence[Rollback], seconds: float) -> str:
     found = _figures(rounds, rollbacks)
+    one, two = (
+        f"{found[f'rate_{name}']:,} requests/s, {found[f'cpu_microseconds_{name}']} µs of CPU each"
+        for name in ("one", "two")
+    )
     return "\n".join(
         [
             f"{len(rounds)} rounds of {seconds:g} s, one row a request; each replica shares a core with the {CLIENTS} "
@@ -163,8 +186,8 @@ def _page(rounds: Sequence[tuple[float, float]], rollbacks: Sequence[Rollback], 
             "",
             "| | aim | measured |",
             "| --- | --- | --- |",
-            f"| one replica on one core | | {found['rate_one']:,} requests/s |",
-            f"| two replicas on two cores | | {found['rate_two']:,} requests/s |",
+            f"| one replica on one core | | {one} |",
+            f"| two replicas on two cores | | {two} |",
             f"| their ratio | ≥ 1.8 | {found['ratio']} |",
             f"| rollback, until all {REPLICAS} serve the version before | ≤ 5 s | {found['rollback_seconds']} s (worst "
             f"{found['rollback_seconds_worst']} s) |",

@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE # pytest keeps its rewritten asserts: making them is a third of collecting
 export SQL
 
-.PHONY: help check-date install run up down status rollback backfill airflow check new query test test-fast test-estimators test-engines test-clients test-model coverage lab lint format lock bench-parse bench-publish picture timetable system reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check new query test test-fast test-estimators test-engines test-clients test-model test-replicas coverage lab lint format lock bench-parse bench-publish bench-replicas picture timetable system reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -104,6 +104,14 @@ $(CLIENTS)/%: tests/clients/%.txt
 test-clients: $(STAMP) $(CLIENTS)/triton ## NVIDIA's client of the Open Inference Protocol asks our server (downloads it)
 	@$(PYTHON) -m pytest -q tests/clients
 
+REPLICAS := .nightshift/replicas
+
+$(REPLICAS)/versitygw:
+	@GOBIN=$(CURDIR)/$(REPLICAS) go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+
+test-replicas: $(STAMP) $(REPLICAS)/versitygw ## 3 and 10 servers behind HAProxy, on a folder and on a real S3: releases under load, kill -9
+	@$(PYTHON) -m pytest -q tests/replicas
+
 ESTIMATORS := .nightshift/estimators
 
 # What the base installs, and LightGBM and XGBoost, which it does not.
@@ -120,6 +128,9 @@ bench-parse: $(STAMP) ## parse time of the DAG files beside a bare pod operator'
 
 bench-publish: $(STAMP) ## publishing 300 partitions with their Delta log beside publishing without
 	@$(PYTHON) -m benchmarks.publish $(ARGS)
+
+bench-replicas: $(STAMP) ## two servers on two cores beside one, and the rollback of ten; writes docs/benchmarks.md (needs HAProxy)
+	@$(PYTHON) -m benchmarks.replicas $(ARGS)
 
 # The benchmarks of a use case are its own.
 include $(wildcard benchmarks/*/targets.mk)

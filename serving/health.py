@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from formats.portable_model import ServingError
 from serving.errors import DrainingError, NotReadyError
@@ -11,11 +11,13 @@ from serving.models import Models
 from serving.release.follower import Follower
 from serving.release.served import Served
 
+EXAMPLE: dict[str, JsonValue] = {"version": "7", "entry": 42, "read_seconds_ago": 0.4, "error": ""}
+
 
 class Alive(BaseModel):
     """The process answers."""
 
-    status: str = "alive"
+    status: str = Field(default="alive", examples=["alive"])
 
 
 class FollowedModel(BaseModel):
@@ -24,8 +26,6 @@ class FollowedModel(BaseModel):
     `entry` is the newest one that was read, `read_seconds_ago` when they were last in reach (null: never). `error` says
     what cannot be loaded of them.
     """
-
-    model_config = ConfigDict(protected_namespaces=())
 
     version: str | None
     entry: int
@@ -46,6 +46,8 @@ class FollowedModel(BaseModel):
 
 class Ready(BaseModel):
     """The server can answer; of each use case what it serves."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "models": {"ice_cream": EXAMPLE}}]})
 
     status: str = "ready"
     models: dict[str, FollowedModel]

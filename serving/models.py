@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from formats.names import none_of
 from formats.portable_model import ServingError
 from formats.release_log import ReleaseLog
 from serving.errors import FetchError, NotFoundError, NotReadyError
@@ -80,7 +79,10 @@ class Models:
         try:
             return self._followers[use_case]
         except KeyError:
-            raise NotFoundError(f"use case {use_case} {none_of(use_case, self.names())}") from None
+            if not self._followers:
+                raise NotReadyError(f"no model is served: {self._why_nothing()}") from None
+            # The name is the caller's, so it is not repeated.
+            raise NotFoundError(f"there is no model of that name; this server has {', '.join(self.names())}") from None
 
     def followers(self) -> list[Follower]:
         """All of them, in order of their use cases."""

@@ -38,6 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(tiers.Guard(), "tiers")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if tiers.apart(collection_path, config.args) else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """What is imported and collected lasts: to look for garbage in it, then and later, took a third of the time."""

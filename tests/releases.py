@@ -25,11 +25,13 @@ USE_CASE = "flight_delay"
 class ReleasesFolder:
     """Releases versions of use cases, and waits as a step does for the servers that follow."""
 
-    def __init__(self, place: Path | str, *, lease: float = 15.0, seconds: float = PATIENCE) -> None:
+    def __init__(
+        self, place: Path | str, *, endpoint: str | None = None, lease: float = 15.0, seconds: float = PATIENCE
+    ) -> None:
         self.place = str(place)
         self._lease = lease
         self._seconds = seconds
-        self._store = open_store(self.place)
+        self._store = open_store(self.place, endpoint=endpoint)
 
     def log(self, use_case: str = USE_CASE) -> ReleaseLog:
         return ReleaseLog(self._store, use_case)

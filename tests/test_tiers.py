@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiers import LATER
+from tests.tiers import APART, LATER, apart
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = "pytester"
@@ -75,3 +75,12 @@ def test_a_fixture_that_starts_a_server_marks_every_test_that_comes_to_it(pytest
 def test_make_test_fast_leaves_out_each_of_these_marks_and_nothing_else() -> None:
     [left_out] = re.findall(r'-m "not \((.*)\)"', (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert set(left_out.split(" or ")) == LATER
+
+
+@pytest.mark.parametrize("named", ["tests", ".", "tests/serving", "tests/test_tiers.py::test_one"])
+def test_the_tests_with_replicas_run_only_when_they_are_named(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+    assert apart(APART / "test_releasing.py", [named])
+    assert not apart(APART / "test_releasing.py", [named, "tests/replicas/test_releasing.py::test_one"])
+    assert not apart(ROOT / "tests" / "serving", [named])

@@ -6,7 +6,7 @@ A test without a mark is in the fast lane (`make test-fast`) and may start no se
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,13 @@ STARTED_BY_TYPE = {
     "PostgresServer": "stack",
     "ServingProcess": "stack",
     "SparkSession": "spark",
+    "Stage": "stack",
     "UpstreamProcess": "stack",
 }
 """What a fixture starts, by a word of the type that it says to hand out."""
 STARTED_BY_NAME = {"postgres": "stack"}
+APART = Path(__file__).parent / "replicas"
+"""A tier of its own: its tests run only when they are named, and then fail without what they need."""
 SMALL = {"git", "ldconfig", "lscpu", "make", "sh", "uname"}
 """Programs that end at once; any test may call them."""
 
@@ -41,6 +44,12 @@ def started(item: pytest.Item) -> set[str]:
         found |= {mark for word, mark in STARTED_BY_TYPE.items() if word in said}
         found |= {STARTED_BY_NAME[name]} if name in STARTED_BY_NAME else set()
     return found
+
+
+def apart(path: Path, named: Sequence[str]) -> bool:
+    """Whether a file or folder is of the tier apart, which pytest's arguments do not name."""
+    of_it = APART in (path, *path.parents)
+    return of_it and not any(APART in (one := Path(name.split("::")[0]).absolute(), *one.parents) for name in named)
 
 
 def sort(items: list[pytest.Item]) -> None:

@@ -113,5 +113,5 @@ def test_an_unknown_use_case_is_told_those_that_there_are(site: Site, rest: str)
 
     assert (answer.status_code, answer.json()["detail"]) == (
         404,
-        "use case nobody is none of flight_delay; write one of these",
+        "there is no model of that name; this server has flight_delay",
     )

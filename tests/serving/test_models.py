@@ -70,7 +70,7 @@ def test_each_use_case_is_answered_at_its_own_path(releases: ReleasesFolder, tmp
     # Who names none, or none that there is, is told those that there are
     assert (nobody.status_code, nobody.json()["detail"]) == (
         404,
-        "use case icecream is none of flight_delay, ice_cream; did you mean ice_cream?",
+        "there is no model of that name; this server has flight_delay, ice_cream",
     )
     assert (unnamed.status_code, unnamed.json()["detail"]) == (
         404,

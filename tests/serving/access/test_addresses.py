@@ -45,7 +45,7 @@ def test_no_answer_tells_somebody_unknown_where_a_model_lies(tmp_path: Path, sec
         server.releases.deploy(*write(folder, portable_bytes()), "7")
         server.releases.roll_out(*write(folder, portable_bytes(bias=0.2)), "8", PLAN, ROWS)
         with pytest.raises(RefusedError):
-            server.releases.deploy((folder / "9.onnx").as_uri(), write(folder, b"no model")[1], "9")
+            server.releases.deploy(*write(folder, b"no model"), "9")
         while_it_serves = told(server)
         known_to_it = told(server, key)
         server.stop()

@@ -182,7 +182,7 @@ def test_what_is_asked_in_a_dialect_is_sampled_and_counted(tmp_path: Path) -> No
         ("one", "7", ROW),
         ("two", "7", NULLS),
     ]
-    assert 'serving_prediction_probability_count{version="7"} 2.0' in metrics
+    assert 'serving_prediction_probability_count{use_case="flight_delay",version="7"} 2.0' in metrics
     assert 'route="/v2/models/{model}/infer"' in metrics
     assert 'route="/invocations"' in metrics
 

@@ -71,7 +71,7 @@ def routes(models: Models, asking: Asking) -> list[Operation]:
 
     async def ping(request: Request) -> Response:
         require_ready(request, models)
-        return Response("\n", media_type="application/json")
+        return PlainTextResponse("\n")
 
     async def version(request: Request) -> Response:
         return PlainTextResponse(request.app.version)

@@ -36,9 +36,10 @@ def _may_mount() -> bool:
 @pytest.mark.stack
 @pytest.mark.skipif(not _may_mount(), reason="needs root to make the file system read-only for one process")
 def test_a_server_on_a_read_only_file_system_is_deployed_to_and_answers(tmp_path: Path) -> None:
-    server = ServingProcess(tmp_path / "state", OUTSIDE=str(tmp_path / "outside"))
-    server.state.mkdir()
-    Path(server.releases.place).mkdir()
+    state = tmp_path / "state"
+    # The releases are beside its state here, because a server's report must reach them.
+    server = ServingProcess(state, state / "releases", OUTSIDE=str(tmp_path / "outside"))
+    Path(server.releases.place).mkdir(parents=True)
     uri, sha256 = write(tmp_path, portable_bytes())
     command = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh", sys.executable, "-m", "serving"]
     with server.log.open("ab") as log:

@@ -45,7 +45,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_before_anything_is_released_nothing_is_listed(site: Site) -> None:
     assert site.client.get("/v1/models").json() == {"models": []}
     assert site.client.get("/v1/model").status_code == 503
-    assert site.client.get(PATH).status_code == 404
+    assert site.client.get(PATH).status_code == 503
 
 
 def test_what_serves_is_told_by_each_route_alike(site: Site) -> None:

@@ -281,7 +281,7 @@ def test_no_cell_begins_a_line_of_its_own_or_speaks_to_a_terminal(tmp_path: Path
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
     settings = {"NIGHTSHIFT_LAKE": str(tmp_path / "lake"), "NIGHTSHIFT_TERMINATION_LOG": str(message)}
     command = [sys.executable, "-m", "tests.echo_step", *GOOD, "--act", "inject"]
-    done = subprocess.run(command, cwd=ROOT, env=kept | settings, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=kept | settings, capture_output=True, timeout=PATIENCE, check=False)
     # Then nothing that it wrote controls a terminal, and the cell is on our lines as an excerpt of one line
     shown = (done.stdout + done.stderr).decode()
     assert not {letter for letter in shown + message.read_text() if not letter.isprintable()} - {"\n", "\t"}

@@ -79,13 +79,14 @@ class RowReader:
             found = list(msgspec.structs.astuple(msgspec.convert(columns, self._columns)))
         except msgspec.ValidationError as error:
             raise RowError(self._named_place(_as_in_rows(str(error)))) from None
-        if len({len(column) for column in found}) > 1:
-            raise RowError("rows: some inputs have more values than others; send null where a value is not known")
         for place, code in self._codes:
             found[place] = [code(value, _NAN) for value in found[place]]
-        rows, inputs = len(found[0]), len(found)
-        cells = np.fromiter(chain.from_iterable(found), np.float64, rows * inputs)
-        return np.ascontiguousarray(cells.reshape(inputs, rows).T)
+        try:
+            cells = list(chain.from_iterable(zip(*found, strict=True)))
+        except ValueError:
+            line = "rows: some inputs have more values than others; send null where a value is not known"
+            raise RowError(line) from None
+        return np.fromiter(cells, np.float64, len(cells)).reshape(-1, len(found))
 
     def _struct(self, name: str, kind: Callable[[Any], Any]) -> Any:
         """A type with a field of that kind of value for each input."""

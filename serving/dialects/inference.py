@@ -80,6 +80,7 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     outputs: list[Tensor]
 
 
+_NONE_OR_ONE: tuple[list[int], ...] = ([], [1])
 _decode = msgspec.json.Decoder(InferenceRequest).decode
 
 
@@ -113,20 +114,16 @@ class _Inference:
     def read(self, _: RequestModel) -> Columns:
         """Its tensors as columns."""
         self._request = decoded(_decode, self._content[: self._length])
-        tail, columns = memoryview(self._content)[self._length :], {}
+        columns, tail = {}, memoryview(self._content)[self._length :]
         for tensor in self._request.inputs:
             if tensor.datatype not in DATATYPES:
                 raise _wrong(tensor, f"datatype is none of {', '.join(DATATYPES)}")
-            size = (tensor.parameters or {}).get("binary_data_size")
-            if size is None:
-                values = tensor.data or []
-                if len(tensor.shape) == 2 and values and isinstance(values[0], list):
-                    values = [value for row in values for value in (row if isinstance(row, list) else [row])]
-            else:
-                if not isinstance(size, int) or not 0 <= size <= len(tail):
-                    raise _wrong(tensor, "binary_data_size is not what follows the JSON")
-                values, tail = _from_binary(tensor, tail[:size]), tail[size:]
-            if tensor.shape not in ([len(values)], [len(values), 1]):
+            values = tensor.data
+            if values is None:
+                values, tail = _from_binary(tensor, tail)
+            elif len(tensor.shape) == 2:
+                values = [value for row in values for value in (row if isinstance(row, list) else [row])]
+            if not tensor.shape or tensor.shape[0] != len(values) or tensor.shape[1:] not in _NONE_OR_ONE:
                 raise _wrong(tensor, f"shape must be [N] or [N, 1] with N values; there are {len(values)}")
             columns[tensor.name] = values
         if len(columns) < len(self._request.inputs):
@@ -135,18 +132,25 @@ class _Inference:
 
     def answer(self, served: Served, found: Found) -> tuple[bytes, bytes]:
         """The answer in JSON, and the binary tensors that follow it."""
-        outputs, binary = _outputs(served.model, found), []
-        everywhere = (self._request.parameters or {}).get("binary_data_output") is True
-        wanted = {one.name: one.parameters or {} for one in self._request.outputs or ()}
-        if unknown := wanted.keys() - {one.name for one in outputs}:
-            raise RowError(f"outputs: {named(min(unknown))} is none of {', '.join(one.name for one in outputs)}")
-        chosen = [one for one in outputs if not wanted or one.name in wanted]
-        for one in chosen:
-            if wanted.get(one.name, {}).get("binary_data", everywhere) is True and one.data is not None:
-                binary.append(_to_binary(one.datatype, one.data))
-                one.data, one.parameters = None, {"binary_data_size": len(binary[-1])}
-        entry = served.entry
-        return encode(InferenceAnswer(entry.use_case, entry.version, chosen, self._request.id)), b"".join(binary)
+        request, entry, outputs = self._request, served.entry, _outputs(served.model, found)
+        binary: list[bytes] = []
+        if request.outputs or request.parameters:
+            outputs = _chosen(request, outputs, binary)
+        return encode(InferenceAnswer(entry.use_case, entry.version, outputs, request.id)), b"".join(binary)
+
+
+def _chosen(request: InferenceRequest, outputs: list[Tensor], binary: list[bytes]) -> list[Tensor]:
+    """The outputs that are asked for; the values of those that are to be binary are moved there."""
+    everywhere = (request.parameters or {}).get("binary_data_output") is True
+    wanted = {one.name: one.parameters or {} for one in request.outputs or ()}
+    if unknown := wanted.keys() - {one.name for one in outputs}:
+        raise RowError(f"outputs: {named(min(unknown))} is none of {', '.join(one.name for one in outputs)}")
+    chosen = [one for one in outputs if not wanted or one.name in wanted]
+    for one in chosen:
+        if wanted.get(one.name, {}).get("binary_data", everywhere) is True and one.data is not None:
+            binary.append(_to_binary(one.datatype, one.data))
+            one.data, one.parameters = None, {"binary_data_size": len(binary[-1])}
+    return chosen
 
 
 def _outputs(model: RequestModel, found: Found) -> list[Tensor]:
@@ -163,17 +167,22 @@ def _outputs(model: RequestModel, found: Found) -> list[Tensor]:
     ]
 
 
-def _from_binary(tensor: Tensor, content: memoryview) -> list[Any]:
+def _from_binary(tensor: Tensor, tail: memoryview) -> tuple[list[Any], memoryview]:
+    """The values of a tensor with no data of its own, and what is left of the bytes after the JSON."""
+    size = (tensor.parameters or {}).get("binary_data_size", 0)
+    if not isinstance(size, int) or not 0 <= size <= len(tail):
+        raise _wrong(tensor, "binary_data_size is not what follows the JSON")
+    content, tail = tail[:size], tail[size:]
     if tensor.datatype == "BYTES":
         try:
-            return list(_texts(content))
+            return list(_texts(content)), tail
         except (struct.error, UnicodeDecodeError):
             raise _wrong(tensor, "its bytes are not text, each after its length") from None
     kind = np.dtype(DATATYPES[tensor.datatype])
     if len(content) % kind.itemsize:
         raise _wrong(tensor, f"its bytes are not a whole number of {tensor.datatype}")
     values: list[Any] = np.frombuffer(content, kind).tolist()
-    return [None if math.isnan(value) else value for value in values] if kind.kind == "f" else values
+    return [None if math.isnan(value) else value for value in values] if kind.kind == "f" else values, tail
 
 
 def _texts(content: memoryview) -> Iterator[str]:

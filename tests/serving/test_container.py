@@ -13,7 +13,7 @@ import pytest
 
 from tests.portable_files import portable_bytes, write
 from tests.serving_process import ROOT, ServingProcess
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 READ_ONLY = """
 set -e
@@ -78,7 +78,7 @@ PortableModel.open(Path.home() / "model.onnx").self_test()
 """
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
 
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True, timeout=PATIENCE)
 
     # The identifier that it would send is kept in the home folder.
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]

@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE # pytest keeps its rewritten asserts: making them is a third of collecting
 export SQL
 
-.PHONY: help check-date install run up down status rollback backfill airflow check new query test test-fast test-estimators test-engines test-model test-replicas coverage lab lint format lock bench-parse bench-publish bench-replicas picture timetable system reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check new query test test-fast test-estimators test-engines test-clients test-model test-replicas coverage lab lint format lock bench-parse bench-publish bench-replicas picture timetable system reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -95,6 +95,14 @@ $(ENGINES)/jars: tests/engines/pom.xml
 
 test-engines: $(STAMP) $(ENGINES)/duckdb $(ENGINES)/polars $(ENGINES)/spark $(ENGINES)/jars ## DuckDB, polars and Spark read our Delta tables (downloads them)
 	@$(PYTHON) -m pytest -q tests/engines
+
+CLIENTS := .nightshift/clients
+
+$(CLIENTS)/%: tests/clients/%.txt
+	@rm -rf $@ && python3 -m venv $@ && $@/bin/pip install --quiet --requirement $<
+
+test-clients: $(STAMP) $(CLIENTS)/triton ## NVIDIA's client of the Open Inference Protocol asks our server (downloads it)
+	@$(PYTHON) -m pytest -q tests/clients
 
 REPLICAS := .nightshift/replicas
 

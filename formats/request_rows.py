@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
@@ -25,6 +26,7 @@ Category = str | None
 
 _NAN = math.nan
 _PLACE = re.compile(r" - at `\$(?:\.(?P<rows>rows))?(?:\[(?P<row>\d+)\])?(?:\.(?P<field>.+))?`$")
+_COLUMN = re.compile(r" - at `\$\.(?P<field>.+?)(?P<row>\[\d+\])?`$")
 _NO_NUMBER = re.compile(rb"NaN|Infinity")
 _PLAIN = re.compile(r"[\w .:-]{1,64}")
 
@@ -36,7 +38,7 @@ class RowError(ServingError):
 
 
 class RowReader:
-    """Reads bodies `{"rows": [{feature: value, …}, …]}` of 1 to `MAX_ROWS` rows for one model's inputs.
+    """Reads bodies `{"rows": [{feature: value, …}, …]}`, or columns, of 1 to `MAX_ROWS` rows for one model's inputs.
 
     Each row holds exactly the inputs. A number is a JSON number within ±`LARGEST`, true, false (1, 0) or null; a
     category is text or null. Null, and a category the model never saw, is a missing value: NaN in the matrix.
@@ -46,16 +48,11 @@ class RowReader:
         self.inputs = tuple(inputs)
         # The types are made from the card, so the decoder refuses what the model does not take while it parses.
         # Fields go by position (f0, f1, …): a feature's name need not be a Python name.
-        row = msgspec.defstruct(
-            "Row",
-            [(f"f{place}", _TYPES[column.kind]) for place, column in enumerate(self.inputs)],
-            rename={f"f{place}": column.name for place, column in enumerate(self.inputs)},
-            forbid_unknown_fields=True,
-            gc=False,
-        )
-        rows = Annotated[list[row], msgspec.Meta(min_length=1, max_length=MAX_ROWS)]  # type: ignore[valid-type]
+        row = self._struct("Row", lambda value: value)
+        rows = _some(row)
         self.type = msgspec.defstruct("PredictRequest", [("rows", rows)], forbid_unknown_fields=True, gc=False)
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(self.type).decode
+        self._columns = self._struct("Columns", _some)
         self._codes = [
             (place, {value: float(code) for code, value in enumerate(column.categories)}.get)
             for place, column in enumerate(self.inputs)
@@ -76,12 +73,40 @@ class RowReader:
             cells += values
         return np.fromiter(cells, np.float64, len(cells)).reshape(len(rows), len(self.inputs))
 
+    def columns(self, columns: Mapping[str, Sequence[Any]]) -> NDArray[np.float64]:
+        """The matrix [rows, inputs] of columns of values, held to what a body is held to."""
+        try:
+            found = list(msgspec.structs.astuple(msgspec.convert(columns, self._columns)))
+        except msgspec.ValidationError as error:
+            raise RowError(self._named_place(_as_in_rows(str(error)))) from None
+        for place, code in self._codes:
+            found[place] = [code(value, _NAN) for value in found[place]]
+        try:
+            cells = list(chain.from_iterable(zip(*found, strict=True)))
+        except ValueError:
+            line = "rows: some inputs have more values than others; send null where a value is not known"
+            raise RowError(line) from None
+        return np.fromiter(cells, np.float64, len(cells)).reshape(-1, len(found))
+
+    def _struct(self, name: str, kind: Callable[[Any], Any]) -> Any:
+        """A type with a field of that kind of value for each input."""
+        return msgspec.defstruct(
+            name,
+            [(f"f{place}", kind(_TYPES[column.kind])) for place, column in enumerate(self.inputs)],
+            rename={f"f{place}": column.name for place, column in enumerate(self.inputs)},
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+
     def _explained(self, body: bytes, error: Exception) -> str:
         if isinstance(error, UnicodeDecodeError):
             return "body: not UTF-8"
         if not isinstance(error, msgspec.ValidationError):
             return self._no_number(body) or f"body: {_malformed(str(error))}"
-        text = str(error)
+        return self._named_place(str(error))
+
+    def _named_place(self, text: str) -> str:
+        """The decoder's line, with row and field by name."""
         found = _PLACE.search(text)
         message = _message(_PLACE.sub("", text))
         place = found.groupdict() if found else {}
@@ -89,7 +114,7 @@ class RowReader:
         if place.get("field"):
             names.append(f"field {place['field']!r}")
         if unknown := _UNKNOWN.fullmatch(message):
-            names.append(f"field {_named(unknown['name'])}")
+            names.append(f"field {named(unknown['name'])}")
             takes = ", ".join(column.name for column in self.inputs) if place.get("row") else "rows"
             message = f"unknown; {'the model' if place.get('row') else 'the body'} takes {takes}"
         elif missing := _MISSING.fullmatch(message):
@@ -111,7 +136,7 @@ class RowReader:
             )
         except (ValueError, RecursionError, TypeError, KeyError, AttributeError, StopIteration):
             return ""
-        return f"row {place}, field {_named(name)}: not a finite number; send null where the value is not known"
+        return f"row {place}, field {named(name)}: not a finite number; send null where the value is not known"
 
 
 class RequestModel(PortableModel):
@@ -130,6 +155,10 @@ class RequestModel(PortableModel):
     def answer(self, body: bytes) -> NDArray[np.float64]:
         """One answer a row, from a request's body; `RowError` names the row and field that is wrong."""
         return self.encoded(self.reader.read(body))
+
+    def answer_columns(self, columns: Mapping[str, Sequence[Any]]) -> NDArray[np.float64]:
+        """One answer a row, from columns of raw values by input; `RowError` names the row and field that is wrong."""
+        return self.encoded(self.reader.columns(columns))
 
 
 class _Constant(str):
@@ -150,6 +179,20 @@ _KINDS = {"bool | float | null": "a number or null", "str | null": "text or null
 _GOT = {"str": "text", "int": "a number", "float": "a number", "bool": "true or false", "array": "a list"}
 
 
+def _some(kind: Any) -> Any:
+    """The type of as many values as a request may have rows."""
+    return Annotated[list[kind], msgspec.Meta(min_length=1, max_length=MAX_ROWS)]
+
+
+def _as_in_rows(text: str) -> str:
+    """The decoder's line about a place in columns, as if it were about that place in rows."""
+    found = _COLUMN.search(text)
+    if found is None:
+        return f"{text} - at `$.rows[0]`"
+    place = f"$.rows{found['row']}.{found['field']}" if found["row"] else "$.rows"
+    return f"{text[: found.start()]} - at `{place}`"
+
+
 def _message(text: str) -> str:
     if text in _WORDS:
         return _WORDS[text]
@@ -167,6 +210,6 @@ def _malformed(text: str) -> str:
     return text if text.startswith("JSON is malformed") else "not JSON"
 
 
-def _named(name: str) -> str:
+def named(name: str) -> str:
     """A field's name as the caller wrote it, if it can be one: an answer repeats no input."""
     return repr(name) if _PLAIN.fullmatch(name) else "of a name that no input has"

@@ -18,6 +18,16 @@ Headers = list[tuple[bytes, bytes]]
 log = logging.getLogger("serving")
 
 
+async def read_body(receive: Receive) -> bytes:
+    """A request's whole body."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        message = await receive()
+        body += message.get("body", b"")
+    return body
+
+
 async def send_json(send: Send, status: int, content: bytes, headers: Headers | None = None) -> None:
     """Send a body that is already JSON."""
     always = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]

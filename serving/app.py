@@ -17,6 +17,9 @@ from serving import answer, deployments, health, openapi, predict
 from serving.access.access import Access, Credentials
 from serving.access.limits import RequestLimits
 from serving.answer import Shield
+from serving.dialects import inference, scoring
+from serving.dialects.asking import Asking
+from serving.dialects.refusals import Refusals
 from serving.head import Head
 from serving.lookups import router
 from serving.lookups.lookups import Lookups
@@ -28,6 +31,7 @@ from serving.telemetry import metrics
 from serving.telemetry.logs import Log
 from serving.telemetry.metrics import Telemetry
 from serving.telemetry.observation import Observation
+from serving.turns import Turns
 from serving.use_case_part import Mounted, load_part, own_settings
 
 
@@ -70,11 +74,14 @@ def create_app(
         # Not later: uvicorn ends the process with the signal that it received.
         await asyncio.to_thread(log.stop)
 
-    hot = predict.routes(models, telemetry, settings)
+    turns = Turns(telemetry, settings.queue)
+    asking = Asking(models, telemetry, turns)
+    hot = [*predict.routes(models, telemetry, turns), *inference.hot_routes(models, asking)]
+    dialects = [*inference.routes(models), *scoring.routes(models, asking)]
 
     def around(inner: ASGIApp) -> ASGIApp:
         limited = RequestLimits(Shortcut(inner, hot), settings, telemetry)
-        return Observation(Head(Shield(Access(limited, credentials, settings.refusals))), telemetry, log)
+        return Observation(Head(Refusals(Shield(Access(limited, credentials, settings.refusals)))), telemetry, log)
 
     app = App(
         around,
@@ -85,7 +92,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.draining, app.state.models = False, models
-    app.router.routes.extend(hot)
+    app.router.routes += [*hot, *dialects]
     for one in mounted:
         app.include_router(one.router)
     app.include_router(router.router(lookups))

@@ -23,6 +23,12 @@ class QuestionError(ServingError):
     status = 422
 
 
+class MediaTypeError(ServingError):
+    """A body of a kind that the path does not take."""
+
+    status = 415
+
+
 class NotFoundError(ServingError):
     """Nothing is known about the key."""
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from formats.portable_model import ServingError
 from serving.errors import DrainingError, NotReadyError
 from serving.models import Models
 from serving.release.follower import Follower
+from serving.release.served import Served
+
+EXAMPLE: dict[str, JsonValue] = {"version": "7", "entry": 42, "read_seconds_ago": 0.4, "error": ""}
 
 
 class Alive(BaseModel):
     """The process answers."""
 
-    status: str = "alive"
+    status: str = Field(default="alive", examples=["alive"])
 
 
 class FollowedModel(BaseModel):
@@ -23,8 +26,6 @@ class FollowedModel(BaseModel):
     `entry` is the newest one that was read, `read_seconds_ago` when they were last in reach (null: never). `error` says
     what cannot be loaded of them.
     """
-
-    model_config = ConfigDict(protected_namespaces=())
 
     version: str | None
     entry: int
@@ -46,8 +47,29 @@ class FollowedModel(BaseModel):
 class Ready(BaseModel):
     """The server can answer; of each use case what it serves."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "models": {"ice_cream": EXAMPLE}}]})
+
     status: str = "ready"
     models: dict[str, FollowedModel]
+
+
+def require_ready(request: Request, models: Models) -> None:
+    """`DrainingError` or `NotReadyError` when requests should not be sent to this server."""
+    served = [one for follower in models.followers() if (one := follower.answering.in_service)]
+    if not served or not models.tried:
+        _refuse(request, models)
+    for one in served:
+        probe(request, one)
+
+
+def probe(request: Request, served: Served) -> None:
+    """The same for one model."""
+    if request.app.state.draining:
+        raise DrainingError("this server is being stopped")
+    try:
+        served.model.self_test()
+    except ServingError as error:
+        raise NotReadyError(f"version {served.entry.version} is not ready: {error}") from None
 
 
 def router(models: Models) -> APIRouter:
@@ -61,22 +83,15 @@ def router(models: Models) -> APIRouter:
     @found.get("/readyz", summary="Whether it can answer predictions")
     async def readyz(request: Request) -> Ready:
         """Ready is who has loaded what it could, and can answer for a use case at least."""
-        if request.app.state.draining:
-            raise DrainingError("this server is being stopped")
-        served = [one for follower in models.followers() if (one := follower.answering.in_service)]
-        if not served or not models.tried:
-            _refuse(models)
-        for one in served:
-            try:
-                one.model.self_test()
-            except ServingError as error:
-                raise NotReadyError(f"version {one.entry.version} is not ready: {error}") from None
+        require_ready(request, models)
         return Ready(models={one.answering.use_case: FollowedModel.of(one) for one in models.followers()})
 
     return found
 
 
-def _refuse(models: Models) -> None:
+def _refuse(request: Request, models: Models) -> None:
+    if request.app.state.draining:
+        raise DrainingError("this server is being stopped")
     why = [f"{one.answering.use_case}: {one.answering.why_not}" for one in models.followers()]
     if len(why) == 1:
         models.only().served  # noqa: B018 (its error says why not)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from formats.names import none_of
 from formats.portable_model import ServingError
 from formats.release_log import ReleaseLog
 from serving.errors import FetchError, NotFoundError, NotReadyError
@@ -80,11 +79,19 @@ class Models:
         try:
             return self._followers[use_case]
         except KeyError:
-            raise NotFoundError(f"use case {use_case} {none_of(use_case, self.names())}") from None
+            if not self._followers:
+                raise NotReadyError(f"no model is served: {self._why_nothing()}") from None
+            # The name is the caller's, so it is not repeated.
+            raise NotFoundError(f"there is no model of that name; this server has {', '.join(self.names())}") from None
 
     def followers(self) -> list[Follower]:
         """All of them, in order of their use cases."""
         return [self._followers[name] for name in self.names()]
+
+    @property
+    def looks_first(self) -> bool:
+        """Whether a request may have to wait for a look at the releases."""
+        return self._settings.stale_seconds is not None
 
     @property
     def tried(self) -> bool:
@@ -99,11 +106,12 @@ class Models:
         """How the releases are followed, for the metrics."""
         return [ReleaseState(one.answering.use_case, one.number, one.age, bool(one.error)) for one in self.followers()]
 
-    async def look(self, answering: Answering, stale: float) -> None:
-        """Look at the releases before answering, if the last look is older than `stale` seconds.
+    async def look(self, answering: Answering) -> None:
+        """Look at the releases before answering, if the last look is older than `SERVING_STALE_SECONDS`.
 
-        Requests share a look, and none waits for long: releases that are away are asked again after `stale` seconds.
+        Requests share a look, and none waits for long: releases that are away are asked again after that time.
         """
+        stale = self._settings.stale_seconds or math.inf
         began, look = self._looks.get(answering.use_case, (-math.inf, None))
         now = self._clock()
         if look is None or (look.done() and now - began > stale):
@@ -151,7 +159,7 @@ class Models:
             self._add(name)
 
     def _released(self) -> list[str]:
-        """The use cases that have an entry: a replica that is told a wrong name leaves its report in a folder, too."""
+        """The use cases that have an entry: a replica with a wrong name leaves its report in a folder, too."""
         folder = self._folder()
         return [name for name in folder.folders("") if name in self._followers or ReleaseLog(folder, name).last()]
 

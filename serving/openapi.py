@@ -18,11 +18,11 @@ from formats.answers.kinds import AnswerKind
 from formats.portable_model import InputKind, ModelInput, ServingError
 from formats.request_rows import MAX_ROWS, RequestModel, RowReader
 from serving.access.access import PROBES
+from serving.dialects.operations import COMPONENTS, document, in_words
 from serving.models import Models
 from serving.predict import NAMED_PATH, PATH
 from serving.settings import ServingSettings
 
-_COMPONENTS = "#/components/schemas/{name}"
 _JSON = "application/json"
 _METHODS = frozenset({"get", "post", "put", "delete"})
 _VERSION = "7"
@@ -63,6 +63,7 @@ def build(app: FastAPI, model: RequestModel | None, *, secured: bool) -> dict[st
     schemas |= _schemas(model.reader if model is not None else None, kind)
     for name, value in _EXAMPLES.items():
         schemas[name]["examples"] = [value]
+    document(app.routes, found)
     found["paths"] |= {PATH: {"post": _predict(kind)}, NAMED_PATH: {"post": _named_predict(kind)}}
     found["paths"] |= {"/metrics": {"get": _METRICS}}
     found["components"]["securitySchemes"] = {
@@ -78,7 +79,7 @@ def build(app: FastAPI, model: RequestModel | None, *, secured: bool) -> dict[st
 
 def _schemas(reader: RowReader | None, kind: AnswerKind) -> dict[str, Any]:
     types = [kind.body, Problem] + ([reader.type] if reader is not None else [])
-    _, found = msgspec.json.schema_components(types, ref_template=_COMPONENTS)
+    _, found = msgspec.json.schema_components(types, ref_template=COMPONENTS)
     if reader is None:
         rows = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": {"type": "object"}}
         found["PredictRequest"] = {"type": "object", "properties": {"rows": rows}, "required": ["rows"]}
@@ -141,11 +142,11 @@ def _complete(path: str, method: str, operation: dict[str, Any], *, secured: boo
             answers.setdefault(status, answer)
     else:
         answers.setdefault("503", _ALWAYS["503"])
-    operation["responses"] = dict(sorted(answers.items()))
+    operation["responses"] = dict(sorted(in_words(path, answers).items()))
 
 
 def _reference(name: str) -> dict[str, str]:
-    return {"$ref": _COMPONENTS.format(name=name)}
+    return {"$ref": COMPONENTS.format(name=name)}
 
 
 def _content(name: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class FaultProxy:
         handler = type("Handler", (_Handler,), {"upstream": urlsplit(upstream), "next_fault": staticmethod(next_fault)})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -92,6 +92,7 @@ class FaultProxy:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # an answer's head and body are two packets
     upstream: ClassVar[Any]
     next_fault: ClassVar[Callable[[str, str], Fault]]
 

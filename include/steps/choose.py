@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from include import identity
 from include.errors import DataError
 from include.identity import GATES
+from include.model_registry.emptied import require_versions
 from include.model_registry.versions import Registry, Version
 from include.modelling.examples import Ingredients, ingredients
 from include.modelling.judgement import Contender, Difference, Judged, Judgement, judge
@@ -49,7 +50,8 @@ def choose(context: Context, arguments: ChooseArguments) -> Result:
     """Publish `decisions/champion/data_day=D`: the winner, whether it is promoted, and the numbers.
 
     A decision from the same candidates, gates, label, code and libraries stays as it is, because it is history. Raises
-    `DataError` when no candidate is published for D, or when none passes the gates and there is no champion to keep.
+    `DataError` when no candidate is published for D, or when none passes the gates and there is no champion to keep;
+    `FaultError` for an empty registry beside predictions: its database is away.
     """
     made_of = ingredients(context.lake, context.use_case.spec, arguments.date)
     gates: AnyGates = context.use_case.part("gates").GATES
@@ -62,7 +64,10 @@ def choose(context: Context, arguments: ChooseArguments) -> Result:
         changed = identity.differences(published.inputs, inputs)
         log.info("choose: %s is out of date (another %s) and made again", partition, changed)
     if published is None or published.inputs != inputs or arguments.force:
-        opponent = _opponent(context, made_of, arguments.date, contenders)
+        registry = Registry.open(context.settings, context.use_case.name)
+        if not arguments.force:
+            require_versions(context, registry)
+        opponent = _opponent(context, registry, made_of, arguments.date, contenders)
         seed = arguments.date.toordinal()
         task = _task(context, contenders)
         judgement = judge(task, gates, contenders, opponent.contender, first=not opponent.reigns, seed=seed)
@@ -109,8 +114,10 @@ def _task(context: Context, contenders: list[Contender]) -> LearningTask:
     return task.judged(contenders[0].holdout)
 
 
-def _opponent(context: Context, made_of: Ingredients, day: date, contenders: list[Contender]) -> Opponent:
-    champion = Registry.open(context.settings, context.use_case.name).reigning_before(day)
+def _opponent(
+    context: Context, registry: Registry, made_of: Ingredients, day: date, contenders: list[Contender]
+) -> Opponent:
+    champion = registry.reigning_before(day)
     remark = "there was no champion"
     if champion is not None:
         try:

@@ -14,6 +14,7 @@ from formats.manifest import Manifest
 from include.errors import DataError
 from include.identity import partitions
 from include.links import links
+from include.model_registry.emptied import require_versions
 from include.model_registry.experiments import code_revision, datasets_used, digest, log_run, logbook
 from include.model_registry.mlflow_model import log_model
 from include.model_registry.model_card import ModelCard
@@ -60,9 +61,12 @@ def register(context: Context, arguments: RegisterArguments) -> Result:
 
     On the first night the winner's backtest is registered too, so that day D has a version that had not seen it. A
     backfill of old days moves no alias. A version whose night was decided again follows that decision. Raises
-    `DataError` when nothing was decided, `FaultError` when MLflow or PostgreSQL does not answer.
+    `DataError` when nothing was decided, `FaultError` when MLflow or PostgreSQL does not answer, or for an empty
+    registry beside predictions: its database is away.
     """
     registry = Registry.open(context.settings, context.use_case.name)
+    if not arguments.force:
+        require_versions(context, registry)
     night = _night(context, registry, arguments.date)
     with registry.locked():
         first = registry.newest_before(night.day) is None

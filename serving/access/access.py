@@ -21,7 +21,7 @@ from serving.settings import ServingSettings
 if TYPE_CHECKING:
     from serving.access.tokens import Tokens
 
-PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready", "/ping", "/health"})
 """Paths for probes and Prometheus, which have no credential; do not route them from outside."""
 REFUSAL_BURST_SECONDS = 4.0
 """An address may show wrong credentials this many seconds' worth at once: somebody has to notice first."""

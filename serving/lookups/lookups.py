@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from threading import Lock
 
-from formats.names import none_of
 from serving.errors import NotFoundError
 from serving.lookups.published import Published
 from serving.settings import ServingSettings
@@ -24,8 +23,8 @@ class Lookups:
         try:
             return self._published[use_case]
         except KeyError:
-            there = none_of(use_case, sorted(self._published))
-            raise NotFoundError(f"use case {use_case} {there}") from None
+            there = ", ".join(sorted(self._published)) or "none"
+            raise NotFoundError(f"no use case of that name is looked up here; this server has {there}") from None
 
     def add(self, use_case: str) -> None:
         """Follow what is published of one more use case, from now on."""

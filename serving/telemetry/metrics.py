@@ -192,14 +192,17 @@ class Telemetry(Collector):
     def predicted(
         self,
         version: str,
-        body: bytes,
+        body: bytes | Callable[[], bytes],
         found: NDArray[np.float64],
         request_id: str = "",
         use_case: str = "",
         *,
         kind: AnswerKind,
     ) -> None:
-        """A version answered a request with this JSON body, `{"rows": […]}`; some are kept as samples."""
+        """A version answered a request with this JSON body, `{"rows": […]}`; some are kept as samples.
+
+        A body that has to be made first is made for those only.
+        """
         self._pending.append(((use_case, version), found, kind))
         if self._sampler is not None:
             self._sampler.offer(use_case, version, request_id, body, found, kind=kind)

@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from random import random
@@ -128,7 +129,7 @@ class Sampler:
         use_case: str,
         version: str,
         request_id: str,
-        body: bytes,
+        body: bytes | Callable[[], bytes],
         found: NDArray[np.float64],
         *,
         kind: AnswerKind,
@@ -142,6 +143,8 @@ class Sampler:
         if self._put_bytes - self._taken_bytes > QUEUE_BYTES or len(self._waiting) >= QUEUE_REQUESTS:
             self.dropped += len(found)
             return
+        if callable(body):
+            body = body()
         self._picked += len(found)
         self._put_bytes += len(body)
         self._waiting.append(Answered(datetime.now(UTC), use_case, version, request_id, body, found, kind))

@@ -5,6 +5,7 @@ A collector's credentials come from OpenTelemetry's own variables, such as OTEL_
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -52,6 +53,12 @@ class Tracing:
 
     def stop(self) -> None:
         """Send what waits, if the collector takes it within `DRAIN_SECONDS`."""
+        # In a thread: OpenTelemetry's own shutdown waits for an export under way, however long that takes.
+        ending = threading.Thread(target=self._end, name="last spans", daemon=True)
+        ending.start()
+        ending.join(DRAIN_SECONDS)
+
+    def _end(self) -> None:
         self._provider.force_flush(DRAIN_SECONDS * 1000)
         self._provider.shutdown()
 

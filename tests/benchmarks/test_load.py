@@ -31,7 +31,7 @@ def server(*answers: bytes) -> Iterator[tuple[int, list[bytes]]]:
         daemon_threads = True
 
     with Server(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
         thread.start()
         yield int(running.server_address[1]), asked
         running.shutdown()

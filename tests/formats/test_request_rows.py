@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,6 +64,65 @@ def test_whatever_is_sent_is_read_or_refused_in_one_line(body: bytes) -> None:
         assert str(error)
         assert "\n" not in str(error)
         assert len(str(error)) < 300
+
+
+def read_or_refused(read: Callable[[], Any]) -> Any:
+    """The matrix, or the line."""
+    try:
+        return read().tolist()
+    except RowError as error:
+        return str(error)
+
+
+def test_columns_are_read_as_the_same_rows_are() -> None:
+    bad_rows = st.fixed_dictionaries(dict.fromkeys(("distance", "hour", "carrier"), anything))
+    answers: set[type] = set()
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(good_rows | bad_rows, min_size=1, max_size=5))
+    def same(given_rows: list[dict[str, Any]]) -> None:
+        rows = msgspec.json.decode(msgspec.json.encode(given_rows))  # which has null for NaN and Infinity
+        # One value that is wrong: of several, rows name the first by row, and columns the first by input.
+        wrong = [(row, name) for row in rows for name in row if not isinstance(read_alone(row, name), list)]
+        for row, name in wrong[1:]:
+            row[name] = None
+        by_column = read_or_refused(lambda: READER.columns({name: [row[name] for row in rows] for name in rows[0]}))
+        by_row = read_or_refused(lambda: READER.read(msgspec.json.encode({"rows": rows})))
+        answers.add(type(by_row))
+        np.testing.assert_equal(by_column, by_row)
+
+    same()
+    assert answers == {list, str}
+
+
+def read_alone(row: dict[str, Any], name: str) -> Any:
+    alone = {"distance": [None], "hour": [None], "carrier": [None]} | {name: [row[name]]}
+    return read_or_refused(lambda: READER.columns(alone))
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ({"distance": [1], "hour": [2]}, "row 0, field 'carrier': missing; send null where the value is not known"),
+        (
+            {"distance": [1], "hour": [2], "carrier": [None], "tail": [1]},
+            "row 0, field 'tail': unknown; the model takes distance, hour, carrier",
+        ),
+        (
+            {"distance": [1, 2], "hour": [2], "carrier": [None]},
+            "rows: some inputs have more values than others; send null where a value is not known",
+        ),
+        ({"distance": [], "hour": [], "carrier": []}, "rows: at least 1 row is needed"),
+        ({"distance": [1] * (MAX_ROWS + 1), "hour": [2], "carrier": [None]}, f"rows: at most {MAX_ROWS} rows at once"),
+        (
+            {"distance": [1], "hour": [2, float("nan")], "carrier": [None]},
+            "row 1, field 'hour': not a finite number within ±1e+30",
+        ),
+    ],
+)
+def test_what_is_wrong_with_columns_is_named(columns: dict[str, list[Any]], why: str) -> None:
+    with pytest.raises(RowError, match=f"^{re.escape(why)}$"):
+        READER.columns(columns)
 
 
 def test_fields_may_come_in_any_order() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
 import pytest
@@ -12,6 +15,9 @@ import pytest
 from include.storage.store import open_store
 from stores.store import Store
 from tests.kafka_server import KafkaServer, require_kafka
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +27,21 @@ def s3_endpoint() -> Iterator[str]:
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    server._server.app = exclusive(server._server.app)  # type: ignore[union-attr]
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+def exclusive(app: WSGIApplication) -> WSGIApplication:
+    """Exclusive writes one after the other, as S3 decides them: moto looks first, writes then, and lets two win."""
+    turn = threading.Lock()
+
+    def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with turn if "HTTP_IF_NONE_MATCH" in environ else nullcontext():
+            return app(environ, start_response)
+
+    return serve
 
 
 @pytest.fixture

@@ -24,19 +24,20 @@ ASKED = """
 import json, sys
 KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
 from include.settings import load_settings
+from tests.waiting import PATIENCE
 load_settings()
 
 def by_urllib(url):
     from urllib.request import urlopen
-    return urlopen(url, timeout=5).read().decode()
+    return urlopen(url, timeout=PATIENCE).read().decode()
 
 def by_requests(url):
     import requests
-    return requests.get(url, timeout=5).text
+    return requests.get(url, timeout=PATIENCE).text
 
 def by_httpx(url):
     import httpx
-    return httpx.get(url, timeout=5).text
+    return httpx.get(url, timeout=PATIENCE).text
 
 def by_aiohttp(url):
     import aiohttp, asyncio
@@ -71,7 +72,7 @@ def answering(word: str) -> Iterator[tuple[int, list[str]]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server.server_address[1], asked
     finally:

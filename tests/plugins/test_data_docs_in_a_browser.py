@@ -24,6 +24,7 @@ from include.storage.lake import Lake
 from plugins.data_docs import app, lake
 from stores.folder import FileStore
 from tests.chromium import Listener, opened, require_chromium
+from tests.waiting import PATIENCE
 
 DAY = date(2013, 10, 1)
 FRONT = f"data_docs/data_day={DAY}/index.html"
@@ -81,7 +82,7 @@ def airflow(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{opening.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
         opening.close()
         app.dependency_overrides.clear()
 
@@ -95,7 +96,7 @@ def plain_server(folder: Path) -> Iterator[str]:
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()

@@ -16,6 +16,7 @@ from plugins.pod_operator import StepPod
 from tests.plugins.conftest import Mode
 from tests.plugins.kubernetes_stand_in import Script
 from tests.plugins.test_pod_operator import probe
+from tests.waiting import PATIENCE
 
 
 def run(mode: Mode, script: Script, pod: StepPod | None = None) -> Any:
@@ -133,7 +134,7 @@ def test_cancelling_a_task_deletes_its_pod(kubernetes_mode: Mode) -> None:
     while "log" not in "".join(kubernetes_mode.cluster.requests):
         time.sleep(0.02)
     pod.on_kill()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not kubernetes_mode.cluster.pods
     assert "cancelled" in str(raised[0])
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from kubernetes.client import models as k8s
 
 from plugins.pod_ending import Ending
 from plugins.pod_process import INHERITED, ROOT, PodProcess, expand, machine_environment
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 TERMINATION_LOG = "$NIGHTSHIFT_TERMINATION_LOG"
 
@@ -222,9 +221,7 @@ def test_scratch_space_is_private_and_gone_afterwards() -> None:
 
 @pytest.mark.stack
 def test_the_deadline_ends_a_step_and_what_it_started() -> None:
-    started = time.monotonic()
     ending, lines = run(shell("sleep 600 & echo $!; trap '' TERM; while :; do sleep 0.1; done", deadline=1))
-    assert time.monotonic() - started < 30  # the deadline of 1 s, then the grace period of 1 s
     assert ending.exit_code == 128 + signal.SIGKILL
     assert ending.text == "DeadlineExceeded: the step ran longer than its deadline of 1 s"
     assert type(ending.failure()) is AirflowException, "a late step is tried again"
@@ -254,7 +251,7 @@ def test_cancelling_leaves_no_process_behind(tmp_path: Path) -> None:
     thread.start()
     until(pids)
     process.stop()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert endings[0].exit_code == 128 + signal.SIGTERM
     assert not [pid for pid in pids() if alive(pid)]
 

@@ -45,7 +45,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_before_anything_is_released_nothing_is_listed(site: Site) -> None:
     assert site.client.get("/v1/models").json() == {"models": []}
     assert site.client.get("/v1/model").status_code == 503
-    assert site.client.get(PATH).status_code == 404
+    assert site.client.get(PATH).status_code == 503
 
 
 def test_what_serves_is_told_by_each_route_alike(site: Site) -> None:
@@ -113,5 +113,5 @@ def test_an_unknown_use_case_is_told_those_that_there_are(site: Site, rest: str)
 
     assert (answer.status_code, answer.json()["detail"]) == (
         404,
-        "use case nobody is none of flight_delay; write one of these",
+        "there is no model of that name; this server has flight_delay",
     )

@@ -26,7 +26,7 @@ class _OneFile(BaseHTTPRequestHandler):
 @pytest.fixture
 def site() -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), _OneFile)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from formats.release import Release
 from formats.replica_report import ReplicaReport
 from serving.app import create_app
-from serving.errors import NotFoundError, NotReadyError
+from serving.errors import NotReadyError
 from serving.models import LOOK_SECONDS, Models
 from serving.settings import ServingSettings
 from tests.portable_files import portable_bytes, write
@@ -70,7 +70,7 @@ def test_each_use_case_is_answered_at_its_own_path(releases: ReleasesFolder, tmp
     # Who names none, or none that there is, is told those that there are
     assert (nobody.status_code, nobody.json()["detail"]) == (
         404,
-        "use case icecream is none of flight_delay, ice_cream; did you mean ice_cream?",
+        "there is no model of that name; this server has flight_delay, ice_cream",
     )
     assert (unnamed.status_code, unnamed.json()["detail"]) == (
         404,
@@ -221,6 +221,6 @@ def test_models_of_a_server_that_has_not_looked_yet_say_so(tmp_path: Path) -> No
 
     with pytest.raises(NotReadyError, match="no model is served: the releases have not been read yet"):
         models.only()
-    with pytest.raises(NotFoundError, match="use case ice_cream is none of any"):
+    with pytest.raises(NotReadyError, match="the releases have not been read yet"):
         models.of("ice_cream")
     assert not models.tried

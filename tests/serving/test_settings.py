@@ -12,6 +12,7 @@ import pytest
 from formats.variables import VariableError
 from serving.settings import ServingSettings
 from tests.serving_process import ROOT, ServingProcess
+from tests.waiting import PATIENCE
 
 # What Kubernetes sets in every pod of a namespace with the Services of infra/kubernetes/serving.yaml
 SERVICE_LINKS = {
@@ -35,7 +36,9 @@ def test_an_unknown_setting_ends_the_server_with_the_likely_one(name: str) -> No
     environment = {"PATH": os.environ["PATH"], "SERVING_PORT": "0", name: "hush"} | PLACE
     # When the server starts
     command = [sys.executable, "-m", "serving"]
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     # Then it ends with one line that names what was probably meant, without the value
     assert ended.returncode == 78
     assert f"{name} is not a setting; did you mean SERVING_WORKERS?" in ended.stderr

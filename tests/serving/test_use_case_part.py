@@ -12,6 +12,7 @@ from formats.variables import VariableError
 from serving.settings import ServingSettings
 from serving.use_case_part import load_part
 from tests.serving_process import ROOT, ROUTES
+from tests.waiting import PATIENCE
 
 PACKAGE = ROUTES["SERVING_ROUTES"]
 PLACE = {"SERVING_RELEASES": "releases"}
@@ -44,7 +45,9 @@ def test_a_server_with_routes_that_are_not_there_does_not_start(tmp_path: Path) 
     for package in ("nobody.knows.this", "formats"):
         environment = {"SERVING_STATE": str(tmp_path), "SERVING_PORT": "0", "SERVING_ROUTES": package} | PLACE
         asked = [sys.executable, "-m", "serving"]
-        done = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
         assert (done.returncode, "SERVING_ROUTES: " in done.stderr) == (78, True), done.stderr
 
 

@@ -47,7 +47,7 @@ def endpoint(tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPat
     context.load_cert_chain(certificate.certificate, certificate.key)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Blob)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield f"https://127.0.0.1:{server.server_address[1]}"
     server.shutdown()

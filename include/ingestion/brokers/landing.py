@@ -32,6 +32,8 @@ NOTE_SECONDS = 1.0
 """How often a group's note of its progress is written."""
 LOOK_SECONDS = 0.5
 """How often a reader that has read everything looks for a new segment."""
+GAP_SECONDS = 2.0
+"""A segment that is missing between others is looked for again for this long: a listing may lag, or lack it once."""
 STRAYS_NAMED = 5
 
 log = logging.getLogger("nightshift")
@@ -183,6 +185,9 @@ class LandingConsumer:
         self._log_id: str | None = None
         self._committed: dict[int, int] = {}
         self._noted = -math.inf
+        self._since: dict[tuple[int, int], float] = {}  # when a partition's segment was first listed
+        self._listed = -math.inf
+        self._at_gap: set[int] = set()
 
     @property
     def where(self) -> str:
@@ -218,10 +223,13 @@ class LandingConsumer:
             time.sleep(min(LOOK_SECONDS, remaining))
 
     def caught_up(self) -> bool:
-        """True: an empty answer is given only after every partition was looked through. `BrokerError` when away."""
+        """Whether an empty answer means the end: every partition was looked through, and none waits at a gap.
+
+        `BrokerError` when the topic is away.
+        """
         if not self._there:
             raise BrokerError(f"landing: topic {self.topic} is away: there is nothing at {self.where}")
-        return True
+        return not self._at_gap
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """Go on at these offsets."""
@@ -230,6 +238,7 @@ class LandingConsumer:
             self._committed.clear()
         self._positions = dict(positions)
         self._open.clear()
+        self._at_gap.clear()
         self._looked = False
 
     def commit(self, positions: Mapping[int, int]) -> None:
@@ -259,7 +268,9 @@ class LandingConsumer:
         """List the segments, and report other files once."""
         names = self._folder.names()
         self._segments = self._folder.segments(names)
-        self._looked, self._there = True, bool(names)
+        self._looked, self._there, self._listed = True, bool(names), time.monotonic()
+        listed = [(partition, start) for partition, starts in self._segments.items() for start in starts]
+        self._since = {segment: self._since.get(segment, self._listed) for segment in listed}
         strays = sorted(self._folder.strays(names, self._segments) - self._told)
         if strays:
             self._told.update(strays)
@@ -310,10 +321,18 @@ class LandingConsumer:
             first = max(position - start, 0)
             if chosen := lines[first : first + limit]:
                 if start > position > min(self._segments[partition]):
+                    if self._may_come_yet(partition, start):
+                        self._at_gap.add(partition)
+                        return []
                     self._tell(f"partition {partition} has no offsets from {position} to {start - 1}")
+                self._at_gap.discard(partition)
                 self._positions[partition] = start + first + len(chosen)
                 return [Received(partition, start + first + n, line) for n, line in enumerate(chosen)]
         return []
+
+    def _may_come_yet(self, partition: int, start: int) -> bool:
+        """Whether what is missing before a segment may only be away: no look long after the first has confirmed it."""
+        return self._listed < self._since[partition, start] + GAP_SECONDS
 
     def _candidates(self, partition: int, position: int) -> list[int]:
         """The starts of the segments to look into: what is begun is read to its end."""

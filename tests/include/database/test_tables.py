@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from include.database.tables import Base, Tables
 from include.errors import CodeError, FaultError
 from include.ingestion import records
 from include.settings import Settings
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.stack
@@ -117,12 +117,10 @@ def test_two_upgrades_at_once_wait_for_one_another(database_url: str) -> None:
         )
         # When a second one starts, Then it waits, and goes on when the first is done
         waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        deadline = time.monotonic() + 30
-        while first.execute(waits).fetchone() != (1,) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: first.execute(waits).fetchone() == (1,))
         assert second.poll() is None
         assert migrate.current(database_url) is None
-    errors = second.communicate(timeout=60)[1].decode()
+    errors = second.communicate(timeout=PATIENCE)[1].decode()
 
     assert second.returncode == 0, errors
     assert migrate.current(database_url) == migrate.head()

@@ -70,7 +70,7 @@ class Site:
         spec = WorkerSpec(worker, WORKERS[worker], batch)
         ours, theirs = FORK.Pipe(duplex=False)
         called_off = FORK.Event()
-        shift = _shift(seconds, called_off)
+        shift = shift_until(called_off.is_set, seconds)
         process = FORK.Process(target=_work, args=(spec, self.url, broker or self.broker, shift, drain, theirs))
         process.start()
         theirs.close()
@@ -248,9 +248,15 @@ def _work(spec: WorkerSpec, url: str, broker: Broker, shift: Shift, drain: bool,
         answer.send(repr(error))
 
 
-def _shift(seconds: float, called_off: Event) -> Shift:
-    """A shift that ends at its deadline, or when it is called off."""
-    return Shift(time.monotonic() + seconds, lambda: math.inf if called_off.is_set() else time.monotonic())
+def shift_until(over: Callable[[], object], seconds: float = PATIENCE) -> Shift:
+    """A shift that ends as soon as a function says so, or at its deadline."""
+    return Shift(time.monotonic() + seconds, lambda: math.inf if over() else time.monotonic())
+
+
+def shift_of_pauses(seconds: float) -> Shift:
+    """A shift whose clock goes on while it pauses only: no machine is too slow for what it does in between."""
+    paused = [0.0]
+    return Shift(seconds, lambda: math.fsum(paused), paused.append)
 
 
 def fold(topic: Stream, values: Sequence[bytes]) -> tuple[Rows, Counter[bytes]]:

@@ -184,7 +184,7 @@ def test_a_header_of_any_bytes_is_kept_with_its_letter(
     stranger.produce(name, value, headers=[("", b"a2/1"), ("schema-id", None)])
     stranger.produce(name, value, headers=[("schema-id", b"a2/1"), ("", b"\x00")], timestamp=1)
     stranger.produce(name, None, headers=[("schema-id", b"a2/1")])
-    stranger.flush(10)
+    stranger.flush(PATIENCE)
     # When the worker works
     tally = site.run("worker_2")
     # Then each is a letter with its very header, and the sound one is stored

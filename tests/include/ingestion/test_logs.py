@@ -16,11 +16,10 @@ from include.errors import LakeError, SettingsError
 from include.ingestion.brokers.broker import Message
 from include.ingestion.brokers.landing import LandingBroker
 from include.ingestion.ledger import Ledger
-from include.ingestion.shift import Shift
 from include.ingestion.workers import Worker, WorkerSpec
 from include.storage.store import open_store
 from include.use_cases.flight_delay.streams import FLIGHT_STREAM
-from tests.include.ingestion.site import Site, consumer
+from tests.include.ingestion.site import Site, consumer, shift_until
 
 pytestmark = pytest.mark.stack
 Messages = dict[str, list[Message]]
@@ -32,11 +31,11 @@ def work(site: Site, monkeypatch: pytest.MonkeyPatch) -> Work:
     """Works a shift of worker 2 in this process."""
     monkeypatch.setattr("include.ingestion.workers.SECOND_LOOK_SECONDS", 0.05)
 
-    def shift(seconds: float = 30, *, drain: bool = True) -> Worker:
+    def shift(over: Callable[[Worker], object] = lambda _: False, *, drain: bool = True) -> Worker:
         worker = Worker(
             WorkerSpec("worker_2", "a2", 100), Ledger(site.url, consumer("worker_2"), FLIGHT_STREAM), site.broker
         )
-        worker.work(Shift.until(datetime.now(UTC) + timedelta(seconds=seconds)), drain=drain)
+        worker.work(shift_until(lambda: over(worker)), drain=drain)
         return worker
 
     return shift
@@ -199,13 +198,13 @@ def test_a_topic_with_offsets_that_is_away_is_waited_for_and_a_fault(
     work()
     aside = (tmp_path / "landing").rename(tmp_path / "aside")
     moved(site, tmp_path / "landing")  # as another process opens it
-    # When the shift drains it, then it ends at its deadline with what it waited for
-    worker = work(seconds=1)
+    # When a shift is to drain it, and is over once it has met that, then it says what it waited for
+    worker = work(lambda worker: worker.trouble)
     assert not worker.tally.drained
     assert worker.trouble.startswith("topic a2 is away: it was read before")
     # And an empty folder in its place, as of a mount that is away, is no other log
     (tmp_path / "landing").mkdir()
-    assert work(seconds=1).trouble.startswith("topic a2 is away: it was read before")
+    assert work(lambda worker: worker.trouble).trouble.startswith("topic a2 is away: it was read before")
     # And the next shift after its return goes on
     (tmp_path / "landing").rmdir()
     aside.rename(tmp_path / "landing")
@@ -218,7 +217,7 @@ def test_a_topic_that_never_was_is_waited_for_unless_the_shift_ends_with_the_las
 ) -> None:
     with pytest.raises(SettingsError, match=r"there is no topic a2 at .*; start its collector"):
         work()
-    assert work(seconds=0.5, drain=False).trouble == ""
+    assert work(lambda _: "there is no topic a2 at" in caplog.text, drain=False).trouble == ""
     assert "there is no topic a2 at" in caplog.text
     worker = site.start("worker_2", drain=False)
     site.publish("a2", parts[0])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ from include.ingestion.brokers.broker import Bounds, Message, Received
 from include.ingestion.brokers.landing import LandingBroker
 from include.ingestion.brokers.segments import TopicFolder
 from include.ingestion.ledger import Batch, Ledger
-from include.ingestion.shift import Shift
 from include.ingestion.streams import PoisonError, Stream
 from include.ingestion.workers import Worker, WorkerSpec
 from include.storage.store import open_store
 from include.use_cases.flight_delay.streams import FLIGHT_STREAM, WEATHER_STREAM
-from tests.include.ingestion.site import Site, consumer
+from tests.include.ingestion.site import Site, consumer, shift_until
 from tests.include.ingestion.test_streams import FLIGHT, OBSERVATION
 
 SOUND = {"a1": WEATHER_STREAM.encode(OBSERVATION), "a2": FLIGHT_STREAM.encode(FLIGHT)}
@@ -188,7 +187,7 @@ def test_a_shift_stores_or_sets_apart_every_input_with_its_very_bytes(database: 
         sent.append(Received(0, len(sent), value, f"{topic.name}/1"))
     # When a worker works on them
     worker = Worker(WorkerSpec("worker", topic.name, 500), Ledger(database, "fuzz", topic), Listed(sent))  # type: ignore[arg-type]
-    tally = worker.work(Shift.until(datetime.now(UTC) + timedelta(seconds=60)), drain=True)
+    tally = worker.work(shift_until(lambda: False), drain=True)
     # Then it is done with all of them, and has lost none
     assert (tally.drained, tally.messages) == (True, len(sent))
     assert tally.database_errors == 0
@@ -238,9 +237,9 @@ def test_a_column_that_comes_twice_is_poison_whichever_a_reader_would_take() -> 
 # Landing folders
 
 
-def _shift(site: Site, seconds: float = 30) -> Worker:
+def _shift(site: Site, over: Callable[[Worker], object] = lambda _: False) -> Worker:
     worker = Worker(WorkerSpec("worker_2", "a2"), Ledger(site.url, consumer("worker_2"), FLIGHT_STREAM), site.broker)
-    worker.work(Shift.until(datetime.now(UTC) + timedelta(seconds=seconds)), drain=True)
+    worker.work(shift_until(lambda: over(worker)), drain=True)
     return worker
 
 
@@ -293,8 +292,8 @@ def test_a_segment_that_cannot_be_read_holds_up_its_partition_alone(
     segment = tmp_path / "landing" / "topics" / "a2" / "partition=1" / "a2+1+0000000000.json"
     away = segment.rename(tmp_path / "away")
     segment.symlink_to(tmp_path / "nowhere")
-    # When a shift drains the topic
-    worker = _shift(site, seconds=1)
+    # When a shift is to drain the topic
+    worker = _shift(site, lambda worker: worker.tally.records and segment.name in worker.trouble)
     # Then the other partition is stored, and the shift says what it waits for
     assert worker.tally.records > 0
     assert not worker.tally.drained
@@ -352,6 +351,6 @@ def test_a_batch_of_very_many_days_is_stored_in_pieces(database: str) -> None:
     days = [f"{datetime(2001, 1, 1) + timedelta(days=number):%Y-%m-%d}" for number in range(450)]
     sent = [Received(0, number, _moved(WEATHER_STREAM, day), "a1/1") for number, day in enumerate(days)]
     worker = Worker(WorkerSpec("worker", "a1", 1000), Ledger(database, "days", WEATHER_STREAM), Listed(sent))  # type: ignore[arg-type]
-    tally = worker.work(Shift.until(datetime.now(UTC) + timedelta(seconds=60)), drain=True)
+    tally = worker.work(shift_until(lambda: False), drain=True)
     assert (tally.drained, tally.records, tally.dead_letters) == (True, len(days), 0)
     assert tally.batches > 4

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -108,7 +107,7 @@ def asking(url: str, folder: Path, bound: float) -> subprocess.Popen[str]:
 
 @pytest.mark.stack
 def test_a_database_that_hangs_ends_the_step_within_its_bound_in_its_own_words(hanging: str, tmp_path: Path) -> None:
-    out, _ = asking(hanging, tmp_path, bound=8.0).communicate(timeout=60)
+    out, _ = asking(hanging, tmp_path, bound=8.0).communicate(timeout=PATIENCE)
     line = (tmp_path / "message").read_text()
     assert line.startswith("MLflow at postgresql://")
     assert line.endswith("does not answer since 8 s; see what holds it up, then run the step again")
@@ -119,16 +118,14 @@ def test_a_database_that_hangs_ends_the_step_within_its_bound_in_its_own_words(h
 
 @pytest.mark.stack
 def test_a_step_that_waits_in_such_a_database_ends_when_it_is_told_to(hanging: str, tmp_path: Path) -> None:
-    # Given a step inside the driver's own wait, which runs no Python code
-    child = asking(hanging, tmp_path, bound=300.0)
+    # Given a step inside the driver's own wait, which runs no Python code, and has longer to wait than this test
+    child = asking(hanging, tmp_path, bound=10 * PATIENCE)
     assert child.stdout is not None
     said = iter(child.stdout.readline, "")
     assert any("does not answer since" in line for line in said)
     # When it is told to stop
     child.send_signal(signal.SIGTERM)
-    told = time.monotonic()
     # Then it ends, and says so
     assert child.wait(timeout=PATIENCE) == ExitCode.FAULT
-    assert time.monotonic() - told < 8
     assert (tmp_path / "message").read_text().startswith("stopped by signal 15")
     child.stdout.close()

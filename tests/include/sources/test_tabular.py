@@ -78,7 +78,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr("stores.bucket.PAUSE_SECONDS", 0.001)
     server = Server(("127.0.0.1", 0), Handler)
     server.bodies = {f"/sales/{DAY}.csv": CSV.encode()}
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
     server.shutdown()

@@ -6,13 +6,16 @@ import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from include.errors import DataError
+from include.errors import DataError, FaultError
 from include.modelling.recipe import Gates, Recipe
+from include.modelling.scoring import prediction_partition
 from include.step import Context
 from include.steps.choose import ChooseArguments, choose, read_decision
 from include.steps.register import RegisterArguments, register
+from include.steps.train import TrainArguments, train
 from include.storage.lake import DECISIONS
 from tests.include import learning
 from tests.include.learning import GATES, HABIT, LAST, PACKAGE, RATES, TWIN, WEATHER
@@ -128,6 +131,26 @@ def test_a_champion_whose_inputs_are_gone_gives_way_to_the_baseline_and_it_is_sa
     assert decision["opponent"] == "rates"
     assert decision["promoted"] is False
     assert "version 1 cannot be fitted any more" in decision["remark"]
+
+
+def test_a_registry_that_is_away_is_not_begun_again_beside_the_predictions_of_its_versions(
+    lake_filled: tuple[Path, str],
+) -> None:
+    # Given a lake with predictions, and a night whose MLflow knows no version: it is on an empty disk
+    made = case(lake_filled, WEATHER, RATES)
+    for recipe in (WEATHER, RATES):
+        train(made, TrainArguments.model_validate({"use_case": PACKAGE, "date": LAST, "candidate": recipe.name}))
+    horizon = made.use_case.spec.horizons[0]
+    made.lake.publish(prediction_partition(horizon, LAST), {"rows.parquet": pa.table({"model_version": ["1"]})})
+
+    # When champion and challenger are chosen, then the challenger does not win for want of a champion
+    with pytest.raises(FaultError, match=rf"no version of {PACKAGE.rpartition('.')[2]}, but .* newest are of {LAST}\)"):
+        choose(made, arguments())
+    assert made.lake.manifest(DECISIONS.on(LAST)) is None
+
+    # Unless somebody says that the registry is to begin empty
+    choose(made, arguments(force=True))
+    assert read_decision(made, LAST)["promoted"]
 
 
 def test_a_decision_stands_when_it_is_asked_for_again(lake_filled: tuple[Path, str]) -> None:

@@ -20,6 +20,7 @@ from include.errors import DataError, LakeError, SettingsError
 from include.storage.lake import Dataset, Lake, Layer, days_between
 from include.storage.store import open_store
 from stores.store import Store
+from tests.waiting import PATIENCE
 
 FLIGHTS = Dataset(Layer.RAW, "flights")
 DAY = date(2013, 10, 1)
@@ -207,7 +208,7 @@ def in_processes(work: Callable[..., None], count: int, *arguments: Any) -> list
     processes = [spawn.Process(target=work, args=(*arguments, number, start, answers)) for number in range(count)]
     for process in processes:
         process.start()
-    said = [answers.get(timeout=60) for _ in range(count * 20)]
+    said = [answers.get(timeout=PATIENCE) for _ in range(count * 20)]
     for process in processes:
         process.join()
     return said

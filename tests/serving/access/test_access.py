@@ -72,7 +72,7 @@ def test_a_key_may_come_in_a_header_of_its_own(guarded: Guarded) -> None:
 
 def test_every_path_but_those_for_probes_needs_a_credential(guarded: Guarded) -> None:
     paths = guarded.ask("GET", "/openapi.json", guarded.predict).json()["paths"]
-    probes = {"/healthz", "/readyz", "/metrics"}
+    probes = {"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready", "/ping", "/health"}
     assert {"/v1/predict", "/v1/model", "/v1/models/{use_case}/deployments"} <= set(paths)
 
     for path, methods in paths.items():
@@ -81,7 +81,7 @@ def test_every_path_but_those_for_probes_needs_a_credential(guarded: Guarded) ->
                 assert guarded.ask(method.upper(), path).status_code == 401, (method, path)
     assert guarded.ask("GET", "/openapi.json").status_code == 401
     assert guarded.ask("GET", "/no/such/path").status_code == 401
-    assert [guarded.ask("GET", path).status_code for path in sorted(probes)] == [200] * 3
+    assert [guarded.ask("GET", path).status_code for path in sorted(probes)] == [200] * 7
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from serving.access.caller import Caller, Scope
 from serving.access.keys import KeyFile, KeyRing
 from serving.errors import KeysError
 from tests.serving_process import ROOT
+from tests.waiting import PATIENCE
 
 PREDICT = frozenset({Scope.PREDICT})
 NOW = datetime.now(UTC).timestamp() + 6 * 3600  # after any key that the tests make, however long they run
@@ -149,7 +150,7 @@ def command(file: KeyFile, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={"PATH": os.environ["PATH"], "SERVING_KEYS": str(file.path)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
 

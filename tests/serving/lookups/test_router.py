@@ -89,8 +89,8 @@ def test_without_a_date_a_groups_newest_day_is_answered(server: ServingProcess) 
 @pytest.mark.parametrize(
     ("path", "status", "says"),
     [
-        ("flight_delay/predictions/1", 404, "use case flight_delay is none of ice_cream; write one of these"),
-        ("flight_delay/groups/kiosk/Arno", 404, "use case flight_delay is none of ice_cream"),
+        ("flight_delay/predictions/1", 404, "no use case of that name is looked up here; this server has ice_cream"),
+        ("flight_delay/groups/kiosk/Arno", 404, "this server has ice_cream"),
         ("ice_cream/predictions/nobody", 404, "ice_cream nobody: no prediction is published"),
         ("ice_cream/groups/town/Rome", 404, "ice_cream: column town is none of kiosk; write one of these"),
         ("ice_cream/groups/kiosk/Duomo", 404, "ice_cream: kiosk Duomo: no predictions are published"),

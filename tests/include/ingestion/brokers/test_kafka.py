@@ -53,7 +53,7 @@ def send(broker: Broker, topic: str, sent: list[Message]) -> None:
         producer.close()
 
 
-def read(consumer: Consumer, seconds: float = 30) -> list[Received]:
+def read(consumer: Consumer, seconds: float = PATIENCE) -> list[Received]:
     """Everything there is now."""
     found: list[Received] = []
     deadline = time.monotonic() + seconds
@@ -83,7 +83,7 @@ def test_what_is_sent_is_read_in_order_within_a_key_and_names_its_schema(
 def test_a_message_without_the_schema_header_says_so(kafka: KafkaServer, topic: str, consumer: Consumer) -> None:
     stranger = RawProducer({"bootstrap.servers": f"127.0.0.1:{kafka.port}"})
     stranger.produce(topic, b"anything")
-    stranger.flush(10)
+    stranger.flush(PATIENCE)
     assert [message.schema_id for message in read(consumer)] == [""]
 
 

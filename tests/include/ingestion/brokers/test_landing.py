@@ -154,6 +154,47 @@ def test_a_read_that_fails_half_way_skips_nothing(tmp_path: Path, monkeypatch: p
     assert sorted(int(message.value) for message in [*first, *consumer.poll(1000, 0.0)]) == list(range(50))
 
 
+def test_a_segment_that_one_listing_lacks_is_waited_for_and_read_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given three segments, and a folder that lists the first and the last of them
+    store = open_store(str(tmp_path))
+    broker = LandingBroker(store, partitions=1)
+    for begin in (0, 10, 20):
+        broker.producer(TOPIC).send(messages(10, begin))
+    names = store.names
+    monkeypatch.setattr(store, "names", lambda prefix: (name for name in names(prefix) if "0000000010" not in name))
+    consumer = broker.consumer(TOPIC, "readers")
+    # When a reader comes to the gap, then it goes no further, and has not seen the end
+    assert [message.offset for message in consumer.poll(100, 0.0)] == list(range(10))
+    assert list(consumer.poll(100, 0.0)) == []
+    assert not consumer.caught_up()
+    # And when the folder lists all again, then nothing is left out
+    monkeypatch.undo()
+    consumer.bounds()
+    assert [message.offset for message in consumer.poll(100, 0.0)] == list(range(10, 30))
+    assert list(consumer.poll(100, 0.0)) == []
+    assert consumer.caught_up()
+
+
+def test_a_segment_that_is_gone_for_good_holds_a_reader_up_for_a_while_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given three segments, of which the second was deleted
+    monkeypatch.setattr("include.ingestion.brokers.landing.GAP_SECONDS", 0.05)
+    broker = LandingBroker(open_store(str(tmp_path)), partitions=1)
+    for begin in (0, 10, 20):
+        broker.producer(TOPIC).send(messages(10, begin))
+    (tmp_path / "topics" / TOPIC / "partition=0" / f"{TOPIC}+0+0000000010.json").unlink()
+    # When a reader reads to the end
+    consumer, found = broker.consumer(TOPIC, "readers"), []
+    while (more := consumer.poll(100, 0.1)) or not consumer.caught_up():
+        found += [message.offset for message in more]
+    # Then it has the others, and the loss is told
+    assert found == [*range(10), *range(20, 30)]
+    assert "partition 0 has no offsets from 10 to 19" in caplog.text
+
+
 def test_a_folder_that_cannot_be_used_is_an_error_not_an_empty_topic(tmp_path: Path) -> None:
     (tmp_path / "landing").write_text("no folder")
     with pytest.raises(BrokerError, match="landing: lake: cannot write"):

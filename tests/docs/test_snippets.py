@@ -64,7 +64,7 @@ SEEN = {
         "--candidate=hist_gradient_boosting",
         "readOnlyRootFilesystem: true",
     ),
-    "3-sql": ("yours 1 nightly serving", "within the transaction: 0", "after it was rolled back: 1"),
+    "3-sql": ("revision: 0005", "within the transaction: 1", "after it was rolled back: 0"),
     "4-storage": ("predictions", "rows, as published"),
     "5-airflow": ("yours_nightly_training", "success"),
     "6-spark": ("Exchange hashpartitioning(date", "pieces,"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from formats.comparison import PhaseTally
 from formats.release_log import ReleaseLog
 from formats.replica_report import ReplicaReport
+from include.deployment.writer import OvertakenError
 from include.errors import DataError, FaultError
 
 LIVE_SECONDS = 90.0
@@ -60,8 +61,8 @@ class Fleet:
     def settle(self, number: int, ready: Callable[[ReplicaReport], bool]) -> Settled:
         """Return when every live replica has reached entry `number` and is ready.
 
-        Silent ones are left out after a while. Raises `RefusedError` when one cannot serve the file, and `FaultError`
-        when fewer than the quorum are ready in time.
+        Silent ones are left out after a while. Raises `RefusedError` when one cannot serve the file, `FaultError` when
+        fewer than the quorum are ready in time, and `OvertakenError` when there is a newer entry, which they follow.
         """
         began = self._clock()
         while True:
@@ -75,6 +76,8 @@ class Fleet:
             silent = tuple(report.replica for report in live if report.entry < number)
             if len(done) == len(asked):
                 return Settled(len(done), silent)
+            if self._log.entry(number + 1) is not None:
+                raise OvertakenError(f"entry {number} was overtaken by another release; try again")
             if waited >= self._seconds:
                 if len(done) >= self._quorum * len(asked):
                     return Settled(len(done), silent)

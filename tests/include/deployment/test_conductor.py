@@ -250,6 +250,27 @@ def test_a_rollback_in_the_middle_of_a_trial_is_never_undone() -> None:
     assert stage.events()[-1] == "withdrawn 1"
 
 
+def test_who_is_overtaken_while_replicas_prepare_gives_up_at_once() -> None:
+    # Given replicas that prepare a version for long, and a person who ends that meanwhile
+    stage = serving()
+    stage.players[0].silent = True
+    person, overtaken = stage.writer, []
+
+    def step_in() -> None:
+        tail = person.tail()
+        if tail.release.prepare is not None:
+            person.append(tail, ReleaseEvent.ABORTED, "2", tail.release.model_copy(update={"prepare": None}))
+            overtaken.append(stage.time)
+
+    stage.meanwhile = step_in
+
+    # When the conductor waits for them, Then it gives up, and appends nothing
+    with pytest.raises(OvertakenError, match="overtaken by another release"):
+        try_out(stage)
+    assert stage.events()[2:] == ["preparing 2", "aborted 2"]
+    assert stage.time - overtaken[0] < 1
+
+
 def test_a_trial_is_gone_on_with_by_the_next_attempt_and_keeps_its_counts() -> None:
     # Given a conductor that ended in the canary
     stage = serving()

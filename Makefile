@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE # pytest keeps its rewritten asserts: making them is a third of collecting
 export SQL
 
-.PHONY: help check-date install run up down status rollback backfill airflow check new query test test-fast test-estimators test-engines test-clients test-model test-replicas coverage lab lint format lock bench-parse bench-publish bench-replicas picture timetable system reference clean
+.PHONY: help check-date install run up down status rollback backfill airflow check new query test test-fast test-estimators test-engines test-clients test-model test-replicas coverage lab lint format lock bench-parse bench-publish picture timetable system reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -128,9 +128,6 @@ bench-parse: $(STAMP) ## parse time of the DAG files beside a bare pod operator'
 
 bench-publish: $(STAMP) ## publishing 300 partitions with their Delta log beside publishing without
 	@$(PYTHON) -m benchmarks.publish $(ARGS)
-
-bench-replicas: $(STAMP) ## two servers on two cores beside one, and the rollback of ten; writes docs/benchmarks.md (needs HAProxy)
-	@$(PYTHON) -m benchmarks.replicas $(ARGS)
 
 # The benchmarks of a use case are its own.
 include $(wildcard benchmarks/*/targets.mk)

@@ -1,5 +1,5 @@
 # The benchmarks of flight delay; the Makefile reads this.
-.PHONY: bench bench-quality bench-serving bench-scoring
+.PHONY: bench bench-quality bench-replicas bench-serving bench-scoring
 
 bench: bench-parse $(STAMP) ## features rows/s beside DuckDB, and the parse time of the DAG files
 	@$(PYTHON) -m benchmarks.flight_delay.features
@@ -15,3 +15,6 @@ bench-serving: $(STAMP) ## forecasts with slow upstreams; serving beside mlflow'
 
 bench-scoring: $(STAMP) ## batch scoring in rows/s beside scikit-learn's predict_proba
 	@$(PYTHON) -m benchmarks.flight_delay.scoring $(ARGS)
+
+bench-replicas: $(STAMP) ## two servers on two cores beside one, and the rollback of ten; writes docs/benchmarks.md (needs HAProxy)
+	@$(PYTHON) -m benchmarks.flight_delay.replicas $(ARGS)

@@ -44,14 +44,16 @@ def test_serving_is_let_into_a_restricted_namespace() -> None:
     assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
 
 
-def test_callers_are_sent_to_a_server_that_can_answer_and_the_deploy_step_to_any_that_lives() -> None:
+def test_callers_are_sent_to_one_of_several_servers_that_can_answer() -> None:
     (container,) = manifests("serving.yaml")["Deployment"]["spec"]["template"]["spec"]["containers"]
     probes = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("readiness", "liveness")}
     assert probes == {"readiness": "/readyz", "liveness": "/healthz"}
     documents = yaml.safe_load_all((FOLDER / "serving.yaml").read_text())
     services = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "Service"}
     reached = {name: spec.get("publishNotReadyAddresses", False) for name, spec in services.items()}
-    assert reached == {"serving": False, "serving-deploy": True}
+    assert reached == {"serving": False}
+    deployment = manifests("serving.yaml")["Deployment"]["spec"]
+    assert (deployment["replicas"], deployment["strategy"]["rollingUpdate"]["maxUnavailable"]) == (3, 0)
 
 
 def test_no_service_of_the_namespace_becomes_a_setting_of_serving() -> None:

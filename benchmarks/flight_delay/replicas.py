@@ -1,6 +1,6 @@
 """What a second replica adds, and how long a rollback of ten takes.
 
-    python -m benchmarks.replicas [--rounds 5] [--seconds 4] [--rollbacks 5]
+    python -m benchmarks.flight_delay.replicas [--rounds 5] [--seconds 4] [--rollbacks 5]
 
 A replica, and the load that asks it, share a core: one pair on one core, then two pairs on two cores, in turns, both
 replicas following one releases folder. The ratio is the median of the rounds' ratios. The ten replicas look at their
@@ -115,7 +115,7 @@ def scale_out(folder: Path, rounds: int, seconds: float) -> list[tuple[Rate, Rat
 def _rate(cores: Sequence[int], replicas: Sequence[ServingProcess], seconds: float) -> Rate:
     """What these replicas answer together, each asked by a load of its own on its core."""
     before = sum(_cpu_seconds(replica) for replica in replicas)
-    argv = [sys.executable, "-m", "benchmarks.replicas", "--seconds", str(seconds), "--load"]
+    argv = [sys.executable, "-m", "benchmarks.flight_delay.replicas", "--seconds", str(seconds), "--load"]
     loads = [
         subprocess.Popen(["taskset", "-c", str(core), *argv, str(replica.port)], cwd=ROOT, stdout=subprocess.PIPE)
         for core, replica in zip(cores, replicas, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -30,6 +31,7 @@ from include.storage.lake import Partition
 from include.use_case import Horizon
 
 SAMPLE_ROWS = 50
+PAUSE_SECONDS = 0.25
 TOLERANCE = 1e-6
 """How far a served answer may be from the batch prediction, as probability, or as a part of a number beyond 1."""
 
@@ -70,6 +72,7 @@ def smoke_test(context: Context, arguments: SmokeTestArguments) -> Result:
     model = load_model(context.lake, current.sha256)
     samples = list(_samples(context, model, current.version, arguments.date))
     try:
+        _require_served(api, current, context.settings.release_seconds)
         worst = {sample.horizon.name: _ask(api, model, current, sample) for sample in samples}
     except DataError as error:
         raise DataError(_put_back(context.settings, writer, tail, current, str(error))) from None
@@ -119,12 +122,18 @@ def _published(
     return task_of_model(model.description).answers(predictions.take(places))
 
 
+def _require_served(api: ServingApi, current: InService, seconds: float) -> None:
+    """Wait until the version is served: a server may not have found a new use case yet; `DataError` if it never is."""
+    deadline = time.monotonic() + seconds
+    while (served := api.served()) is None or (served.version, served.sha256) != (current.version, current.sha256):
+        if time.monotonic() >= deadline:
+            found = f"version {served.version}" if served else "nothing"
+            raise DataError(f"version {current.version} was deployed, but {found} is served after {seconds:g} s")
+        time.sleep(PAUSE_SECONDS)
+
+
 def _ask(api: ServingApi, model: PortableModel, current: InService, sample: SmokeRows) -> float:
     """The greatest difference between served and expected answers; `DataError` when it is too great."""
-    served = api.served()
-    if served is None or (served.version, served.sha256) != (current.version, current.sha256):
-        found = f"version {served.version}" if served else "nothing"
-        raise DataError(f"version {current.version} was deployed, but {found} is served")
     if not len(sample.expected):
         return 0.0
     answer = api.predict(raw_rows(sample.features, model.inputs))

@@ -9,6 +9,7 @@ import pytest
 
 from formats.release import ReleaseEvent
 from include.deployment.fleet import RefusedError
+from include.deployment.serving_api import ServedModel, ServingApi
 from include.errors import DataError, FaultError
 from include.step import Context, Result
 from include.steps import deploy, rollback, score
@@ -165,12 +166,14 @@ def test_a_server_that_follows_other_releases_fails(factory: Factory, tmp_path: 
     night(factory, TOMORROW)
     stray = ServingProcess(tmp_path / "stray", tmp_path / "other")
     stray.start()
-    settings = factory.settings.model_copy(update={"serving_url": stray.url})
+    settings = factory.settings.model_copy(update={"serving_url": stray.url, "release_seconds": 1.0})
     context = Context(settings, factory.context.use_case, factory.lake)
 
     # When it is asked, Then the new version, which nobody has seen answer, is taken back
     try:
-        with pytest.raises(DataError, match=r"version 2 was deployed, but nothing is served; version 1 was put back"):
+        with pytest.raises(
+            DataError, match=r"but nothing is served after 1 s; version 1 was put back"
+        ):
             smoke_test(context, SmokeTestArguments(use_case=USE_CASE, date=TOMORROW))
     finally:
         stray.stop()
@@ -190,6 +193,23 @@ def test_a_server_that_is_down_is_a_fault_and_puts_nothing_back(
 
     assert run(factory).facts["version"] == "1"
     assert factory.told() == [("deployed", "1"), ("checked", "1")]
+
+
+def test_a_server_that_finds_a_new_use_case_late_is_waited_for(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a server that did not follow the use case yet when its first version was released
+    night(factory)
+    served, answers = ServingApi.served, [None, None]
+
+    def late(api: ServingApi) -> ServedModel | None:
+        return answers.pop() if answers else served(api)
+
+    monkeypatch.setattr(ServingApi, "served", late)
+
+    # When it is asked, Then that is no failure
+    assert run(factory).facts["version"] == "1"
+    assert answers == []
 
 
 def test_features_that_the_service_refuses_fail(factory: Factory) -> None:

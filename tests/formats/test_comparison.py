@@ -14,17 +14,9 @@ from formats.comparison import Pair, PhaseTally, Side, comparable, compared, psi
 from formats.portable_model import AnswerError, Found
 from formats.request_rows import RequestModel
 from tests.portable_files import INPUTS, portable_bytes
+from tests.sides import side
 
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=50)
-
-
-def side(*answers: list[float], seconds: float = 0.001, failures: int = 0) -> Side:
-    found = Side()
-    for each in answers:
-        found.note(by_level(np.array(each)), seconds)
-    for _ in range(failures):
-        found.fail()
-    return found
 
 
 def test_the_index_is_the_sum_of_the_formula() -> None:

@@ -4,20 +4,12 @@ import numpy as np
 import pytest
 
 from formats.answers.measured import by_level
-from formats.comparison import Pair, Side, psi
+from formats.comparison import Pair, psi
 from formats.rollout_plan import Limits
 from include.deployment import limits
+from tests.sides import side
 
 LIMITS = Limits()
-
-
-def side(*answers: list[float], seconds: float = 0.001, failures: int = 0) -> Side:
-    found = Side()
-    for each in answers:
-        found.note(by_level(np.array(each)), seconds)
-    for _ in range(failures):
-        found.fail()
-    return found
 
 
 def spread_over(low: float, high: float, rows: int = 500) -> list[float]:

@@ -171,9 +171,7 @@ def test_a_server_that_follows_other_releases_fails(factory: Factory, tmp_path: 
 
     # When it is asked, Then the new version, which nobody has seen answer, is taken back
     try:
-        with pytest.raises(
-            DataError, match=r"but nothing is served after 1 s; version 1 was put back"
-        ):
+        with pytest.raises(DataError, match=r"but nothing is served after 1 s; version 1 was put back"):
             smoke_test(context, SmokeTestArguments(use_case=USE_CASE, date=TOMORROW))
     finally:
         stray.stop()

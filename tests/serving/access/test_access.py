@@ -34,6 +34,7 @@ class Guarded:
             SERVING_JWKS_URL=self.issuer.url,
             SERVING_JWT_ISSUER=ISSUER,
             SERVING_JWT_AUDIENCE=AUDIENCE,
+            SERVING_REFUSALS="1000",  # every path is asked without a credential here
         ).start()
         self.server.releases.deploy(*write(folder, portable_bytes()), "7")
         until(lambda: self.ask("GET", "/v1/model", self.predict).status_code == 200)

@@ -18,12 +18,13 @@ from tests.serving_process import ServingProcess
 HERE = Path(__file__).parent
 TRITON = HERE.parents[1] / ".nightshift" / "clients" / "triton" / "bin" / "python"
 """Where `make test-clients` puts NVIDIA's."""
-pytestmark = pytest.mark.stack
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(not TRITON.exists(), reason="make test-clients makes its environment"),
+]
 
 
 def asked_by_triton(server: ServingProcess, model: str, columns: dict[str, list[Any]]) -> dict[str, Any]:
-    if not TRITON.exists():
-        pytest.skip("make test-clients makes its environment")
     argv = [str(TRITON), str(HERE / "ask_by_triton.py"), f"127.0.0.1:{server.port}", model, json.dumps(columns)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -49,11 +50,15 @@ def test_nvidias_client_asks_with_numbers_text_and_gaps(serving: ServingProcess,
     }
 
 
-def test_nvidias_client_gets_classes(serving: ServingProcess, tmp_path: Path) -> None:
-    serving.deploy(*write(tmp_path, file(MulticlassTask(CLASSES))), "1", use_case="demo")
-    own = serving.predict(ROWS).json()
-
-    found = asked_by_triton(serving, "demo", {name: [row[name] for row in ROWS] for name in ROWS[0]})
+def test_nvidias_client_gets_classes(tmp_path: Path) -> None:
+    # A server of its own: one that follows a second use case once follows it for good.
+    server = ServingProcess(tmp_path / "state").start()
+    try:
+        server.deploy(*write(tmp_path, file(MulticlassTask(CLASSES))), "1", use_case="demo")
+        own = server.predict(ROWS).json()
+        found = asked_by_triton(server, "demo", {name: [row[name] for row in ROWS] for name in ROWS[0]})
+    finally:
+        server.stop()
 
     answer = found["binary, all"]
     assert answer["class"] == own["classes"]

@@ -62,6 +62,8 @@ def server(tmp_path: Path) -> Iterator[ServingProcess]:
     found.start()
     until(lambda: len(found.workers()) == 2)
     found.deploy(*write(tmp_path, portable_bytes()), "7")
+    # Each has left its counts, so that there is something to write about it when it dies.
+    until(lambda: {path.stem for path in (found.state / "metrics").glob("*.counts")} >= set(map(str, found.workers())))
     yield found
     found.stop(signal.SIGKILL)
 

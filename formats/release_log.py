@@ -5,7 +5,7 @@ Only `deploy` and `rollback` write the log and the lease, only servers write `re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Protocol
 
@@ -47,16 +47,17 @@ class DamagedError(ServingError):
 
 
 class ReleaseLog:
-    """One use case's log, reports and lease in a releases folder."""
+    """One use case's log, reports and lease in a releases folder; `failure` makes the caller's kind of error."""
 
-    def __init__(self, objects: Objects, use_case: str) -> None:
+    def __init__(self, objects: Objects, use_case: str, failure: Callable[[str], Exception] = DamagedError) -> None:
         self.use_case = use_case
         self._objects = objects
+        self._failure = failure
 
     # The log
 
     def entry(self, number: int) -> Release | None:
-        """Entry `number`, counted from 1; None if it is not there yet. `DamagedError` if it cannot be read."""
+        """Entry `number`, counted from 1; None if it is not there yet. A `failure` if it cannot be read."""
         name = self._entry(number)
         try:
             return Release.model_validate_json(self._objects.read(name, ENTRY_BYTES))
@@ -64,7 +65,7 @@ class ReleaseLog:
             return None
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "JSON"
-            raise DamagedError(f"{name} is damaged ({where}); correct or restore it") from None
+            raise self._failure(f"{name} is damaged ({where}); correct or restore it") from None
 
     def last(self, known: int = 0) -> int:
         """The number of the newest entry, 0 if there is none; `known` is one that is there, where listing begins."""
@@ -86,14 +87,19 @@ class ReleaseLog:
             if self._objects.create(self._entry(number), content):
                 return True
         except Exception:
-            if not self._is(number, release):
+            if not self.holds(number, release):
                 raise
             return True
-        return self._is(number, release)
+        return self.holds(number, release)
 
-    def _is(self, number: int, release: Release) -> bool:
+    def holds(self, number: int, release: Release) -> bool:
+        """Whether entry `number` is this very one, and no other writer's."""
         found = self.entry(number)
         return found is not None and found.id == release.id
+
+    def overtaken(self, number: int) -> bool:
+        """Whether there is an entry after `number`."""
+        return self.entry(number + 1) is not None
 
     def _entry(self, number: int) -> str:
         return f"{self.use_case}/{LOG}/{_file(number)}"

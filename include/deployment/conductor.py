@@ -15,7 +15,7 @@ from formats.replica_report import ReplicaReport
 from formats.request_rows import RequestModel
 from formats.rollout_plan import Phase, Plan
 from include.deployment import limits
-from include.deployment.fleet import Fleet, RefusedError, Settled
+from include.deployment.fleet import Fleet, Settled
 from include.deployment.pulse import Pulse
 from include.deployment.writer import OvertakenError, ReleaseWriter, Tail
 from include.errors import DataError, FaultError, StepError
@@ -131,7 +131,7 @@ class Conductor:
         tail = self.writer.append(tail, event, entry.version, release, why=why or remark, metrics=dict(metrics or {}))
         try:
             settled = self.fleet.settle(tail.number, lambda report: report.serving == entry.sha256)
-        except (RefusedError, FaultError):  # they hold it since it was prepared; a late one follows by itself
+        except StepError:  # they hold it since it was prepared; a late one follows by itself
             settled = Settled(0, tuple(report.replica for report in self.fleet.live()))
         return Outcome(tail, settled, remark, dict(metrics or {}))
 
@@ -230,7 +230,7 @@ class _TrialRun:
         began = self._clock()
         idle = max(self._candidate.plan.idle_seconds, self._fleet.lag())
         while True:
-            if self._writer.overtaken(self.tail):
+            if self._writer.log.overtaken(self.tail.number):
                 raise OvertakenError(f"the trial of version {self._trial.entry.version} was ended by another release")
             tally, seconds = self._tally(), self._clock() - began
             if seen_enough(tally) or seconds >= (at_most if self._asked(tally) else min(at_most, idle)):

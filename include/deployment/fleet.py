@@ -76,7 +76,7 @@ class Fleet:
             silent = tuple(report.replica for report in live if report.entry < number)
             if len(done) == len(asked):
                 return Settled(len(done), silent)
-            if self._log.entry(number + 1) is not None:
+            if self._log.overtaken(number):
                 raise OvertakenError(f"entry {number} was overtaken by another release; try again")
             if waited >= self._seconds:
                 if len(done) >= self._quorum * len(asked):

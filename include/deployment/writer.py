@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from formats.portable_model import ServingError
 from formats.release import Release, ReleaseEvent
 from formats.release_log import ReleaseLog
 from include.errors import FaultError
@@ -46,19 +45,16 @@ class ReleaseWriter:
     def open(cls, settings: Settings, use_case: str) -> ReleaseWriter:
         """The writer in the name of this process's run."""
         folder = open_store(settings.releases_folder, s3_endpoint=settings.s3_endpoint)
-        return cls(ReleaseLog(folder, use_case), os.environ.get(RUN, BY_HAND))
+
+        def failure(line: str) -> FaultError:
+            return FaultError(f"releases of {use_case}: {line}")
+
+        return cls(ReleaseLog(folder, use_case, failure), os.environ.get(RUN, BY_HAND))
 
     def tail(self, known: int = 0) -> Tail:
         """The newest entry; `known` is the number of one that is there."""
-        try:
-            number, release = self.log.tail(known)
-        except ServingError as error:
-            raise FaultError(f"releases of {self.log.use_case}: {error}") from None
+        number, release = self.log.tail(known)
         return Tail(number, release or self._nothing())
-
-    def overtaken(self, tail: Tail) -> bool:
-        """Whether there is a newer entry."""
-        return self.log.entry(tail.number + 1) is not None
 
     def append(self, tail: Tail, event: ReleaseEvent, version: str, release: Release, **noted: Any) -> Tail:
         """Append `release`, made from the tail; `OvertakenError` if the tail is no longer the newest entry."""

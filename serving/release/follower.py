@@ -28,7 +28,6 @@ EXPIRED_SECONDS = 600.0
 """The report of a replica that has said nothing for so long is removed."""
 WORK_SECONDS = 0.002
 """How long a shadow works at a stretch; it rests nine times as long, so requests lose a tenth of a core at most."""
-
 LOADS_SECONDS = 0.02
 """How soon it takes over what is being loaded."""
 
@@ -174,18 +173,18 @@ class Follower:
     def _find(self) -> None:
         """Find the newest entry, from the kept one on if that is of this very log."""
         kept = self._kept.entry() if self._kept and self.release is None else None
-        known = kept.number if kept and self._is(kept.number, kept.release) else 0
+        known = kept.number if kept and self._releases.holds(kept.number, kept.release) else 0
         number, release = self._releases.tail(known)
         if release is not None:
             self._reach(number, release)
         elif kept is not None:
             log.warning("releases of %s: the log is empty; what was kept is served", self.answering.use_case)
-            self._begin_with_kept()
+            self.number, self.release = kept.number, kept.release
         self._found = True
 
     def _away(self, why: str) -> None:
-        if self.release is None:
-            self._begin_with_kept()
+        if self.release is None and (kept := self._kept.entry() if self._kept else None):
+            self.number, self.release = kept.number, kept.release
         if why != self._trouble:
             serves = self.answering.in_service
             log.warning("%s; %s is served on", why, f"version {serves.entry.version}" if serves else "what is kept")
@@ -193,20 +192,11 @@ class Follower:
         if self.release is None:
             self.answering.why_not = "the releases cannot be read now"
 
-    def _begin_with_kept(self) -> None:
-        kept = self._kept.entry() if self._kept else None
-        if kept is not None:
-            self.number, self.release = kept.number, kept.release
-
     def _reach(self, number: int, release: Release) -> None:
         self.number, self.release = number, release
         if self._kept is not None:
             self._kept.note(number, release)
         log.info("releases of %s: entry %d: %s version %s", release.use_case, number, release.event, release.version)
-
-    def _is(self, number: int, release: Release) -> bool:
-        found = self._releases.entry(number)
-        return found is not None and found.id == release.id
 
     def _watch_lease(self) -> None:
         """A trial lasts while its lease changes; the first sight of a lease is no change."""
@@ -298,7 +288,7 @@ class Follower:
             return
         report.at = self._now()
         try:
-            if said == self._said and self.release is not None and not self._is(self.number, self.release):
+            if said == self._said and self.release and not self._releases.holds(self.number, self.release):
                 log.error(
                     "releases of %s: entry %d is another one now; the log is read again",
                     self._releases.use_case,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from formats.answers.kinds import AnswerKind, kind_of
-from formats.portable_model import InputKind, ModelInput, PortableModel, ServingError
+from formats.portable_model import InputKind, ModelError, ModelInput, PortableModel, ServingError
 
 MAX_ROWS = 1000
 LARGEST = 1e30
@@ -141,6 +141,12 @@ class RowReader:
 
 class RequestModel(PortableModel):
     """A portable model that also answers the bodies of prediction requests."""
+
+    def require_fit(self, use_case: str) -> None:
+        """`ModelError` if it cannot serve that use case: it is of another one, or fails on rows of its own."""
+        if (own := self.description.use_case) != use_case:
+            raise ModelError(f"model file {self.name} is of use case {own!r}, not {use_case!r}")
+        self.self_test()
 
     @cached_property
     def kind(self) -> AnswerKind:

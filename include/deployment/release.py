@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from formats.portable_model import ModelError
+from formats.release import InService
 from formats.request_rows import RequestModel
 from include.deployment.conductor import Conductor
 from include.deployment.fleet import Fleet
 from include.deployment.pulse import Pulse
 from include.deployment.writer import ReleaseWriter
-from include.errors import DataError, LakeError
+from include.errors import DataError
+from include.modelling.scoring import model_bytes
 from include.settings import Settings
 from include.storage.lake import Lake
 
@@ -20,18 +22,12 @@ def open_conductor(settings: Settings, writer: ReleaseWriter) -> Conductor:
     return Conductor(writer, fleet, pulse)
 
 
-def released_model(lake: Lake, version: str, sha256: str, use_case: str) -> RequestModel:
+def released_model(lake: Lake, entry: InService) -> RequestModel:
     """A version's model, as a replica will load it; `DataError` when it cannot be served."""
-    name = f"models/{sha256}.onnx"
     try:
-        model = RequestModel.load(lake.get(name), sha256=sha256, name=f"of version {version}")
-        model.self_test()
-    except FileNotFoundError:
-        raise LakeError(f"lake: {name} is gone; restore it, or register its night again") from None
+        content = model_bytes(lake, entry.sha256)
+        model = RequestModel.load(content, sha256=entry.sha256, name=f"of version {entry.version}")
+        model.require_fit(entry.use_case)
     except ModelError as error:
         raise DataError(str(error)) from None
-    if model.description.use_case != use_case:
-        raise DataError(
-            f"model file of version {version} is of use case {model.description.use_case!r}, not {use_case!r}"
-        )
     return model

@@ -26,13 +26,19 @@ ROWS_AT_ONCE = 65_536
 
 def load_model(lake: Lake, sha256: str) -> PortableModel:
     """The model file of that hash; `DataError` if it is damaged, `LakeError` if it is gone."""
-    name = f"models/{sha256}.onnx"
     try:
-        return PortableModel.load(lake.get(name), sha256=sha256, name=name)
-    except FileNotFoundError:
-        raise LakeError(f"lake: {name} is gone; restore it, or register its night again") from None
+        return PortableModel.load(model_bytes(lake, sha256), sha256=sha256, name=_model_file(sha256))
     except ModelError as error:
         raise DataError(f"lake: {error}; restore it, or register its night again") from None
+
+
+def model_bytes(lake: Lake, sha256: str) -> bytes:
+    """The content of the model file of that name, not yet checked; `LakeError` if it is gone."""
+    name = _model_file(sha256)
+    try:
+        return lake.get(name)
+    except FileNotFoundError:
+        raise LakeError(f"lake: {name} is gone; restore it, or register its night again") from None
 
 
 def feature_partition(horizon: Horizon, day: date) -> Partition:
@@ -86,6 +92,10 @@ def raw_rows(features: pa.Table, inputs: Sequence[ModelInput]) -> list[dict[str,
         for name, values in raw_columns(features, inputs).items()
     }
     return [{name: values[row] for name, values in columns.items()} for row in range(features.num_rows)]
+
+
+def _model_file(sha256: str) -> str:
+    return f"models/{sha256}.onnx"
 
 
 def _raw(column: pa.ChunkedArray, kind: InputKind) -> npt.NDArray[Any]:

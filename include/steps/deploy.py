@@ -11,7 +11,6 @@ from datetime import date
 from typing import Any
 
 from formats.release import InService, ReleaseEvent
-from formats.request_rows import RequestModel
 from formats.rollout_plan import Plan
 from include.deployment.conductor import Candidate, Outcome, RejectedError
 from include.deployment.registry import tell_registry
@@ -105,11 +104,11 @@ class _Deployment:
     def _conduct(self, tail: Tail, champion: InService, told: str) -> Outcome:
         conductor = open_conductor(self.context.settings, self.writer)
         conductor.require_quiet(tail, champion)
-        model = self._model(champion)
+        model = released_model(self.context.lake, champion)
         served = tail.release.serving
         if served is None:
             return conductor.serve(tail, champion, ReleaseEvent.DEPLOYED, why=told)
-        proven = self._model(served)
+        proven = released_model(self.context.lake, served)
         if proven.description.task != model.description.task:
             raise DataError(
                 f"it is of task {model.description.task}, and version {served.version} in service of task "
@@ -118,9 +117,6 @@ class _Deployment:
         plan = _plan(self.context)
         rows = sampled_rows(self.context, [model, proven], self.day, plan.shadow_rows)
         return conductor.try_out(tail, champion, Candidate(model, proven, plan, rows), why=told)
-
-    def _model(self, entry: InService) -> RequestModel:
-        return released_model(self.context.lake, entry.version, entry.sha256, self.writer.log.use_case)
 
     def _entry(self, version: Version) -> InService:
         return InService(
@@ -150,9 +146,7 @@ class _Deployment:
 
     def _stays(self, tail: Tail, why: str) -> Result:
         served = tail.release.serving
-        log.info(
-            "deploy: %s; %s", why, f"version {served.version} stays in service" if served else "nothing is in service"
-        )
+        log.info("deploy: %s; %s", why, _what_stays(served))
         return Result(
             uris={"model": served.uri} if served else {},
             facts={"deployed": False, "version": served.version if served else None, "why": why},

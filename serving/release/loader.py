@@ -153,9 +153,7 @@ def load_from(settings: ServingSettings, kept: Kept) -> Load:
         except ModelError:
             kept.forget(entry)
             model = RequestModel.load(kept.content(entry, fetched), sha256=entry.sha256, name=name)
-        if model.description.use_case != entry.use_case:
-            raise ModelError(f"model file {name} is of use case {model.description.use_case!r}, not {entry.use_case!r}")
-        model.self_test()
+        model.require_fit(entry.use_case)
         return model
 
     return load

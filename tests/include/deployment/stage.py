@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from formats.comparison import PhaseTally
@@ -13,6 +13,7 @@ from include.deployment.conductor import Conductor
 from include.deployment.fleet import Fleet
 from include.deployment.pulse import Pulse
 from include.deployment.writer import ReleaseWriter
+from tests.memory import Memory
 
 USE_CASE = "ice_cream"
 NOW = 1.8e9
@@ -25,30 +26,6 @@ def version(number: int) -> InService:
     return InService(
         version=str(number), sha256=sha256, uri=uri, use_case=USE_CASE, since=datetime(2026, 11, 26, tzinfo=UTC)
     )
-
-
-class Memory:
-    """Blobs by name."""
-
-    def __init__(self) -> None:
-        self.blobs: dict[str, bytes] = {}
-
-    def read(self, name: str, limit: int | None = None) -> bytes:
-        if name not in self.blobs:
-            raise FileNotFoundError(name)
-        return self.blobs[name]
-
-    def create(self, name: str, content: bytes) -> bool:
-        return self.blobs.setdefault(name, content) is content
-
-    def replace(self, name: str, content: bytes) -> None:
-        self.blobs[name] = content
-
-    def delete(self, name: str) -> None:
-        self.blobs.pop(name, None)
-
-    def tags(self, prefix: str, after: str = "") -> Iterator[tuple[str, str]]:
-        return iter([(name, "") for name in sorted(self.blobs) if f"{prefix}/{after}" <= name < f"{prefix}0"])
 
 
 class Player:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from formats.portable_model import ServingError
 from formats.release import InService, OnTrial, Release, ReleaseEvent
 from formats.release_log import ReleaseLog
 from formats.replica_report import Lease, ReplicaReport
@@ -18,6 +17,7 @@ from formats.rollout_plan import Phase, Plan
 from serving.release.answering import Answering
 from serving.release.follower import Follower
 from serving.release.kept import Kept
+from tests.memory import Memory
 from tests.portable_files import portable_bytes
 
 USE_CASE = "flight_delay"
@@ -38,43 +38,6 @@ def version(number: int) -> InService:
 def model(number: int) -> RequestModel:
     """A version's model: no two give the same answers."""
     return RequestModel.load(portable_bytes(bias=number / 50))
-
-
-class Memory:
-    """A releases folder in memory; while it is away, every call fails."""
-
-    def __init__(self) -> None:
-        self.blobs: dict[str, bytes] = {}
-        self.away = False
-        self.calls: list[tuple[str, str]] = []
-
-    def read(self, name: str, limit: int | None = None) -> bytes:
-        self._call("read", name)
-        if name not in self.blobs:
-            raise FileNotFoundError(name)
-        return self.blobs[name]
-
-    def create(self, name: str, content: bytes) -> bool:
-        self._call("create", name)
-        return self.blobs.setdefault(name, content) is content
-
-    def replace(self, name: str, content: bytes) -> None:
-        self._call("replace", name)
-        self.blobs[name] = content
-
-    def delete(self, name: str) -> None:
-        self._call("delete", name)
-        self.blobs.pop(name, None)
-
-    def tags(self, prefix: str, after: str = "") -> Iterator[tuple[str, str]]:
-        self._call("tags", prefix)
-        names = [name for name in sorted(self.blobs) if name.startswith(f"{prefix}/")]
-        return iter([(name, "") for name in names if name >= f"{prefix}/{after}"])
-
-    def _call(self, what: str, name: str) -> None:
-        self.calls.append((what, name))
-        if self.away:
-            raise ServingError("the store is away")
 
 
 class Shelf:

@@ -12,7 +12,8 @@ from formats.replica_report import ReplicaReport
 from formats.rollout_plan import Phase
 from serving.errors import NotReadyError
 from serving.release.follower import BUSY_SECONDS, EXPIRED_SECONDS, HEARTBEAT_SECONDS
-from tests.serving.release.rehearsal import ROWS, Memory, Rehearsal, version
+from tests.memory import Memory
+from tests.serving.release.rehearsal import ROWS, Rehearsal, version
 from tests.waiting import until
 
 

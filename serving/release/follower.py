@@ -126,13 +126,13 @@ class Follower:
         return None if self.read_at is None else self._clock() - self.read_at
 
     def _run(self) -> None:
-        due = 0.0
+        due, loads = 0.0, False
         while True:
             try:
                 if self._clock() >= due:
                     due = self._clock() + self._poll  # if the next line fails
                     due = self._clock() + self.step()
-                else:
+                elif loads:
                     self.advance()
             except Exception:
                 log.exception("releases of %s cannot be followed", self.answering.use_case)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from formats.release import ReleaseEvent
@@ -13,7 +14,7 @@ from formats.rollout_plan import Phase
 from serving.errors import NotReadyError
 from serving.release.follower import BUSY_SECONDS, EXPIRED_SECONDS, HEARTBEAT_SECONDS
 from tests.memory import Memory
-from tests.serving.release.rehearsal import ROWS, Rehearsal, version
+from tests.serving.release.rehearsal import ROWS, USE_CASE, Rehearsal, version
 from tests.waiting import until
 
 
@@ -425,3 +426,28 @@ def under_way(stage: Rehearsal, phase: Phase = Phase.CANARY, share: float = 1.0)
 
 def _refuse(name: str, content: bytes) -> None:
     raise NotReadyError("no room")
+
+
+def test_a_shadow_at_work_is_no_reason_to_report() -> None:
+    # Given a version on trial, and more requests to compare than one stretch of work takes
+    play = Rehearsal()
+    play.shelf.put(7, 8)
+    play.serve(7)
+    play.try_out(8, Phase.SHADOW, share=0.0, shadow_rows=600)
+    play.beat()
+    play.step()
+    play.beat()
+    play.step()
+    for _ in range(400):
+        play.answering.recent.put(msgspec.json.encode({"rows": ROWS[:3]}))
+    written = play.memory.calls.count(("replace", f"{USE_CASE}/replicas/{play.replica}.json"))
+
+    # When it works, for longer than it takes to compare all of them, and looks at the log once
+    trial = play.answering.trial
+    assert trial is not None
+    play.follower.start()
+    until(lambda: trial.tally.compared.proven.rows >= 600)
+    play.follower.stop()
+
+    # Then it has said so once, and once that it ended
+    assert play.memory.calls.count(("replace", f"{USE_CASE}/replicas/{play.replica}.json")) - written <= 2

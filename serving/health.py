@@ -55,17 +55,17 @@ class Ready(BaseModel):
 
 def require_ready(request: Request, models: Models) -> None:
     """`DrainingError` or `NotReadyError` when requests should not be sent to this server."""
+    _require_staying(request)
     served = [one for follower in models.followers() if (one := follower.answering.in_service)]
     if not served or not models.tried:
-        _refuse(request, models)
+        _refuse(models)
     for one in served:
         probe(request, one)
 
 
 def probe(request: Request, served: Served) -> None:
     """The same for one model."""
-    if request.app.state.draining:
-        raise DrainingError("this server is being stopped")
+    _require_staying(request)
     try:
         served.model.self_test()
     except ServingError as error:
@@ -89,9 +89,12 @@ def router(models: Models) -> APIRouter:
     return found
 
 
-def _refuse(request: Request, models: Models) -> None:
+def _require_staying(request: Request) -> None:
     if request.app.state.draining:
         raise DrainingError("this server is being stopped")
+
+
+def _refuse(models: Models) -> None:
     why = [f"{one.answering.use_case}: {one.answering.why_not}" for one in models.followers()]
     if len(why) == 1:
         models.only().served  # noqa: B018 (its error says why not)

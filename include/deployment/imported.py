@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,8 +17,8 @@ def import_served(settings: Settings, state: Path) -> InService | None:
     """Take over what `current.json` in a server's state folder says, and remove that; None if there is nothing new."""
     path = state / CURRENT
     try:
-        entry = InService.model_validate(json.loads(path.read_bytes()) | {"event": ReleaseEvent.DEPLOYED})
-    except (OSError, ValueError, ValidationError):
+        entry = InService.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         return None
     writer = ReleaseWriter.open(settings, entry.use_case)
     tail = writer.tail()

@@ -37,7 +37,7 @@ class Lookups:
     async def start(self) -> None:
         """Follow the lake from now on."""
         for one in self._published.values():
-            await one.start()
+            one.follow()
 
     async def stop(self) -> None:
         """Stop following it."""

@@ -83,12 +83,8 @@ class Published:
         age = self._clock() - self._read_at
         return age if age > max(OUTDATED_SECONDS, 6 * self._settings.published_poll_seconds) else None
 
-    async def start(self) -> None:
-        """Follow the lake from now on, without waiting for the first reading."""
-        self.follow()
-
     def follow(self) -> None:
-        """The same from any thread."""
+        """Follow the lake from now on, without waiting for the first reading."""
         if self._settings.lake is not None:
             # A thread of its own: a lake that hangs must not hold up the process's end.
             threading.Thread(target=self._follow, name=f"published {self.use_case}", daemon=True).start()

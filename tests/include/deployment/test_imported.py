@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from include.deployment.imported import import_served
 from include.deployment.writer import ReleaseWriter
 from include.settings import Settings
@@ -48,8 +50,9 @@ def test_what_was_released_since_is_never_replaced_by_it(tmp_path: Path) -> None
     assert serving.version == "7"
 
 
-def test_a_damaged_file_is_left_where_it_is(tmp_path: Path) -> None:
-    (tmp_path / "current.json").write_text('{"version": ')
+@pytest.mark.parametrize("content", ['{"version": ', "[]", '"7"', '{"version": "7"}'])
+def test_a_damaged_file_is_left_where_it_is(tmp_path: Path, content: str) -> None:
+    (tmp_path / "current.json").write_text(content)
 
     assert import_served(Settings(lake=str(tmp_path / "lake")), tmp_path) is None
     assert (tmp_path / "current.json").exists()
